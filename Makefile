@@ -1,0 +1,39 @@
+# Felsina: `make up` sets up and serves, `make test` sets up and tests. Needs Python 3.11, pip, make.
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 3000
+export FELSINA_DATA ?= $(wildcard ../shared)
+
+.PHONY: up run setup test fast check lint clean
+
+up: setup
+	@$(BIN)/felsina up --port $(PORT)
+
+run: setup
+	@$(BIN)/felsina run
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] < (3, 13), "Python 3.11 or 3.12 is needed; set PYTHON=python3.11"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+fast: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+check: lint test
+
+clean:
+	rm -rf .venv mlruns/work

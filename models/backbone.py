@@ -1,0 +1,158 @@
+"""The backbone: a ridge regression a node and lead, which the network then corrects.
+
+It sees the last day, the profile at its level, the week before and the weather; more lags made it
+worse on held-out months (benchmarks/README.md), so those are left to the network.
+
+On two months of hourly counts it is within a few per cent of anything deeper, it cannot diverge,
+and a residual to it needs a small network only (docs/decisions.md, "A fitted backbone").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.contracts import CityGraph, ForecastSpec
+from models.layers import Diffusion, log_bins
+from models.scaling import NodeScaler, ProfileLevel
+
+RECENT = 24
+"""Own last steps that the ridge sees."""
+NEIGHBOUR_STEPS = 8
+"""Last steps of the neighbours that the ridge sees, in log-spaced bins."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A window in each node's own units (standard deviations), gaps filled, ready to be mixed.
+
+    Attributes:
+        past: [B, T, N], 0 where missing.
+        seen: [B, T, N], 1 where observed.
+        past_anchor: [B, T, N] what the anchor says of the past.
+        anchor: [B, H, N] first guess of each target.
+        lags: [B, K, H, N] lag minus anchor, 0 where missing.
+        past_forcings: [B, J, M, F] in log-spaced bins.
+        future_forcings: [B, H, M, F_known].
+    """
+
+    past: Tensor
+    seen: Tensor
+    past_anchor: Tensor
+    anchor: Tensor
+    lags: Tensor
+    past_forcings: Tensor
+    future_forcings: Tensor
+
+
+class Backbone(nn.Module):
+    """Anchor plus ridge: the anchor is the profile at last week's level, or the last value.
+
+    Args:
+        spec: what is forecast.
+        graph: the city's graph.
+        anchor: ``profile`` where people set the pace, ``last`` where water does.
+        weekly: whether the profile tells weekdays apart.
+        mixing: whether the ridge sees the neighbours.
+    """
+
+    def __init__(
+        self, spec: ForecastSpec, graph: CityGraph, anchor: str, weekly: bool, mixing: bool
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.anchor = anchor
+        nodes, horizon, forcings = graph.nodes, spec.horizon, len(spec.forcings)
+        self.scaler = NodeScaler(nodes, forcings)
+        week = 7 * spec.steps_per_day
+        self.profile = ProfileLevel(
+            nodes, spec.steps_per_day, weekly, min(week, spec.lookback), spec.nonnegative
+        )
+        self.diffusion = Diffusion(graph, hops=1) if mixing and len(graph.source) else None
+        self.recent = min(RECENT, spec.lookback)
+        self.lags = [k for k, lag in enumerate(spec.lags) if lag == week]
+        self.register_buffer("bins", log_bins(spec.lookback), persistent=False)
+        near = min(NEIGHBOUR_STEPS, spec.lookback)
+        self.register_buffer("near_bins", log_bins(near), persistent=False)
+        self.bins: Tensor
+        self.near_bins: Tensor
+        known = len(spec.known_future)
+        features = 2 + self.recent + len(self.lags) + 2 * known + self.bins.shape[1] * forcings
+        if self.diffusion:
+            features += self.diffusion.channels * self.near_bins.shape[1]
+        self.features = features
+        self.register_buffer("weight", torch.zeros(nodes, horizon, features))
+        self.register_buffer("residual", torch.ones(nodes, horizon))
+        self.weight: Tensor
+        self.residual: Tensor
+
+    def frame(
+        self,
+        past: Tensor,
+        lags: Tensor,
+        past_forcings: Tensor,
+        future_forcings: Tensor,
+        past_calendar: Tensor,
+        future_calendar: Tensor,
+        target: Tensor | None = None,
+    ) -> Frame:
+        """Normalise a window (shapes of ``contracts.Window``); ``target`` in training only."""
+        scaler = self.scaler
+        z = scaler.normalise(past)
+        missing = torch.isnan(past)
+        if self.anchor == "profile":
+            usual, coming = self.profile(past, past_calendar, future_calendar, target)
+            past_anchor, anchor = scaler.normalise(usual), scaler.normalise(coming)
+        else:
+            last = last_value(z)
+            past_anchor = last.expand_as(z)
+            anchor = last.expand(-1, self.spec.horizon, -1)
+        lag = scaler.normalise(lags) - anchor[:, None]
+        binned = scaler.normalise_forcings(past_forcings)
+        binned = torch.einsum("btmf,tj->bjmf", binned, self.bins)
+        return Frame(
+            past=torch.where(missing, torch.zeros_like(z), z),
+            seen=(~missing).to(z.dtype),
+            past_anchor=past_anchor,
+            anchor=anchor,
+            lags=torch.where(torch.isnan(lag), torch.zeros_like(lag), lag),
+            past_forcings=binned,
+            future_forcings=scaler.normalise_forcings(future_forcings, future_forcings.shape[-1]),
+        )
+
+    def design(self, frame: Frame) -> Tensor:
+        """Regressors [B, N, H, D] of each target's deviation from its anchor."""
+        batch, horizon, nodes = frame.anchor.shape
+        anchor = frame.anchor.permute(0, 2, 1)
+        deviation = (frame.past - frame.past_anchor) * frame.seen
+        own = deviation[:, -self.recent :].permute(0, 2, 1)
+        parts = [own]
+        if self.diffusion:
+            near = deviation[:, -len(self.near_bins) :].permute(0, 2, 1)
+            parts.append(self.diffusion(torch.matmul(near, self.near_bins)))
+        if frame.past_forcings.shape[-1]:
+            forced = frame.past_forcings.permute(0, 2, 1, 3).flatten(2)
+            parts.append(forced.expand(-1, nodes, -1))
+        steady = torch.cat(parts, dim=-1)[:, :, None].expand(-1, -1, horizon, -1)
+        lags = frame.lags[:, self.lags].permute(0, 3, 2, 1)
+        moving = [torch.ones_like(anchor)[..., None], anchor[..., None], lags]
+        if frame.future_forcings.shape[-1]:
+            coming = frame.future_forcings.permute(0, 2, 1, 3).expand(-1, nodes, -1, -1)
+            moving += [coming, coming.square()]
+        return torch.cat([*moving, steady], dim=-1)
+
+    def forward(self, frame: Frame) -> Tensor:
+        """Point forecast [B, H, N] in each node's own units."""
+        correction = (self.design(frame) * self.weight).sum(-1)
+        return frame.anchor + correction.permute(0, 2, 1)
+
+
+def last_value(z: Tensor) -> Tensor:
+    """Last observed value [B, 1, N] of [B, T, N]; 0, the mean, where none was."""
+    seen = ~torch.isnan(z)
+    position = torch.arange(1, z.shape[1] + 1, device=z.device)[None, :, None] * seen
+    latest = position.amax(1, keepdim=True)
+    chosen = (position == latest) & seen
+    return torch.where(chosen, z, torch.zeros_like(z)).sum(1, keepdim=True)

@@ -1,0 +1,184 @@
+"""``felsina NOUN VERB``: the only face on the command line. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.contracts import FelsinaError
+
+app = typer.Typer(
+    name="felsina",
+    help="Forecasts of traffic, energy demand and flood risk for the Bologna Digital Twin.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data = typer.Typer(help="Dataset folders: check, describe, synthesise.", no_args_is_help=True)
+release = typer.Typer(help="Sealed releases: build, verify, list.", no_args_is_help=True)
+app.add_typer(data, name="data")
+app.add_typer(release, name="release")
+
+Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
+SomeDataset = Annotated[
+    Path | None, typer.Option("--dataset", help="Dataset folder; the embedded city when left out.")
+]
+Profile = Annotated[
+    str, typer.Option(help="quick (a first look) or full (a release that matters).")
+]
+Seed = Annotated[int, typer.Option(help="Seed of weights, batches and dropout.", min=0)]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting as key=value; may be repeated.")
+]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
+
+
+@app.command()
+def up(
+    dataset: SomeDataset = None,
+    port: Port = 3000,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+) -> None:
+    """Make what is missing, then serve: with no dataset, the embedded city in all its domains."""
+    from pipelines.commands.run import run_all, serve_home
+
+    run_all(dataset, profile, seed, config, assignments, only_missing=True)
+    serve_home(port)
+
+
+@app.command()
+def run(
+    dataset: SomeDataset = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """The whole chain, dataset folder to served release, then exit."""
+    from pipelines.commands.run import run_all
+
+    run_all(dataset, profile, seed, config, assignments, only_missing=False, json=json)
+
+
+@app.command()
+def serve(port: Port = 3000) -> None:
+    """Serve every verified release."""
+    from pipelines.commands.run import serve_home
+
+    serve_home(port)
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Train on a dataset folder; a killed training goes on where it stopped."""
+    from pipelines.commands.model import train_one
+
+    train_one(dataset, profile, seed, config, assignments, json)
+
+
+@app.command()
+def backtest(
+    dataset: Dataset,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the metrics here.")] = None,
+    forecasts: Annotated[
+        Path | None, typer.Option(help="Write every forecast here, as parquet.")
+    ] = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+) -> None:
+    """Fit on train, stop and calibrate on validation, score on test beside the baselines."""
+    from pipelines.commands.model import backtest_one
+
+    backtest_one(dataset, json, forecasts, profile, seed, config, assignments)
+
+
+@data.command()
+def validate(dataset: Dataset) -> None:
+    """Check a dataset folder; exit 2 with the file, column, rows and remedy where it is wrong."""
+    from pipelines.commands.data import validate_one
+
+    validate_one(dataset)
+
+
+@data.command()
+def describe(dataset: Dataset, json: Json = False) -> None:
+    """What a dataset folder holds: spans, gaps, units, graph."""
+    from pipelines.commands.data import describe_one
+
+    describe_one(dataset, json)
+
+
+@data.command()
+def synth(
+    domain: Annotated[str, typer.Argument(help="A registered domain.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write the dataset folder.")],
+    seed: Seed = 0,
+) -> None:
+    """Write a domain's part of the embedded, synthetic city."""
+    from pipelines.commands.data import synthesise
+
+    synthesise(domain, folder, seed)
+
+
+@release.command()
+def build(
+    dataset: Dataset,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Seal a trained and backtested model as a release folder, without serving it."""
+    from pipelines.commands.model import build_one
+
+    build_one(dataset, profile, seed, config, assignments, json)
+
+
+@release.command()
+def verify(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
+    """Recompute every digest; exit 0 on an intact folder, 2 with the file's name on a changed one."""
+    from pipelines.commands.release import verify_one
+
+    verify_one(folder)
+
+
+@release.command("list")
+def list_(json: Json = False) -> None:
+    """The releases at hand and which of them are served."""
+    from pipelines.commands.release import list_all
+
+    list_all(json)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FelsinaError as error:
+        sys.stderr.write(f"felsina: {error}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``felsina data validate``, ``describe`` and ``synth``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from models.contracts import FelsinaError
+from pipelines.commands.terminal import answer, out
+from pipelines.domains.registry import domain_of
+from pipelines.train import open_registered
+
+
+def validate_one(dataset: Path) -> None:
+    """Open a dataset folder, which refuses what is wrong with it."""
+    opened = open_registered(dataset)
+    out.print(f"{dataset}: valid, {opened.graph.nodes} nodes x {len(opened.values)} steps")
+
+
+def describe_one(dataset: Path, json: bool) -> None:
+    """Say what a dataset folder holds."""
+    opened = open_registered(dataset)
+    spec, splits, graph = opened.spec, opened.splits, opened.graph
+    rows = np.array([0, splits.train_end, splits.validation_end, splits.steps - 1])
+    start, train_end, validation_end, end = (f"{t}Z" for t in opened.builder().times(rows))
+    missing = np.isnan(opened.values)
+    silent = missing[splits.validation_end :].all(axis=0)
+    record = {
+        "name": spec.dataset,
+        "domain": spec.domain,
+        "target": f"{spec.target} ({spec.unit})",
+        "nodes": graph.nodes,
+        "edges": len(graph.source),
+        "steps": len(opened.values),
+        "step": spec.step,
+        "lookback": spec.lookback,
+        "horizon": spec.horizon,
+        "timezone": spec.timezone,
+        "holidays": spec.country or "none",
+        "start": start,
+        "train_end": train_end,
+        "validation_end": validation_end,
+        "end": end,
+        "test_origins": len(splits.test(spec, opened.start)),
+        "missing": round(float(missing.mean()), 4),
+        "never_seen_in_test": [graph.ids[n] for n in np.flatnonzero(silent)],
+        "forcings": [
+            f"{f.name} ({f.unit}, {'known ahead' if f.known_future else 'past only'})"
+            for f in spec.forcings
+        ],
+        "synthetic": opened.synthetic,
+        "attribution": opened.attribution,
+        "sha256": opened.digests,
+    }
+    if json:
+        answer(record)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in record.items():
+        if key == "sha256":
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(key.replace("_", " "), shown or "none")
+    out.print(table)
+
+
+def synthesise(domain: str, folder: Path, seed: int) -> None:
+    """Write a domain's part of the embedded city."""
+    synth = domain_of(domain).synthesise
+    if synth is None:
+        raise FelsinaError(f"domain {domain!r} has no synthetic dataset")
+    if folder.exists():
+        raise FelsinaError(f"{folder} exists; name a folder that does not")
+    synth(folder, seed)
+    out.print(f"{folder}: synthetic {domain} data, seed {seed}")

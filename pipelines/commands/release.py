@@ -1,0 +1,56 @@
+"""``felsina release verify`` and ``list``: neither torch nor pandas is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from models.contracts import FelsinaError
+from pipelines.commands.terminal import answer, out
+from pipelines.settings import home
+from serving.release import MANIFEST, champions, load_release
+
+
+def verify_one(folder: Path) -> None:
+    """Verify a release folder."""
+    release = load_release(folder.resolve())
+    out.print(f"{release.id}: intact, manifest sha256 {release.sha256}")
+
+
+def list_all(json: bool) -> None:
+    """List the releases under the home folder."""
+    folders = sorted(p for p in (home() / "releases").glob("*-*") if (p / MANIFEST).is_file())
+    pointed = set(champions(home()))
+    rows = []
+    for folder in folders:
+        try:
+            release = load_release(folder)
+        except FelsinaError as error:
+            rows.append({"release": folder.name, "error": str(error), "served": False})
+            continue
+        felsina = release.manifest["metrics"]["felsina"]
+        rows.append(
+            {
+                "release": release.id,
+                "dataset": release.spec.dataset,
+                "domain": release.spec.domain,
+                "mae": felsina["mae"],
+                "unit": release.spec.unit,
+                "coverage_80": felsina["coverage_80"],
+                "served": folder in pointed,
+            }
+        )
+    if json:
+        answer(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("release", "domain", "MAE", "80 % coverage", "served"):
+        table.add_column(column)
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["release"], "", "refused: " + row["error"], "", "no")
+        else:
+            mae, cover = f"{row['mae']:.4g} {row['unit']}", f"{row['coverage_80']:.1%}"
+            table.add_row(row["release"], row["domain"], mae, cover, "yes" if row["served"] else "")
+    out.print(table)

@@ -1,0 +1,110 @@
+"""What the commands show: stages with progress and time left, tables of scores, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_STAGES = {
+    "backbone": "Fit the backbone (ridge on profile, lags, weather)",
+    "train": "Train the network",
+    "export": "Export to ONNX and compare with torch",
+    "backtest": "Backtest beside the baselines",
+    "release": "Seal the release and load observations",
+}
+
+
+class Stages:
+    """Progress on stderr, one bar a stage; a plain line a stage where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("  {task.description:<52}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+
+    def __enter__(self) -> Stages:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+    def begin(self, dataset: str, text: str) -> None:
+        """Say what is worked on."""
+        for task in self._tasks.values():
+            self._progress.update(task, visible=False)
+        self._tasks.clear()
+        self._began.clear()
+        self._progress.console.print(f"[bold]{dataset}[/bold]: {text}")
+
+    def progress(self, stage: str, share: float) -> None:
+        """``share`` of ``stage`` is done."""
+        text = _STAGES.get(stage, stage)
+        if stage not in self._began:
+            self._began[stage] = time.monotonic()
+            self._tasks[stage] = self._progress.add_task(text, total=1.0)
+            if not err.is_terminal:
+                err.print(f"  {text} ...")
+        self._progress.update(self._tasks[stage], completed=min(share, 1.0))
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Losses are MLflow's; the bar is enough here."""
+
+
+def say(text: str) -> None:
+    """A line on stderr, where progress goes."""
+    err.print(text)
+
+
+def answer(record: Any) -> None:
+    """A JSON document on stdout."""
+    sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def scores(report: dict[str, Any]) -> Table:
+    """A backtest's models side by side, best MAE first."""
+    title = f"{report['dataset']}: {report['targets']} targets, {report['origins']} origins"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    for name in (f"MAE ({report['unit']})", "WAPE", "CRPS", "80 % coverage", "80 % width"):
+        table.add_column(name, justify="right")
+    models = sorted(report["models"].items(), key=lambda item: item[1]["mae"] or 0)
+    for name, m in models:
+        wape = "-" if m["wape"] is None else f"{m['wape']:.2%}"
+        cells = [f"{m['mae']:.4g}", wape, f"{m['crps']:.4g}"]
+        cells += [f"{m['coverage_80']:.1%}", f"{m['width_80']:.4g}"]
+        table.add_row(name, *cells, style="bold" if name == "felsina" else "")
+    return table

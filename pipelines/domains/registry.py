@@ -1,0 +1,55 @@
+"""What a domain brings: a name, a title, training defaults, and a synthetic dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.contracts import FelsinaError
+from pipelines import domains
+
+if TYPE_CHECKING:
+    from training.dataset import CityDataset
+
+Defaults = Callable[["CityDataset", str], dict[str, Any]]
+"""From a dataset and a profile (``quick`` or ``full``) to changes of the generic settings."""
+
+
+def _no_changes(dataset: CityDataset, profile: str) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A registered domain.
+
+    Attributes:
+        name: as in ``dataset.toml``.
+        title: for people.
+        defaults: training settings that suit it.
+        synthesise: writes its part of the embedded city, given folder and seed.
+        embedded: name of that dataset.
+    """
+
+    name: str
+    title: str
+    defaults: Defaults = _no_changes
+    synthesise: Callable[[Path, int], None] | None = None
+    embedded: str = ""
+
+
+def registered() -> dict[str, Domain]:
+    """Domain name to domain, in order of registration."""
+    found = (import_module(package).DOMAIN for package in domains.DOMAINS)
+    return {domain.name: domain for domain in found}
+
+
+def domain_of(name: str) -> Domain:
+    """A registered domain; an unknown one is refused."""
+    known = registered()
+    if name not in known:
+        raise FelsinaError(f"domain {name!r} is not registered; use one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,23 @@
+"""What is already there: neither torch nor pandas is loaded to find out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from models.contracts import FelsinaError
+from pipelines.settings import store_place
+from serving.release import champion_pointer, load_release
+from serving.store import Store
+
+
+def released(home: Path, dataset: str) -> bool:
+    """Whether an intact release of the dataset is pointed at, with observations to serve it."""
+    pointer = champion_pointer(home, dataset)
+    if not pointer.is_file():
+        return False
+    try:
+        load_release(home / "releases" / json.loads(pointer.read_bytes())["release"])
+    except FelsinaError:
+        return False
+    return Store(store_place()).state(dataset)[1] is not None

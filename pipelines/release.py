@@ -1,0 +1,154 @@
+"""The stage from a trained folder to a sealed release, and to the pointer that serving reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
+from pipelines.settings import held
+from pipelines.train import GRAPH as TRAINED_GRAPH
+from pipelines.train import Trained
+from serving.release import (
+    GRAPH,
+    MANIFEST,
+    MODEL,
+    REPORT,
+    champion_pointer,
+    load_release,
+    release_id,
+)
+from training.tracking import Tracker
+
+_PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
+
+
+def build_release(trained: Trained, home: Path) -> Path:
+    """Seal a backtested model as a release folder, registered in MLflow; once.
+
+    The manifest holds no clock and no path, so that the same data, settings and code give the same
+    release. The folder appears whole, by one rename.
+
+    Returns:
+        ``mlruns/releases/DATASET-DIGEST``.
+    """
+    with held(home / "work" / f"{trained.folder.name}.lock"):
+        part = home / "releases" / f".{trained.folder.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        shutil.copyfile(trained.folder / TRAINED_GRAPH, part / MODEL)
+        (part / GRAPH).write_bytes(canonical_json(trained.dataset.graph.to_dict()))
+        report = {k: v for k, v in trained.report.items() if k != "fit_seconds"}
+        (part / REPORT).write_bytes(canonical_json(report))
+        files = {name: sha256_file(part / name) for name in (MODEL, GRAPH, REPORT)}
+        manifest = canonical_json(_manifest(trained, report, files))
+        (part / MANIFEST).write_bytes(manifest)
+        folder = home / "releases" / release_id(trained.dataset.spec.dataset, manifest)
+        if folder.exists():
+            shutil.rmtree(part)
+        else:
+            _sync(part)
+            part.rename(folder)
+        _register(trained, home, folder)
+    load_release(folder)
+    return folder
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's files to disk before it gets its name."""
+    for path in [*folder.iterdir(), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def _register(trained: Trained, home: Path, folder: Path) -> None:
+    """Register the release's graph in MLflow once; a note in the trained folder remembers it."""
+    note = trained.folder / "registered"
+    if note.is_file() and note.read_text() == folder.name:
+        return
+    tracker = Tracker(home, folder.name, trained.run["mlflow_run"])
+    tags = {"release": folder.name, "manifest.sha256": sha256_file(folder / MANIFEST)}
+    tracker.register(folder / MODEL, trained.dataset.spec.dataset, tags)
+    tracker.artifact(folder / MANIFEST)
+    tracker.artifact(folder / REPORT)
+    tracker.end()
+    write_atomic(note, folder.name.encode())
+
+
+def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+    dataset, spec, run = trained.dataset, trained.fitted.spec, trained.run
+    scores = report["models"]
+    builder = dataset.builder()
+    splits = dataset.splits
+    rows = np.array([0, splits.train_end, splits.validation_end, splits.steps - 1])
+    start, train_end, validation_end, end = (f"{t}Z" for t in builder.times(rows))
+    source = dataset.header.get("source", {})
+    offsets = trained.fitted.forecaster.offset.numpy()
+    return {
+        "format": 1,
+        "dataset": spec.dataset,
+        "domain": spec.domain,
+        "spec": spec.to_dict(),
+        "files": files,
+        "metrics": {
+            name: {k: v for k, v in model.items() if k != "by_lead"}
+            for name, model in scores.items()
+        },
+        "interval": {
+            "method": "split conformal by lead",
+            "nominal": 0.8,
+            "empirical": scores["felsina"]["coverage_80"],
+            "window": f"test split {validation_end} to {end}",
+        },
+        "calibration": {
+            "method": "split conformal by lead and level, in units of the 10-90 % band",
+            "span": f"alternate blocks of the validation split {train_end} to {validation_end}",
+            "largest_offset": round(float(np.abs(offsets).max()), 4),
+            "adaptive": None,
+        },
+        "thresholds": {
+            node: [None if np.isnan(t) else float(t) for t in levels]
+            for node, levels in zip(dataset.graph.ids, dataset.graph.thresholds, strict=True)
+            if not np.isnan(levels).all()
+        },
+        "privacy": {
+            "differential_privacy": None,
+            "statement": "Trained without differential privacy: use only data that may be published "
+            "or that the city holds for this purpose.",
+        },
+        "data": {
+            "digests": dataset.digests,
+            "start": start,
+            "train_end": train_end,
+            "validation_end": validation_end,
+            "end": end,
+            "synthetic": dataset.synthetic,
+            "publisher": str(source.get("publisher", "")),
+            "licence": str(source.get("licence", "")),
+            "attribution": dataset.attribution,
+        },
+        "code": {"sha256": run["code"], "packages": {p: version(p) for p in _PACKAGES}},
+        "training": {
+            "settings": run["settings"],
+            "steps": run["steps"],
+            "parameters": report["parameters"],
+        },
+        "export": run["parity"],
+    }
+
+
+def point_at(home: Path, folder: Path) -> None:
+    """Make a release the one that is served for its dataset, by an atomic pointer file."""
+    release = load_release(folder)
+    pointer = {
+        "release": release.id,
+        "manifest_sha256": sha256_bytes((folder / MANIFEST).read_bytes()),
+        "approval": "none",
+    }
+    write_atomic(champion_pointer(home, release.spec.dataset), canonical_json(pointer))

@@ -1,0 +1,201 @@
+"""The stage from a dataset folder to a trained folder: fit, export, parity, backtest.
+
+A trained folder is named by what it was made from (data, settings, code), so that work done is
+found again and never done twice; it appears whole, by one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.contracts import ForecastSpec
+from models.exported import open_session, predictor
+from models.forecaster import Forecaster
+from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
+from pipelines.domains.registry import domain_of, registered
+from pipelines.settings import held
+from training.backtest import Backtest, backtest, write_forecasts
+from training.dataset import CityDataset, open_dataset
+from training.export import check_parity, export_onnx
+from training.fit import Fitted, Listener, fit
+from training.plots import draw_backtest
+from training.settings import TrainSettings, generic_settings, merge, resolve_settings
+from training.tracking import Tracker
+
+STATE, GRAPH, RUN, REPORT, FORECASTS = (
+    "state.pt",
+    "model.onnx",
+    "run.json",
+    "backtest.json",
+    "forecasts.parquet",
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained folder.
+
+    Attributes:
+        folder: where it lies.
+        dataset: what it was trained on.
+        fitted: the model, read back.
+        run: its record: settings, seconds, parity, MLflow run.
+    """
+
+    folder: Path
+    dataset: CityDataset
+    fitted: Fitted
+    run: dict[str, Any]
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """The backtest's metrics, once ``score`` has run."""
+        return json.loads((self.folder / REPORT).read_bytes())
+
+
+def open_registered(folder: Path) -> CityDataset:
+    """Open a dataset folder whose domain is registered."""
+    return open_dataset(folder, registered())
+
+
+def settings_for(
+    dataset: CityDataset,
+    profile: str = "quick",
+    seed: int = 0,
+    file: Path | None = None,
+    assignments: list[str] | None = None,
+) -> TrainSettings:
+    """Settings from the data, its domain, a profile, a file and ``key=value`` texts."""
+    generic = generic_settings(dataset.spec, dataset.splits.train_end)
+    domain = domain_of(dataset.spec.domain).defaults(dataset, profile)
+    changes = {"profile": profile, "seed": seed}
+    return resolve_settings(merge(generic, domain), file, changes, assignments)
+
+
+def code_digest() -> str:
+    """Digest of the sources that decide what a model becomes."""
+    root = Path(__file__).parents[1]
+    files = sorted(p for room in ("models", "training") for p in (root / room).rglob("*.py"))
+    return sha256_bytes(canonical_json({str(p.relative_to(root)): sha256_file(p) for p in files}))
+
+
+def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: Listener) -> Trained:
+    """Train, or find the trained folder of the same data, settings and code.
+
+    A killed training goes on from its last checkpoint when it is called again.
+    """
+    made_from = {
+        "data": dataset.digests,
+        "settings": settings.model_dump(mode="json"),
+        "code": code_digest(),
+    }
+    key = f"{dataset.spec.dataset}-{sha256_bytes(canonical_json(made_from))[:12]}"
+    folder, work = home / "trained" / key, home / "work" / key
+    with held(home / "work" / f"{key}.lock"):
+        if not (folder / RUN).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            _train(dataset, settings, home, made_from, work, folder, listener)
+        return _read(folder, dataset, settings)
+
+
+def _train(
+    dataset: CityDataset,
+    settings: TrainSettings,
+    home: Path,
+    made_from: dict[str, Any],
+    work: Path,
+    folder: Path,
+    listener: Listener,
+) -> None:
+    earlier = work / "mlflow_run"
+    tracker = Tracker(home, folder.name, earlier.read_text() if earlier.exists() else "")
+    write_atomic(earlier, tracker.run_id.encode())
+    tracker.parameters(made_from["settings"])
+    tracker.tags({f"data.{name}.sha256": digest for name, digest in dataset.digests.items()})
+    tracker.tags({"dataset": dataset.spec.dataset, "code.sha256": made_from["code"]})
+    fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
+    part = work / "trained"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    torch.save(fitted.forecaster.state_dict(), part / STATE)
+    listener.progress("export", 0.0)
+    builder = dataset.builder(fitted.spec)
+    origins = dataset.splits.test(fitted.spec, dataset.start)
+    export_onnx(fitted.forecaster, builder.batch(np.resize(origins, 2)), part / GRAPH)
+    listener.progress("export", 0.7)
+    parity = check_parity(fitted.forecaster, part / GRAPH, builder, origins)
+    listener.progress("export", 1.0)
+    run = made_from | {
+        "spec": fitted.spec.to_dict(),
+        "seconds": fitted.seconds,
+        "steps": fitted.steps,
+        "parity": parity,
+        "mlflow_run": tracker.run_id,
+    }
+    (part / RUN).write_bytes(canonical_json(run))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part.rename(folder)
+    tracker.end()
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _read(folder: Path, dataset: CityDataset, settings: TrainSettings) -> Trained:
+    run = json.loads((folder / RUN).read_bytes())
+    spec = ForecastSpec.from_dict(run["spec"])
+    forecaster = Forecaster(spec, dataset.graph, settings.architecture)
+    forecaster.load_state_dict(torch.load(folder / STATE, weights_only=True))
+    fitted = Fitted(forecaster.eval(), spec, settings, run["seconds"], run["steps"])
+    return Trained(folder, dataset, fitted, run)
+
+
+def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+    """Backtest a trained folder through its exported graph, as a server runs it; once.
+
+    Returns:
+        The report; ``forecasts.parquet`` and plots lie in the folder.
+    """
+    folder, dataset, fitted = trained.folder, trained.dataset, trained.fitted
+    with held(home / "work" / f"{folder.name}.lock"):
+        if (folder / REPORT).is_file():
+            return trained.report
+        predict = predictor(open_session(folder / GRAPH))
+        result = backtest(dataset, fitted, predict, progress)
+        write_forecasts(folder / FORECASTS, result, dataset.graph.ids, fitted.spec.quantiles)
+        plots = draw_backtest(result, fitted.spec, dataset.graph, folder / "plots")
+        _log(Tracker(home, folder.name, trained.run["mlflow_run"]), result, plots)
+        write_atomic(folder / REPORT, canonical_json(result.report))
+        return result.report
+
+
+def _log(tracker: Tracker, result: Backtest, plots: list[Path]) -> None:
+    for name, scores in result.report["models"].items():
+        leads = scores["by_lead"]
+        tracker.metrics({f"{name}.{k}": v for k, v in scores.items() if k != "by_lead"})
+        if name == "felsina":
+            for lead, metrics in leads.items():
+                tracker.metrics({f"lead.{k}": v for k, v in metrics.items()}, int(lead))
+    for path in plots:
+        tracker.artifact(path, "plots")
+
+
+class _Tracked:
+    """A listener whose losses also go to MLflow."""
+
+    def __init__(self, listener: Listener, tracker: Tracker) -> None:
+        self.listener, self.tracker = listener, tracker
+
+    def progress(self, stage: str, share: float) -> None:
+        self.listener.progress(stage, share)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.tracker.metrics(values, step)
+        self.listener.metrics(step, values)

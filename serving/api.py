@@ -1,0 +1,285 @@
+"""The forecasting API as an ASGI app; BentoML hosts it (service.py)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import AwareDatetime
+from starlette.exceptions import HTTPException
+
+from models.contracts import FelsinaError, IntArray
+from serving import formats, schemas
+from serving.catalogue import Answer, Catalogue, check_grid
+from serving.gate import BodyLimit
+from serving.runtime import Runtime
+from serving.stateless import forecast_window
+from serving.store import FORCED, OBSERVED
+
+WEB = Path(__file__).parent / "web"
+MOST_VALUES = 2_000_000
+"""Values that one GET of observations may answer."""
+Format = Literal["json", "geojson", "csv"]
+Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "model": schemas.Problem,
+        "content": {"application/problem+json": {}},
+        "description": text,
+    }
+    for status, text in {
+        404: "No such dataset, or nothing held yet.",
+        413: "Body too large.",
+        422: "The input does not fit; `detail` says where and why.",
+    }.items()
+}
+
+
+def create_app(catalogue: Catalogue) -> FastAPI:
+    """The API over a catalogue of releases."""
+    app = FastAPI(
+        title="Felsina",
+        version=_version(),
+        summary="Forecasts of traffic, energy demand and flood risk for the Bologna Digital Twin",
+        docs_url=None,
+        redoc_url=None,
+        responses=_PROBLEMS,
+    )
+    app.add_middleware(BodyLimit)
+    _handle_errors(app)
+    store = catalogue.store
+
+    def now() -> np.datetime64:
+        return schemas.utc(datetime.now(UTC).replace(microsecond=0))
+
+    def chosen(runtime: Runtime, nodes: str | None) -> IntArray:
+        graph = runtime.release.graph
+        return np.arange(graph.nodes) if nodes is None else graph.index(nodes.split(","))
+
+    def entry(runtime: Runtime) -> dict[str, Any]:
+        spec, release = runtime.release.spec, runtime.release
+        _, latest = store.state(spec.dataset)
+        return {
+            "name": spec.dataset,
+            "title": f"{spec.dataset.replace('-', ' ').capitalize()}: {spec.target}",
+            **{k: getattr(spec, k) for k in ("domain", "target", "unit", "step", "timezone")},
+            **{k: getattr(spec, k) for k in ("horizon", "lookback")},
+            "lags": list(spec.lags),
+            "nodes": release.graph.nodes,
+            "release": release.id,
+            "approval": "none",
+            "synthetic": release.manifest["data"]["synthetic"],
+            "data_as_of": None if latest is None else schemas.iso(latest),
+        }
+
+    def answered(runtime: Runtime, answer: Answer, nodes: IntArray, form: Format) -> Response:
+        head = formats.envelope(runtime.release, answer, now())
+        if form == "csv":
+            content = formats.as_csv(runtime.release, answer, nodes)
+        else:
+            write = formats.as_geojson if form == "geojson" else formats.as_json
+            content = write(head, runtime.release, answer, nodes)
+        return Response(content, media_type=formats.MEDIA[form])
+
+    def accept(dataset: str, body: schemas.Table, kind: str) -> dict[str, Any]:
+        runtime = catalogue.runtime(dataset)
+        spec, graph = runtime.release.spec, runtime.release.graph
+        table, stamps = body.array(), body.stamps()
+        check_grid(runtime, *stamps)
+        names = list(body.values)
+        issued = None
+        if isinstance(body, schemas.Forcings):
+            known = {forcing.name: forcing for forcing in spec.forcings}
+            for name in names:
+                base, at, node = name.partition("@")
+                if base not in known:
+                    raise FelsinaError(
+                        f"forcing {base!r} is unknown; known: {', '.join(known) or 'none'}"
+                    )
+                if at:
+                    graph.index([node], f"forcing {name}")
+            if body.issued_at is not None:
+                issued = schemas.utc(body.issued_at.replace(microsecond=0))
+        else:
+            graph.index(names, "values")
+            if spec.nonnegative and (table < 0).any():
+                row, column = np.argwhere(table < 0)[0]
+                raise FelsinaError(
+                    f"node {names[column]}: {table[row, column]} at {stamps[row]}Z is negative; "
+                    f"{spec.target} is never below 0, send null for a gap"
+                )
+            if (late := stamps.max()) > now() + np.timedelta64(spec.seconds, "s"):
+                raise FelsinaError(f"time {late}Z lies in the future; observations are past")
+        accepted = store.write(dataset, kind, stamps, names, table, issued)
+        _, latest = store.state(dataset)
+        as_of = None if latest is None else schemas.iso(latest)
+        return {"dataset": dataset, "accepted": accepted, "data_as_of": as_of}
+
+    @app.get("/v1/datasets", response_model=schemas.DatasetList, tags=["datasets"])
+    def datasets(domain: str | None = None) -> Any:
+        """Every dataset that is served, of one domain or of all."""
+        entries = [entry(runtime) for runtime in catalogue.runtimes().values()]
+        return JSONResponse({"datasets": [e for e in entries if domain in (None, e["domain"])]})
+
+    @app.get("/v1/datasets/{dataset}", response_model=schemas.DatasetDetail, tags=["datasets"])
+    def dataset_detail(dataset: str) -> Any:
+        """A served dataset with its nodes and the forcings that its model reads."""
+        runtime = catalogue.runtime(dataset)
+        release = runtime.release
+        return JSONResponse(
+            entry(runtime)
+            | {
+                "forcings": [
+                    {"name": f.name, "unit": f.unit, "known_future": f.known_future}
+                    for f in release.spec.forcings
+                ],
+                "node_list": [formats.node_entry(release, n) for n in range(release.graph.nodes)],
+            }
+        )
+
+    content = {media.partition(";")[0]: {} for media in formats.MEDIA.values()}
+
+    @app.get(
+        "/v1/forecasts/{dataset}",
+        response_model=schemas.ForecastAnswer,
+        responses={200: {"content": content}},
+        tags=["forecasts"],
+    )
+    def forecast(
+        dataset: str,
+        nodes: Nodes = None,
+        format: Format = "json",
+        init_time: AwareDatetime | None = None,
+    ) -> Any:
+        """The latest forecast, or the one from what was observed up to `init_time`."""
+        runtime = catalogue.runtime(dataset)
+        wanted = chosen(runtime, nodes)
+        init = None if init_time is None else schemas.utc(init_time)
+        return answered(runtime, catalogue.forecast(dataset, init), wanted, format)
+
+    @app.post(
+        "/v1/forecasts/{dataset}",
+        response_model=schemas.ForecastAnswer,
+        responses={200: {"content": content}},
+        tags=["forecasts"],
+    )
+    def forecast_from(
+        dataset: str, body: schemas.WindowBody, nodes: Nodes = None, format: Format = "json"
+    ) -> Any:
+        """A forecast from a window that you bring; nothing held is read, nothing is kept."""
+        runtime = catalogue.runtime(dataset)
+        wanted = chosen(runtime, nodes)
+        return answered(runtime, forecast_window(runtime, body), wanted, format)
+
+    @app.get(
+        "/v1/observations/{dataset}",
+        response_model=schemas.ObservationsAnswer,
+        tags=["observations"],
+    )
+    def observations(
+        dataset: str, nodes: Nodes = None, last: Annotated[int, Query(ge=1, le=100_000)] = 72
+    ) -> Any:
+        """The `last` steps of held observations, null where nothing was observed."""
+        runtime = catalogue.runtime(dataset)
+        spec, ids = runtime.release.spec, runtime.release.graph.ids
+        wanted = [ids[n] for n in chosen(runtime, nodes)]
+        if last * len(wanted) > MOST_VALUES:
+            raise FelsinaError(
+                f"{last} steps of {len(wanted)} nodes are over {MOST_VALUES} values; ask for fewer"
+            )
+        _, latest = store.state(dataset)
+        if latest is None:
+            raise LookupError(f"no observations of {dataset} are held")
+        step = np.timedelta64(spec.seconds, "s")
+        start = latest - (last - 1) * step
+        table = store.read(dataset, OBSERVED, wanted, start, last, spec.seconds)
+        return JSONResponse(
+            {
+                "dataset": dataset,
+                "unit": spec.unit,
+                "step": spec.step,
+                "times": [schemas.iso(start + i * step) for i in range(last)],
+                "features": [
+                    {"id": node, "values": [formats.number(v) for v in table[:, i]]}
+                    for i, node in enumerate(wanted)
+                ],
+            }
+        )
+
+    @app.post("/v1/observations/{dataset}", response_model=schemas.Accepted, tags=["observations"])
+    def observe(dataset: str, body: schemas.Observations) -> Any:
+        """Write observed values; they are on disk when this answers. Repeats do no harm."""
+        return JSONResponse(accept(dataset, body, OBSERVED))
+
+    @app.post("/v1/forcings/{dataset}", response_model=schemas.Accepted, tags=["observations"])
+    def force(dataset: str, body: schemas.Forcings) -> Any:
+        """Write past or future values of forcings, such as a weather forecast as issued."""
+        return JSONResponse(accept(dataset, body, FORCED))
+
+    _document_host(app)
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(WEB / "index.html")
+
+    app.mount("/static", StaticFiles(directory=WEB), name="static")
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    def problem(status: int, title: str, detail: str) -> JSONResponse:
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        return JSONResponse(body, status, media_type="application/problem+json")
+
+    @app.exception_handler(FelsinaError)
+    def refused(_: Request, error: FelsinaError) -> JSONResponse:
+        return problem(422, "The input does not fit", str(error))
+
+    @app.exception_handler(LookupError)
+    def absent(_: Request, error: LookupError) -> JSONResponse:
+        return problem(404, "Not found", str(error.args[0]))
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, str(error.detail), str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(422, "The input does not fit", f"{where}: {first['msg']}")
+
+
+def _document_host(app: FastAPI) -> None:
+    """Add the routes that BentoML itself serves to the OpenAPI document."""
+    document = app.openapi
+    text = {"200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    host = {
+        "/healthz": "The process is alive.",
+        "/readyz": "Releases are loaded.",
+        "/metrics": "Prometheus metrics.",
+    }
+
+    def with_host() -> dict[str, Any]:
+        schema = document()
+        for path, summary in host.items():
+            operation = {"summary": summary, "tags": ["operations"], "responses": text}
+            schema["paths"].setdefault(path, {"get": operation})
+        return schema
+
+    app.openapi = with_host  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _version() -> str:
+    try:
+        return version("felsina")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,105 @@
+"""A sealed release folder: verify every digest, then read it. Neither torch nor pandas is needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.contracts import CityGraph, FelsinaError, ForecastSpec
+from models.record import canonical_json, sha256_bytes, sha256_file
+
+MANIFEST = "manifest.json"
+MODEL, GRAPH, REPORT = "model.onnx", "graph.json", "report.json"
+FILES = (MODEL, GRAPH, REPORT)
+"""What the manifest of a release seals."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A verified release.
+
+    Attributes:
+        folder: where it lies; its name is the release's id.
+        manifest: what it says of itself.
+        sha256: digest of the manifest's bytes, which decisions sign.
+        spec: what it forecasts, lags included.
+        graph: its nodes, in the model's order.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    sha256: str
+    spec: ForecastSpec
+    graph: CityGraph
+
+    @property
+    def id(self) -> str:
+        """Name of the release."""
+        return self.folder.name
+
+
+def release_id(dataset: str, manifest: bytes) -> str:
+    """Name of the release with these manifest bytes."""
+    return f"{dataset}-{sha256_bytes(manifest)[:12]}"
+
+
+def load_release(folder: Path) -> Release:
+    """Verify a release folder and read it.
+
+    Raises:
+        FelsinaError: naming the file that is missing, extra or changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FelsinaError(f"{path} is missing; {folder} is no release folder")
+    content = path.read_bytes()
+    try:
+        manifest = json.loads(content)
+        files: dict[str, str] = manifest["files"]
+        dataset: str = manifest["dataset"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FelsinaError(f"{path}: not a manifest ({error}); the release was changed") from error
+    if canonical_json(manifest) != content or folder.name != release_id(dataset, content):
+        raise FelsinaError(
+            f"{path}: sha256 {sha256_bytes(content)[:12]} is not the one in the folder's name "
+            f"{folder.name}; the release was changed or renamed, build it anew"
+        )
+    held = {p.name for p in folder.iterdir()} - {MANIFEST}
+    for name in sorted(held ^ set(files)):
+        what = "is not in the manifest" if name in held else "is missing"
+        raise FelsinaError(f"{folder / name} {what}; the release was changed, build it anew")
+    for name, sealed in files.items():
+        found = sha256_file(folder / name)
+        if found != sealed:
+            raise FelsinaError(
+                f"{folder / name}: sha256 {found[:12]}, sealed as {sealed[:12]}; the release was "
+                "changed, build it anew"
+            )
+    return Release(
+        folder=folder,
+        manifest=manifest,
+        sha256=sha256_bytes(content),
+        spec=ForecastSpec.from_dict(manifest["spec"]),
+        graph=CityGraph.from_dict(json.loads((folder / GRAPH).read_bytes())),
+    )
+
+
+def champion_pointer(home: Path, dataset: str) -> Path:
+    """The file that names the release of a dataset that is served."""
+    return home / "champions" / f"{dataset}.json"
+
+
+def champions(home: Path) -> list[Path]:
+    """Folders of the releases to serve, one a dataset: the one pointed at, else the newest."""
+    newest: dict[str, Path] = {}
+    folders = [p for p in (home / "releases").glob("*-*") if (p / MANIFEST).is_file()]
+    for folder in sorted(folders, key=lambda p: p.stat().st_mtime):
+        newest[folder.name.rpartition("-")[0]] = folder
+    for dataset in newest:
+        pointer = champion_pointer(home, dataset)
+        if pointer.is_file():
+            chosen = home / "releases" / json.loads(pointer.read_bytes())["release"]
+            newest[dataset] = chosen
+    return [newest[dataset] for dataset in sorted(newest)]

@@ -1,0 +1,235 @@
+"""What may be posted, and what is answered: pydantic models behind the OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from models.contracts import FelsinaError, FloatArray
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Column = list[Number | None]
+"""Values in order of time; null where nothing was observed."""
+
+
+class Body(BaseModel):
+    """A posted body: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Table(Body):
+    """Columns of values on common times."""
+
+    times: list[AwareDatetime] = Field(min_length=1, description="Stamps with a zone, on the grid.")
+    values: dict[str, Column] = Field(
+        min_length=1, description="Column name to one value a time; null clears a value."
+    )
+
+    def array(self) -> FloatArray:
+        """[S, columns] with NaN for null; columns of another length are refused."""
+        for name, column in self.values.items():
+            if len(column) != len(self.times):
+                raise FelsinaError(
+                    f"values of {name!r}: {len(column)} given for {len(self.times)} times; give one a time"
+                )
+        return np.array(list(self.values.values()), float).T
+
+    def stamps(self) -> np.ndarray:
+        """[S] UTC; a stamp that stands twice is refused."""
+        stamps = np.array([utc(t) for t in self.times])
+        unique, count = np.unique(stamps, return_counts=True)
+        if (count > 1).any():
+            raise FelsinaError(f"time {unique[count > 1][0]}Z stands twice; give each time once")
+        return stamps
+
+
+class Observations(Table):
+    """Observed values of the target; column names are node ids."""
+
+
+class Forcings(Table):
+    """Past or future values of forcings; column names are ``name`` or ``name@node``."""
+
+    issued_at: AwareDatetime | None = Field(
+        None, description="When the values were issued; an older issue never replaces a newer one."
+    )
+
+
+class ForcingWindow(Body):
+    """One forcing over the lookback and, where known, over the horizon."""
+
+    past: Column = Field(description="One value a past step, oldest first.")
+    future: Column | None = Field(None, description="One value a lead, where the future is known.")
+
+
+class WindowBody(Body):
+    """A window of the caller's own: nothing held is read, nothing is kept."""
+
+    init_time: AwareDatetime = Field(description="Stamp of the last observation in `past`.")
+    past: dict[str, Column] = Field(
+        description="Node id to `lookback` values, oldest first; a node left out counts as unseen."
+    )
+    lag_values: dict[str, dict[str, Column]] = Field(
+        default_factory=dict,
+        description="Lag in steps to node id to one value a lead, for lags beyond `past`.",
+    )
+    forcings: dict[str, ForcingWindow] = Field(default_factory=dict)
+
+
+class Interval(BaseModel):
+    """How the bands were made and how often they held in the backtest."""
+
+    method: str
+    nominal: float
+    empirical: float | None
+    window: str
+
+
+class Model(BaseModel):
+    """The release that made the forecast."""
+
+    name: str
+    version: str
+    sha256: str
+    decision: str | None
+
+
+class Feature(BaseModel):
+    """A node's forecast: quantile level to one value a lead."""
+
+    id: str
+    name: str
+    lon: float | None
+    lat: float | None
+    area: str
+    thresholds: list[float | None]
+    observed_fraction: float
+    quantiles: dict[str, list[float]]
+
+
+class ForecastAnswer(BaseModel):
+    """A forecast with everything needed to judge it."""
+
+    dataset: str
+    domain: str
+    target: str
+    unit: str
+    units: dict[str, str]
+    issued_at: datetime
+    init_time: datetime
+    data_as_of: datetime
+    stale: bool
+    step: str
+    timezone: str
+    valid_times: list[datetime]
+    model: Model
+    approval: str
+    synthetic: bool
+    interval: Interval
+    features: list[Feature]
+    attribution: list[str]
+    warnings: list[str]
+
+
+class DatasetEntry(BaseModel):
+    """A served dataset."""
+
+    name: str
+    title: str
+    domain: str
+    target: str
+    unit: str
+    step: str
+    horizon: int
+    lookback: int
+    lags: list[int]
+    timezone: str
+    nodes: int
+    release: str
+    approval: str
+    synthetic: bool
+    data_as_of: datetime | None
+
+
+class ForcingEntry(BaseModel):
+    """A forcing that a model reads."""
+
+    name: str
+    unit: str
+    known_future: bool
+
+
+class NodeEntry(BaseModel):
+    """A node of a dataset."""
+
+    id: str
+    name: str
+    lon: float | None
+    lat: float | None
+    area: str
+    thresholds: list[float | None]
+
+
+class DatasetDetail(DatasetEntry):
+    """A served dataset with its nodes and forcings."""
+
+    forcings: list[ForcingEntry]
+    node_list: list[NodeEntry]
+
+
+class DatasetList(BaseModel):
+    """Every dataset served."""
+
+    datasets: list[DatasetEntry]
+
+
+class Accepted(BaseModel):
+    """What was written; it is on disk."""
+
+    dataset: str
+    accepted: int
+    data_as_of: datetime | None
+
+
+class ObservedFeature(BaseModel):
+    """A node's held observations."""
+
+    id: str
+    values: list[float | None]
+
+
+class ObservationsAnswer(BaseModel):
+    """Held observations on the grid."""
+
+    dataset: str
+    unit: str
+    step: str
+    times: list[datetime]
+    features: list[ObservedFeature]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+def utc(stamp: datetime) -> np.datetime64:
+    """An aware stamp as UTC seconds; a fraction of a second is refused."""
+    if stamp.microsecond:
+        raise FelsinaError(
+            f"time {stamp.isoformat()} has a fraction of a second; it is off the grid"
+        )
+    return np.datetime64(stamp.astimezone(UTC).replace(tzinfo=None), "s")
+
+
+def iso(stamp: np.datetime64) -> str:
+    """UTC seconds as ``2026-05-01T10:00:00Z``."""
+    return f"{stamp.astype('datetime64[s]')}Z"

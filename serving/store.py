@@ -1,0 +1,195 @@
+"""Observations and forcings that the server holds: SQLAlchemy Core, sqlite in WAL mode by default.
+
+A row is one value of one column (a node or a forcing) at one time. Writes are idempotent upserts;
+each raises the dataset's revision, by which cached forecasts know that they are out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.contracts import FloatArray
+
+OBSERVED, FORCED = "observed", "forced"
+_PIECE = 20_000
+
+_metadata = sa.MetaData()
+_columns = sa.Table(
+    "columns",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.UniqueConstraint("dataset", "kind", "name"),
+)
+_values = sa.Table(
+    "values",
+    _metadata,
+    sa.Column("column_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.Float(53)),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+_revisions = sa.Table(
+    "revisions",
+    _metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("latest", sa.BigInteger),
+)
+
+
+class Store:
+    """Held observations and forcings, by dataset.
+
+    Args:
+        url: a SQLAlchemy URL, or a path of an sqlite file.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        if isinstance(url, Path):
+            url.parent.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{url}"
+        self.engine = sa.create_engine(url, connect_args={"timeout": 30} if "sqlite" in url else {})
+        if self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _write_ahead)
+        _metadata.create_all(self.engine)
+
+    def write(
+        self,
+        dataset: str,
+        kind: str,
+        times: NDArray[np.datetime64],
+        names: list[str],
+        table: FloatArray,
+        issued_at: np.datetime64 | None = None,
+    ) -> int:
+        """Upsert values.
+
+        Args:
+            dataset: name of the dataset.
+            kind: ``OBSERVED`` or ``FORCED``.
+            times: [S] UTC.
+            names: columns: node ids, or forcings (``name`` or ``name@node``).
+            table: [S, len(names)], NaN clears a value.
+            issued_at: when the values were issued; an older issue never replaces a newer one.
+
+        Returns:
+            How many values were given. They are on disk when this returns.
+        """
+        seconds = times.astype("datetime64[s]").astype(np.int64).tolist()
+        issued = 0 if issued_at is None else int(issued_at.astype("datetime64[s]").astype(np.int64))
+        insert = self._insert(_values)
+        given = insert.excluded
+        upsert = insert.on_conflict_do_update(
+            index_elements=["column_id", "time"],
+            set_={"value": given.value, "issued_at": given.issued_at},
+            where=given.issued_at >= _values.c.issued_at,
+        )
+        with self.engine.begin() as connection:
+            ids = self._ids(connection, dataset, kind, names, create=True)
+            for column, name in enumerate(names):
+                cells = [None if np.isnan(v) else float(v) for v in table[:, column]]
+                rows = [
+                    {"column_id": ids[name], "time": t, "value": v, "issued_at": issued}
+                    for t, v in zip(seconds, cells, strict=True)
+                ]
+                for start in range(0, len(rows), _PIECE):
+                    connection.execute(upsert, rows[start : start + _PIECE])
+            some = ~np.isnan(table).all(axis=1)
+            latest = (
+                max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
+            )
+            self._revise(connection, dataset, latest)
+        return table.size
+
+    def read(
+        self, dataset: str, kind: str, names: list[str], start: np.datetime64, steps: int, step: int
+    ) -> FloatArray:
+        """Values [steps, len(names)] on a regular grid, NaN where none is held."""
+        first = int(start.astype("datetime64[s]").astype(np.int64))
+        table = np.full((steps, len(names)), np.nan)
+        with self.engine.connect() as connection:
+            ids = self._ids(connection, dataset, kind, names)
+            position = {ids[name]: i for i, name in enumerate(names) if name in ids}
+            query = sa.select(_values.c.column_id, _values.c.time, _values.c.value).where(
+                _values.c.column_id.in_(position),
+                _values.c.time >= first,
+                _values.c.time < first + steps * step,
+                _values.c.value.is_not(None),
+            )
+            rows = connection.execute(query).fetchall() if position else []
+        if rows:
+            column, time, value = (np.array(part) for part in zip(*rows, strict=True))
+            row, off = np.divmod(time - first, step)
+            keep = off == 0
+            where = np.array([position[c] for c in column.tolist()])
+            table[row[keep], where[keep]] = value[keep]
+        return table
+
+    def held(self, dataset: str, kind: str) -> list[str]:
+        """Names of the columns held."""
+        query = sa.select(_columns.c.name).where(
+            _columns.c.dataset == dataset, _columns.c.kind == kind
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def state(self, dataset: str) -> tuple[int, np.datetime64 | None]:
+        """Revision of a dataset (0: nothing held) and the time of its latest observation."""
+        query = sa.select(_revisions.c.revision, _revisions.c.latest).where(
+            _revisions.c.dataset == dataset
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return 0, None
+        return row.revision, None if row.latest is None else np.datetime64(row.latest, "s")
+
+    def _insert(self, table: sa.Table) -> Any:
+        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(table)
+
+    def _ids(
+        self,
+        connection: sa.Connection,
+        dataset: str,
+        kind: str,
+        names: Iterable[str],
+        create: bool = False,
+    ) -> dict[str, int]:
+        if create:
+            rows = [{"dataset": dataset, "kind": kind, "name": name} for name in names]
+            connection.execute(self._insert(_columns).on_conflict_do_nothing(), rows)
+        query = sa.select(_columns.c.name, _columns.c.id).where(
+            _columns.c.dataset == dataset, _columns.c.kind == kind
+        )
+        return {name: number for name, number in connection.execute(query)}
+
+    def _revise(self, connection: sa.Connection, dataset: str, latest: int | None) -> None:
+        insert = self._insert(_revisions).values(dataset=dataset, revision=1, latest=latest)
+        held, given = _revisions.c.latest, insert.excluded.latest
+        later = sa.case(
+            (held.is_(None), given), (given.is_(None), held), (given > held, given), else_=held
+        )
+        upsert = insert.on_conflict_do_update(
+            index_elements=["dataset"],
+            set_={"revision": _revisions.c.revision + 1, "latest": later},
+        )
+        connection.execute(upsert)
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()

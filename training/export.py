@@ -1,0 +1,131 @@
+"""Export to ONNX, refuse what races in ONNX Runtime, and prove that the graph says what torch says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from models.contracts import INPUTS, FelsinaError, Window
+from models.exported import open_session, predictor
+from models.windows import WindowBuilder
+from training.ridge import tensors
+
+OPSET = 20
+PARITY = 1e-4
+"""Largest difference allowed, relative to the spread of the forecasts."""
+_BATCHES, _THREADS, _REPEATS = (1, 4, 32), (1, 2), 40
+
+
+class _Graph(nn.Module):
+    """The forecaster with its unused inputs (no forcings, no lags) left out."""
+
+    def __init__(self, forecaster: nn.Module, example: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.forecaster = forecaster
+        self.empty = {n: t[:1] for n, t in example.items() if not t.numel()}
+        self.names = [n for n in INPUTS if n not in self.empty]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Forecast from the inputs that hold something, in the order of ``INPUTS``."""
+        given = dict(zip(self.names, inputs, strict=True))
+        batch = inputs[0].shape[0]
+        none = {n: t.new_zeros((batch, *t.shape[1:])) for n, t in self.empty.items()}
+        return self.forecaster(**given, **none)
+
+
+def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
+    """Write the forecaster as ``path``, batch dynamic, scaler and calibration inside.
+
+    Args:
+        forecaster: in evaluation mode.
+        window: an example of at least two windows.
+        path: target file, written at once.
+
+    Raises:
+        FelsinaError: if the graph would race in ONNX Runtime.
+    """
+    example = {n: t for n, t in tensors(window).items() if n != "target"}
+    graph = _Graph(forecaster, example).eval()
+    batch = torch.export.Dim("batch", min=1, max=512)
+    arguments = tuple(example[name] for name in graph.names)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph,
+                arguments,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=graph.names,
+                output_names=["quantiles"],
+                dynamic_shapes=(tuple({0: batch} for _ in arguments),),
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    part = path.with_name(f".{path.name}.part")
+    program.save(str(part), external_data=False)
+    model = onnx.load(part)
+    refuse_races(model)
+    onnx.checker.check_model(model)
+    part.replace(path)
+
+
+def refuse_races(model: onnx.ModelProto) -> None:
+    """Refuse ScatterND with a reduction: it gives wrong numbers with two threads and a batch."""
+    graphs = [model.graph, *(function for function in model.functions)]
+    for node in (node for graph in graphs for node in graph.node):
+        reduction = {a.name: a.s for a in node.attribute}.get("reduction", b"none")
+        if node.op_type == "ScatterND" and reduction != b"none":
+            raise FelsinaError(
+                f"the graph holds ScatterND with reduction {reduction.decode()} ({node.name}), which "
+                "races in ONNX Runtime; mix neighbours by a gather or a dense product instead"
+            )
+
+
+def check_parity(
+    forecaster: nn.Module, path: Path, builder: WindowBuilder, origins: np.ndarray
+) -> dict[str, Any]:
+    """Compare the exported graph with torch at several batch sizes and thread counts, repeatedly.
+
+    Returns:
+        The largest difference relative to the spread of the forecasts, and what was tried.
+
+    Raises:
+        FelsinaError: if any run differs by more than ``PARITY``.
+    """
+    worst = 0.0
+    for threads in _THREADS:
+        predict = predictor(open_session(path, threads))
+        for size in _BATCHES:
+            window = builder.batch(np.resize(origins, size))
+            with torch.inference_mode():
+                inputs = tensors(window)
+                expected = forecaster(**inputs).numpy()
+            spread = float(np.std(expected)) or 1.0
+            for _ in range(_REPEATS):
+                worst = max(worst, float(np.abs(predict(window) - expected).max()) / spread)
+    if not worst <= PARITY:
+        raise FelsinaError(
+            f"{path}: ONNX Runtime differs from torch by {worst:.2g} of the forecasts' spread "
+            f"(allowed {PARITY:g}); do not release it"
+        )
+    return {
+        "largest_relative_difference": float(f"{worst:.3g}"),
+        "batches": list(_BATCHES),
+        "threads": list(_THREADS),
+        "repeats": _REPEATS,
+    }

@@ -1,0 +1,223 @@
+"""Fit a forecaster on a dataset: backbone, network, stopping, calibration; killed runs resume."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from models.contracts import FelsinaError, FloatArray, ForecastSpec, IntArray, Window
+from models.exported import Predict
+from models.forecaster import Forecaster
+from models.windows import WindowBuilder
+from training.calibration import conformal_offsets
+from training.datamodule import WindowsDataModule
+from training.dataset import CityDataset
+from training.module import ForecastModule
+from training.ridge import fit_backbone, tensors
+from training.settings import TrainSettings
+
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Told how far a fit is."""
+
+    def progress(self, stage: str, share: float) -> None:
+        """``share`` of ``stage`` is done."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Losses after optimiser step ``step``."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained, calibrated forecaster.
+
+    Attributes:
+        forecaster: in evaluation mode, offsets set.
+        spec: with the lags that the model reads.
+        settings: how it was trained.
+        seconds: wall time of the fit.
+        steps: optimiser steps taken.
+    """
+
+    forecaster: Forecaster
+    spec: ForecastSpec
+    settings: TrainSettings
+    seconds: float
+    steps: int
+
+    @property
+    def parameters(self) -> int:
+        """Fitted numbers: weights of the network and of the ridge."""
+        network = sum(p.numel() for p in self.forecaster.parameters())
+        return network + self.forecaster.backbone.weight.numel()
+
+    def predict(self, window: Window) -> FloatArray:
+        """Quantiles [B, H, N, Q] of a batch of windows."""
+        with torch.inference_mode():
+            device = self.forecaster.offset.device
+            inputs = tensors(window, device)
+            inputs.pop("target", None)
+            return self.forecaster(**inputs).cpu().numpy()
+
+
+class _Report(Callback):
+    def __init__(self, listener: Listener, steps: int) -> None:
+        self.listener, self.steps = listener, steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self.listener.progress("train", trainer.global_step / self.steps)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.listener.metrics(trainer.global_step, values)
+
+
+def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Listener) -> Fitted:
+    """Train on the train span, stop on one part of the validation span, calibrate on another.
+
+    Args:
+        dataset: an opened dataset folder.
+        settings: resolved settings.
+        work: folder of this run's checkpoints; a checkpoint found there is resumed.
+        listener: told of progress and losses.
+
+    Raises:
+        FelsinaError: if training diverges.
+    """
+    began = time.perf_counter()
+    lightning.seed_everything(settings.seed, verbose=False)
+    spec = dataset.spec.with_lags(settings.lags)
+    builder = dataset.builder(spec)
+    splits = dataset.splits
+    train = splits.train(spec)
+    stopping, calibration = splits.validation(spec)
+    forecaster = Forecaster(spec, dataset.graph, settings.architecture)
+    fit_backbone(
+        forecaster.backbone,
+        builder,
+        splits.train_end,
+        train,
+        lambda share: listener.progress("backbone", share),
+    )
+    epochs = -(-settings.steps // settings.evaluate_every)
+    steps = epochs * settings.evaluate_every
+    data = WindowsDataModule(
+        builder,
+        train,
+        stopping,
+        _issued(dataset, builder, train),
+        settings.batch,
+        settings.issue_share,
+        settings.evaluate_every,
+        settings.seed,
+    )
+    scale = forecaster.backbone.scaler.scale
+    weight = torch.ones_like(scale) / scale.mean() if settings.node_loss == "natural" else 1 / scale
+    module = ForecastModule(
+        forecaster,
+        weight,
+        spec.quantiles,
+        settings.learning_rate,
+        settings.weight_decay,
+        steps,
+        settings.seed,
+    )
+    taken = _train(module, data, settings, epochs, work, listener)
+    forecaster.eval()
+    if not all(torch.isfinite(p).all() for p in forecaster.parameters()):
+        raise FelsinaError(
+            f"training on {spec.dataset} diverged; lower learning_rate = {settings.learning_rate}"
+        )
+    fitted = Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
+    calibrate(fitted, builder, calibration)
+    return Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
+
+
+def _issued(dataset: CityDataset, builder: WindowBuilder, origins: IntArray) -> IntArray:
+    """The origins at whose time of day forecasts are issued, where the dataset says."""
+    every = dataset.splits.issue_every
+    if every is None:
+        return origins[:0]
+    return origins[builder.times(origins + 1).astype(np.int64) % every == 0]
+
+
+def _train(
+    module: ForecastModule,
+    data: WindowsDataModule,
+    settings: TrainSettings,
+    epochs: int,
+    work: Path,
+    listener: Listener,
+) -> int:
+    """Run Lightning, resuming what ``work`` holds; leaves the best weights in ``module``."""
+    work.mkdir(parents=True, exist_ok=True)
+    best = ModelCheckpoint(
+        work,
+        filename="best",
+        monitor="validation_loss",
+        save_top_k=1,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    stop = EarlyStopping(monitor="validation_loss", patience=settings.patience)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    trainer = lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        max_epochs=epochs,
+        gradient_clip_val=1.0,
+        callbacks=[best, stop, _Report(listener, epochs * settings.evaluate_every)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        default_root_dir=work,
+    )
+    last = work / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        if last.exists():
+            log.info("resuming from %s", last)
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+    module.to("cpu").load_state_dict(state)
+    return trainer.global_step
+
+
+def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None:
+    """Set the forecaster's conformal offsets from windows that trained nothing."""
+    forecaster = fitted.forecaster
+    forecaster.offset.zero_()
+    parts = list(predictions(fitted.predict, builder, origins))
+    quantiles = np.concatenate([part for _, part, _ in parts])
+    target = np.concatenate([truth for _, _, truth in parts])
+    offsets = conformal_offsets(quantiles, target, fitted.spec.quantiles)
+    forecaster.offset.copy_(torch.as_tensor(offsets))
+
+
+def predictions(
+    predict: Predict, builder: WindowBuilder, origins: IntArray, batch: int = 64
+) -> Iterator[tuple[IntArray, FloatArray, FloatArray]]:
+    """Forecast origins piece by piece: their rows, quantiles [B, H, N, Q] and targets [B, H, N]."""
+    for start in range(0, len(origins), batch):
+        part = origins[start : start + batch]
+        window = builder.batch(part, with_target=True)
+        assert window.target is not None
+        yield part, predict(window), window.target

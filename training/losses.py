@@ -1,0 +1,25 @@
+"""Losses over targets that may be missing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pinball(quantiles: Tensor, target: Tensor, levels: Tensor, node_weight: Tensor) -> Tensor:
+    """Mean pinball loss over the targets that exist.
+
+    Args:
+        quantiles: [B, H, N, Q].
+        target: [B, H, N], NaN where missing.
+        levels: [Q].
+        node_weight: [N].
+
+    Returns:
+        Scalar in the target's unit times the weight; 0 where no target exists.
+    """
+    seen = ~torch.isnan(target)
+    error = torch.where(seen, target, torch.zeros_like(target))[..., None] - quantiles
+    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+    weight = seen * node_weight
+    return (loss * weight).sum() / seen.sum().clamp(min=1)

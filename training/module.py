@@ -1,0 +1,79 @@
+"""The training loop's content: masked pinball loss, AdamW, warm-up and cosine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from models.forecaster import Forecaster
+from training.losses import pinball
+
+
+class ForecastModule(lightning.LightningModule):
+    """Wraps a predictor for Lightning.
+
+    Args:
+        predictor: maps a window's tensors to quantiles [B, H, N, Q].
+        node_weight: [N] weight of each node's loss; 1 / typical size makes nodes equal.
+        levels: Q quantile levels.
+        learning_rate: peak of the schedule.
+        weight_decay: of AdamW.
+        steps: length of the schedule.
+        seed: makes each epoch's dropout the same after a resume.
+    """
+
+    def __init__(
+        self,
+        predictor: Forecaster,
+        node_weight: Tensor,
+        levels: tuple[float, ...],
+        learning_rate: float,
+        weight_decay: float,
+        steps: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.register_buffer("node_weight", node_weight, persistent=False)
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.node_weight: Tensor
+        self.levels: Tensor
+        self.learning_rate, self.weight_decay, self.steps = learning_rate, weight_decay, steps
+        self.seed = seed
+
+    def on_train_epoch_start(self) -> None:
+        """Seed this epoch alone, so that a resumed run draws what an unbroken one would."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        """Loss of one batch of windows."""
+        members = self.predictor.member_quantiles(batch)
+        losses = [pinball(q, batch["target"], self.levels, self.node_weight) for q in members]
+        loss = torch.stack(losses).mean()
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
+        """Loss of one batch of windows, without leaving anything out of the profile."""
+        target = batch.pop("target")
+        loss = pinball(self.predictor(**batch), target, self.levels, self.node_weight)
+        self.log("validation_loss", loss, batch_size=len(target))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with 5 % warm-up and a cosine to zero."""
+        optimiser = torch.optim.AdamW(
+            self.predictor.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        warm = max(1, self.steps // 20)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self.steps - warm))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,118 @@
+"""Settings of a training run: defaults in code, a domain's changes, a TOML file, ``--set``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.contracts import FelsinaError, ForecastSpec
+from models.forecaster import Architecture
+
+Profile = Literal["quick", "full"]
+_CIVIL_LAGS = {1: 2, 7: 21, 14: 730, 21: 730, 364: 730}
+"""Days back at which people do the same again (364 keeps the weekday): days of training needed."""
+
+
+class TrainSettings(BaseModel):
+    """How a forecaster is trained; recorded whole with each run and release.
+
+    Attributes:
+        profile: ``quick`` for a first look, ``full`` for a release that matters.
+        seed: of weights, batches and dropout.
+        lags: single earlier values, in steps before each target.
+        architecture: shape of the network.
+        steps: optimiser steps.
+        batch: origins a step; each brings all nodes.
+        learning_rate: peak, after warm-up, before the cosine.
+        weight_decay: of AdamW.
+        node_loss: ``natural`` units favour large nodes as MAE does, ``equal`` weighs nodes alike.
+        issue_share: share of a batch drawn at the hours at which forecasts are issued.
+        evaluate_every: steps between looks at the stopping windows, and checkpoints.
+        patience: looks without improvement before stopping.
+        accelerator: ``auto`` takes a GPU where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: Profile = "quick"
+    seed: int = Field(0, ge=0)
+    lags: tuple[int, ...] = ()
+    architecture: Architecture = Architecture()  # pyright: ignore[reportCallIssue]
+    steps: int = Field(300, ge=1)
+    batch: int = Field(64, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    node_loss: Literal["natural", "equal"] = "natural"
+    issue_share: float = Field(0.5, ge=0, le=1)
+    evaluate_every: int = Field(50, ge=1)
+    patience: int = Field(6, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+def generic_settings(spec: ForecastSpec, train_steps: int) -> dict[str, Any]:
+    """What the data alone decides: lags that the train span can teach, weekly and annual terms."""
+    days = train_steps / spec.steps_per_day
+    lags = [lag * spec.steps_per_day for lag, needed in _CIVIL_LAGS.items() if days >= needed]
+    return {
+        "lags": tuple(lag for lag in lags if lag >= spec.horizon // 2),
+        "architecture": {"weekly": days >= 21, "annual": days >= 365},
+    }
+
+
+def resolve_settings(
+    defaults: dict[str, Any],
+    file: Path | None = None,
+    changes: dict[str, Any] | None = None,
+    assignments: list[str] | None = None,
+) -> TrainSettings:
+    """Merge, later ones winning: defaults, a TOML file, changes, ``key=value`` texts.
+
+    Args:
+        defaults: nested, from the data and the domain.
+        file: TOML with the same keys.
+        changes: from other flags.
+        assignments: such as ``architecture.width=64``.
+
+    Raises:
+        FelsinaError: for an unknown key or a value that does not fit.
+    """
+    merged = merge(defaults, {})
+    if file is not None:
+        try:
+            merged = merge(merged, tomllib.loads(file.read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise FelsinaError(f"--config {file}: {error}") from error
+    merged = merge(merged, changes or {})
+    for text in assignments or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise FelsinaError(f"--set {text!r}: write key=value, like steps=500")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        nested: Any = parsed
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        merged = merge(merged, nested)
+    try:
+        return TrainSettings(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        known = ", ".join(TrainSettings.model_fields)
+        raise FelsinaError(
+            f"setting {key} = {first.get('input')!r}: {first['msg'].lower()}; settings are {known}"
+        ) from error
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts joined; ``changes`` win."""
+    out = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out
