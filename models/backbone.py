@@ -124,7 +124,7 @@ class Backbone(nn.Module):
 
     def design(self, frame: Frame) -> Tensor:
         """Regressors [B, N, H, D] of each target's deviation from its anchor."""
-        batch, horizon, nodes = frame.anchor.shape
+        _, horizon, nodes = frame.anchor.shape
         anchor = frame.anchor.permute(0, 2, 1)
         deviation = (frame.past - frame.past_anchor) * frame.seen
         own = deviation[:, -self.recent :].permute(0, 2, 1)

@@ -20,9 +20,11 @@ IntArray = NDArray[np.integer[Any]]
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """The levels that each forecast carries, lowest first (DATASET.md, "Rules")."""
 
-KNOWN_UNITS = frozenset(
-    ["veh/h", "veh", "km/h", "mph", "m/s", "kW", "MW", "GW", "kWh", "MWh", "Wh", "W", "m", "cm", "mm", "m3/s", "l/s", "mm/h", "degC", "K", "%", "W/m2", "J/m2", "kWh/m2", "ug/m3", "mg/m3", "ppm", "ppb", "dB", "hPa", "kPa", "Pa", "deg", "EUR/MWh", "EUR", "persons", "1"]
-)
+_UNITS = """
+veh/h veh persons km/h mph m/s kW MW GW Wh kWh MWh kWh/m2 W/m2 J/m2 mm mm/h cm m m3/s l/s
+degC K % hPa kPa Pa deg dB ug/m3 mg/m3 ppm ppb EUR EUR/MWh 1
+"""
+KNOWN_UNITS = frozenset(_UNITS.split())
 """Units that a target or a forcing may have; ``1`` is dimensionless."""
 
 _NAME = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")

@@ -24,7 +24,7 @@ STEP_OF_DAY, DAY_OF_WEEK, DAY_KIND, DAY_OF_YEAR, YESTERDAY, WEEK_AGO = range(len
 LEAD_FEATURES = 16
 """Numbers that the trunk hands to each lead's decoder."""
 GAUSSIAN = -1.0
-"""Start of the softplus steps: quantiles about those of a normal error as large as the backbone's."""
+"""Start of the softplus steps: about the quantiles of a normal error as large as the backbone's."""
 
 
 class Architecture(BaseModel):

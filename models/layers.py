@@ -5,6 +5,8 @@ So per-sample gradients stay exact under Opacus hooks and the exported graph sta
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_adj
@@ -110,6 +112,6 @@ def log_bins(steps: int) -> Tensor:
     while edges[-1] < steps:
         edges.append(min(steps, max(1, 2 * edges[-1])))
     bins = torch.zeros(steps, len(edges) - 1)
-    for j, (near, far) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for j, (near, far) in enumerate(pairwise(edges)):
         bins[steps - far : steps - near, j] = 1 / (far - near)
     return bins

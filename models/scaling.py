@@ -81,7 +81,8 @@ class ProfileLevel(nn.Module):
         weekly: one profile a weekday; else, in too few weeks to tell them apart, one for working
             days and one for free ones.
         level_steps: how many last steps tell the level.
-        multiplicative: profile x level for targets that cannot fall below zero, else profile + level.
+        multiplicative: profile x level, for targets that cannot fall below zero; else profile +
+            level.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class ProfileLevel(nn.Module):
         self.prior.copy_((total + SHRINKAGE * node) / (count + SHRINKAGE))
 
     def profile(self, calendar: Tensor, own: Tensor | None = None) -> Tensor:
-        """Usual values [B, X, N] for a calendar [B, X, C], without the values ``own`` themselves."""
+        """Usual values [B, X, N] for a calendar [B, X, C], the values ``own`` left out."""
         slots = self.slots(calendar)
         total, count = self.total[slots], self.count[slots]
         if own is not None:

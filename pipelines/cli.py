@@ -155,7 +155,7 @@ def build(
 
 @release.command()
 def verify(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
-    """Recompute every digest; exit 0 on an intact folder, 2 with the file's name on a changed one."""
+    """Recompute every digest: exit 0 when intact, 2 with the name of a changed file."""
     from pipelines.commands.release import verify_one
 
     verify_one(folder)

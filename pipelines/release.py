@@ -119,8 +119,8 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         },
         "privacy": {
             "differential_privacy": None,
-            "statement": "Trained without differential privacy: use only data that may be published "
-            "or that the city holds for this purpose.",
+            "statement": "Trained without differential privacy, on data that may be published or "
+            "that the city holds for this purpose.",
         },
         "data": {
             "digests": dataset.digests,

@@ -125,8 +125,8 @@ class Catalogue:
         forecast = runtime.forecast(builder, window, origin)
         if not forecast.observed_fraction.any():
             raise FelsinaError(
-                f"nothing of {spec.dataset} was observed in the {spec.lookback} steps up to {init}Z; "
-                f"the latest observation held is {latest}Z"
+                f"nothing of {spec.dataset} was observed in the {spec.lookback} steps up to "
+                f"{init}Z; the latest observation held is {latest}Z"
             )
         return Answer(forecast, latest, tuple(input_warnings(runtime, window, forcings)))
 
@@ -158,8 +158,8 @@ def check_grid(runtime: Runtime, *times: np.datetime64) -> None:
         off = int((stamp - anchor).astype(np.int64)) % spec.seconds
         if off:
             raise FelsinaError(
-                f"time {stamp}Z is {off} s off the grid of {spec.dataset}, whose step is {spec.step}; "
-                f"the stamp before it is {stamp - np.timedelta64(off, 's')}Z"
+                f"time {stamp}Z is {off} s off the grid of {spec.dataset} (step {spec.step}); the "
+                f"stamp before it is {stamp - np.timedelta64(off, 's')}Z"
             )
 
 
@@ -171,8 +171,8 @@ def input_warnings(runtime: Runtime, window: Window, forcings: FloatArray) -> li
         ahead = forcings[-spec.horizon :, :, f]
         if forcing.known_future and (lacking := int(np.isnan(ahead).any(axis=1).sum())):
             out.append(
-                f"{forcing.name} is not known for {lacking} of {spec.horizon} leads; the value of a "
-                "day earlier, or the mean, stands in"
+                f"{forcing.name} is not known for {lacking} of {spec.horizon} leads; the value of "
+                "a day earlier, or the mean, stands in"
             )
         recent = forcings[: -spec.horizon, :, f][-spec.lookback :]
         if np.isnan(recent).all():

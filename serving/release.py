@@ -1,4 +1,4 @@
-"""A sealed release folder: verify every digest, then read it. Neither torch nor pandas is needed."""
+"""A sealed release folder: verify every digest, then read it, without torch or pandas."""
 
 from __future__ import annotations
 

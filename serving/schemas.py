@@ -34,7 +34,8 @@ class Table(Body):
         for name, column in self.values.items():
             if len(column) != len(self.times):
                 raise FelsinaError(
-                    f"values of {name!r}: {len(column)} given for {len(self.times)} times; give one a time"
+                    f"values of {name!r}: {len(column)} for {len(self.times)} times; give one "
+                    "a time"
                 )
         return np.array(list(self.values.values()), float).T
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from models.contracts import FelsinaError, FloatArray, Window
+from models.contracts import FelsinaError, FloatArray
 from models.windows import WindowBuilder
 from serving.catalogue import Answer, check_grid, input_warnings
 from serving.runtime import Runtime
@@ -36,7 +38,7 @@ def forecast_window(runtime: Runtime, body: WindowBody) -> Answer:
         given = _columns(runtime, columns, spec.horizon, f"lag_values {text}")
         held = lags[0, known.index(text)]
         lags[0, known.index(text)] = np.where(np.isnan(given), held, given)
-    window = Window(**(window.inputs() | {"lags": lags}))
+    window = replace(window, lags=lags)
     answer = runtime.forecast(builder, window, spec.lookback - 1)
     return Answer(answer, init, tuple(input_warnings(runtime, window, forcings)))
 

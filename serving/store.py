@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.event import listen
 
 from models.contracts import FloatArray
 
@@ -61,7 +62,7 @@ class Store:
             url = f"sqlite:///{url}"
         self.engine = sa.create_engine(url, connect_args={"timeout": 30} if "sqlite" in url else {})
         if self.engine.dialect.name == "sqlite":
-            sa.event.listen(self.engine, "connect", _write_ahead)
+            listen(self.engine, "connect", _write_ahead)
         _metadata.create_all(self.engine)
 
     def write(

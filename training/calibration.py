@@ -1,9 +1,10 @@
 """Split conformal calibration: one widening a lead and central band.
 
-Conformalised quantile regression (Romano et al. 2019, arXiv 1905.03222) with the 10-90 % band as the
-unit of error (Kivaranovic et al. 2020, arXiv 1905.10634), on windows that neither fitted nor stopped
-the model. Both ends of a band move by the same amount: a validation month has a bias of its own (an
-August, a flood), and moving each quantile alone would carry it into the forecasts. The median stays.
+Conformalised quantile regression (Romano et al. 2019, arXiv 1905.03222) with the 10-90 % band as
+the unit of error (Kivaranovic et al. 2020, arXiv 1905.10634), on windows that neither fitted nor
+stopped the model. Both ends of a band move by the same amount: a validation month has a bias of its
+own (an August, a flood), and moving each quantile alone would carry it into the forecasts. The
+median stays.
 """
 
 from __future__ import annotations

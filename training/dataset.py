@@ -6,12 +6,13 @@ import shutil
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.calendar import country_of, zone
 from models.contracts import CityGraph, FelsinaError, FloatArray, Forcing, ForecastSpec
@@ -106,7 +107,8 @@ def open_dataset(folder: Path | str, domains: Iterable[str] | None = None) -> Ci
     path = folder / "series.parquet"
     series = read_columns(path, spec.step)
     _match_nodes(path, list(series.columns), graph)
-    series = series[list(graph.ids)]
+    series = series.loc[:, list(graph.ids)]
+    index = pd.DatetimeIndex(series.index)
     finite(path, series)
     if spec.nonnegative and (below := (series < 0).to_numpy()).any():
         row, column = np.argwhere(below)[0]
@@ -117,14 +119,14 @@ def open_dataset(folder: Path | str, domains: Iterable[str] | None = None) -> Ci
         )
     forcings = None
     if spec.forcings:
-        forcings = _read_forcings(folder / "forcings.parquet", spec, graph, series.index)
-    splits = _splits(header, spec, series.index, folder / "dataset.toml")
+        forcings = _read_forcings(folder / "forcings.parquet", spec, graph, index)
+    splits = _splits(header, spec, index, folder / "dataset.toml")
     return CityDataset(
         folder=folder,
         spec=spec,
         graph=graph,
         splits=splits,
-        start=np.datetime64(series.index[0].tz_convert(None), "s"),
+        start=naive(index)[0],
         values=series.to_numpy(np.float32),
         forcings=forcings,
         header=header,
@@ -240,14 +242,15 @@ def _splits(
                 f"{path}: splits.{key} = {stamp!r} must be a stamp with a zone, like "
                 "2024-07-16T00:00:00Z"
             )
-        ends.append(int(index.searchsorted(pd.Timestamp(stamp))))
+        end = np.datetime64(stamp.astimezone(UTC).replace(tzinfo=None), "s")
+        ends.append(int(np.searchsorted(naive(index), end)))
     issue = header.get("evaluation", {}).get("issue_every")
     try:
         every = None if issue is None else int(pd.Timedelta(issue).total_seconds())
     except ValueError as error:
         raise FelsinaError(f"{path}: evaluation.issue_every {issue!r}: write like 24h") from error
     splits = Splits(ends[0], ends[1], len(index), every)
-    start = np.datetime64(index[0].tz_convert(None), "s")
+    start = naive(index)[0]
     stopping, calibration = splits.validation(spec) if ends[1] > ends[0] else ([], [])
     spans = {
         "train": splits.train(spec),
@@ -263,6 +266,11 @@ def _splits(
                 f"{index[min(ends[1], len(index) - 1)]}; move the ends or bring more data"
             )
     return splits
+
+
+def naive(index: pd.DatetimeIndex) -> NDArray[np.datetime64]:
+    """A UTC index as numpy stamps in seconds."""
+    return index.tz_convert(None).to_numpy().astype("datetime64[s]")
 
 
 def write_dataset(

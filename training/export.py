@@ -1,4 +1,4 @@
-"""Export to ONNX, refuse what races in ONNX Runtime, and prove that the graph says what torch says."""
+"""Export to ONNX, refuse what races in ONNX Runtime, prove that the graph says what torch says."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def refuse_races(model: onnx.ModelProto) -> None:
         reduction = {a.name: a.s for a in node.attribute}.get("reduction", b"none")
         if node.op_type == "ScatterND" and reduction != b"none":
             raise FelsinaError(
-                f"the graph holds ScatterND with reduction {reduction.decode()} ({node.name}), which "
-                "races in ONNX Runtime; mix neighbours by a gather or a dense product instead"
+                f"the graph holds ScatterND with reduction {reduction.decode()} ({node.name}), "
+                "which races in ONNX Runtime; mix neighbours by a gather or a dense product instead"
             )
 
 

@@ -76,10 +76,19 @@ class _Report(Callback):
     def __init__(self, listener: Listener, steps: int) -> None:
         self.listener, self.steps = listener, steps
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         self.listener.progress("train", trainer.global_step / self.steps)
 
-    def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_validation_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.listener.metrics(trainer.global_step, values)
 

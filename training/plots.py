@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.dates as dates
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from models.calendar import utc_offsets
 from models.contracts import CityGraph, FloatArray, ForecastSpec
@@ -48,7 +49,7 @@ def draw_backtest(
     return paths
 
 
-def _bands(axes: plt.Axes, result: Backtest, spec: ForecastSpec, graph: CityGraph) -> None:
+def _bands(axes: Axes, result: Backtest, spec: ForecastSpec, graph: CityGraph) -> None:
     """Forecasts laid end to end round the liveliest week of the best observed node."""
     seen = (~np.isnan(result.target)).mean(axis=(0, 1))
     node = int(np.argmax(seen))
@@ -66,9 +67,9 @@ def _bands(axes: plt.Axes, result: Backtest, spec: ForecastSpec, graph: CityGrap
     times = times + shift * np.timedelta64(1, "s")
     quantiles = result.quantiles[rows, :, node].reshape(-1, len(spec.quantiles))
     for low, high, alpha in ((0.05, 0.95, 0.15), (0.1, 0.9, 0.2), (0.3, 0.7, 0.3)):
-        edges = (quantiles[:, spec.quantiles.index(q)] for q in (low, high))
+        lower, upper = (quantiles[:, spec.quantiles.index(q)] for q in (low, high))
         axes.fill_between(
-            times, *edges, color=BAND, alpha=alpha, lw=0, label=f"{low:.0%} to {high:.0%}"
+            times, lower, upper, color=BAND, alpha=alpha, lw=0, label=f"{low:.0%} to {high:.0%}"
         )
     axes.plot(times, quantiles[:, spec.quantiles.index(0.5)], color=BAND, lw=1.2, label="median")
     axes.plot(times, result.target[rows, :, node].ravel(), color="black", lw=0.9, label="observed")
@@ -79,7 +80,7 @@ def _bands(axes: plt.Axes, result: Backtest, spec: ForecastSpec, graph: CityGrap
     axes.legend(ncols=5, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15))
 
 
-def _by_lead(axes: plt.Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> None:
+def _by_lead(axes: Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> None:
     hours = np.arange(1, spec.horizon + 1) * spec.seconds / 3600
     for name, (colour, style) in _PEERS.items():
         leads = result.report["models"][name]["by_lead"]
@@ -95,7 +96,7 @@ def _by_lead(axes: plt.Axes, result: Backtest, spec: ForecastSpec, _: CityGraph)
     axes.legend(fontsize=8, frameon=False)
 
 
-def _by_hour(axes: plt.Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> None:
+def _by_hour(axes: Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> None:
     lead = np.arange(1, spec.horizon + 1) * np.timedelta64(spec.seconds, "s")
     seconds = (result.init_times[:, None] + lead).astype("datetime64[s]").astype(np.int64)
     offsets = utc_offsets(seconds.ravel(), spec.timezone).reshape(seconds.shape)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.contracts import CityGraph, FelsinaError, step_seconds
+from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray, step_seconds
 
 _THRESHOLDS = ("threshold_1", "threshold_2", "threshold_3")
 
@@ -65,8 +65,8 @@ def _regular(path: Path, index: pd.DatetimeIndex, step: str) -> None:
         rows = np.flatnonzero(wrong)[:3] + 1
         raise FelsinaError(
             f"{path}: column time: irregular at {', '.join(str(index[r]) for r in rows)} (rows "
-            f"{', '.join(map(str, rows))}), {gaps[rows[0] - 1]:g} s after the row before where step "
-            f"is {step}; reindex to the grid, with NaN for what is missing"
+            f"{', '.join(map(str, rows))}), {gaps[rows[0] - 1]:g} s after the row before where "
+            f"step is {step}; reindex to the grid, with NaN for what is missing"
         )
 
 
@@ -87,33 +87,33 @@ def read_graph(folder: Path) -> CityGraph:
     Edge weights are ``weight``, or a Gaussian kernel of ``distance_m``, or 1.
     """
     path = folder / "nodes.csv"
-    nodes = _read_csv(path)
-    if "id" not in nodes.columns:
-        raise FelsinaError(f"{path}: column id is missing; it has {list(nodes.columns)[:5]}")
-    if (repeated := nodes["id"].duplicated()).any():
-        raise FelsinaError(f"{path}: column id: {nodes['id'][repeated].iloc[0]} stands twice")
-    known = {"id", "lon", "lat", "name", "area", *_THRESHOLDS}
-    n = len(nodes)
+    nodes = _read_csv(path, ("id",))
+    ids = nodes["id"]
+    if len(set(ids)) < len(ids):
+        repeated = next(node for node in ids if ids.count(node) > 1)
+        raise FelsinaError(f"{path}: column id: {repeated!r} stands twice; keep one row a node")
     source, target = np.zeros(0, np.int64), np.zeros(0, np.int64)
     weight = np.zeros(0, np.float32)
     if (folder / "edges.csv").exists():
-        source, target, weight = _read_edges(folder / "edges.csv", nodes["id"])
-    empty = pd.Series([""] * n)
+        source, target, weight = _read_edges(folder / "edges.csv", ids)
+    own = {"id", "lon", "lat", "name", "area", *_THRESHOLDS}
+    names = nodes.get("name", ids)
     return CityGraph(
-        ids=tuple(nodes["id"]),
+        ids=tuple(ids),
         lon=_numbers(path, nodes, "lon"),
         lat=_numbers(path, nodes, "lat"),
-        names=tuple(nodes.get("name", nodes["id"]).replace("", pd.NA).fillna(nodes["id"])),
-        areas=tuple(nodes.get("area", empty)),
+        names=tuple(name or node for name, node in zip(names, ids, strict=True)),
+        areas=tuple(nodes.get("area", [""] * len(ids))),
         thresholds=np.stack([_numbers(path, nodes, c) for c in _THRESHOLDS], axis=1),
-        attributes={str(c): tuple(nodes[c]) for c in nodes.columns if c not in known},
+        attributes={name: tuple(column) for name, column in nodes.items() if name not in own},
         source=source,
         target=target,
         weight=weight,
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, needed: tuple[str, ...]) -> dict[str, list[str]]:
+    """Columns of a CSV as texts, empty where nothing is written."""
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; DATASET.md says what it holds")
     try:
@@ -122,55 +122,55 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise FelsinaError(f"{path}: not a CSV file: {error}") from error
     if table.empty:
         raise FelsinaError(f"{path} has no rows; it needs one or more")
-    return table
+    columns = {str(name): table[name].astype(str).tolist() for name in table.columns}
+    for name in needed:
+        if name not in columns:
+            raise FelsinaError(f"{path}: column {name} is missing; it has {', '.join(columns)}")
+    return columns
 
 
-def _numbers(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
+def _numbers(path: Path, columns: dict[str, list[str]], name: str) -> FloatArray:
     """A text column as floats, NaN where empty or absent."""
-    if column not in table.columns:
-        return np.full(len(table), np.nan)
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-    text = table[column].str.strip().str.lower()
-    wrong = (~np.isfinite(numbers)) & ~text.isin(["", "nan"]).to_numpy()
+    if name not in columns:
+        return np.full(len(next(iter(columns.values()))), np.nan)
+    numbers = []
+    for row, text in enumerate(columns[name], 1):
+        try:
+            number = float(text) if text.strip() else np.nan
+            wrong = np.isinf(number)
+        except ValueError:
+            number, wrong = np.nan, True
+        if wrong:
+            raise FelsinaError(
+                f"{path}: column {name}: {text!r} in row {row} is no finite number; write one, or "
+                "leave it empty"
+            )
+        numbers.append(number)
+    return np.array(numbers, float)
+
+
+def _read_edges(path: Path, ids: list[str]) -> tuple[IntArray, IntArray, FloatArray]:
+    edges = _read_csv(path, ("source", "target"))
+    position = {node: i for i, node in enumerate(ids)}
+    for end in ("source", "target"):
+        unknown = [f"{n} (row {r})" for r, n in enumerate(edges[end], 1) if n not in position]
+        if unknown:
+            raise FelsinaError(
+                f"{path}: column {end}: unknown node {', '.join(unknown[:3])}; add it to nodes.csv "
+                "or drop the edge"
+            )
+    source, target = (np.array([position[n] for n in edges[e]]) for e in ("source", "target"))
+    name = "weight" if "weight" in edges else "distance_m"
+    if name not in edges:
+        return source, target, np.ones(len(source), np.float32)
+    weight = _numbers(path, edges, name)
+    wrong = ~(weight >= 0) if name == "distance_m" else ~(weight > 0)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
+        remedy = "a distance of 0 or more" if name == "distance_m" else "a positive weight"
         raise FelsinaError(
-            f"{path}: column {column}: {table[column].iloc[row]!r} in row {row + 1} is no finite "
-            "number; write one, or leave it empty"
+            f"{path}: column {name}: {edges[name][row]!r} in row {row + 1}; write {remedy}"
         )
-    return numbers
-
-
-def _read_edges(path: Path, ids: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    edges = _read_csv(path)
-    position = {node: i for i, node in enumerate(ids)}
-    for column in ("source", "target"):
-        if column not in edges.columns:
-            raise FelsinaError(f"{path}: column {column} is missing; it has {list(edges.columns)}")
-        unknown = ~edges[column].isin(position)
-        if unknown.any():
-            rows = [f"{edges[column][r]} (row {r + 1})" for r in np.flatnonzero(unknown)[:3]]
-            raise FelsinaError(
-                f"{path}: column {column}: unknown node {', '.join(rows)}; add it to nodes.csv or "
-                "drop the edge"
-            )
-    column = "weight" if "weight" in edges.columns else "distance_m"
-    if column not in edges.columns:
-        weight = np.ones(len(edges))
-    else:
-        weight = _numbers(path, edges, column)
-        least = 0.0 if column == "distance_m" else np.nextafter(0, 1)
-        if (wrong := ~(weight >= least)).any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise FelsinaError(
-                f"{path}: column {column}: {edges[column].iloc[row]!r} in row {row + 1}; write a "
-                f"{'distance of 0 or more' if column == 'distance_m' else 'positive weight'}"
-            )
-        if column == "distance_m":
-            spread = weight.mean() or 1.0
-            weight = np.exp(-np.square(weight / spread))
-    return (
-        edges["source"].map(position).to_numpy(np.int64),
-        edges["target"].map(position).to_numpy(np.int64),
-        np.maximum(weight, 1e-6).astype(np.float32),
-    )
+    if name == "distance_m":
+        weight = np.maximum(np.exp(-np.square(weight / (weight.mean() or 1.0))), 1e-6)
+    return source, target, weight.astype(np.float32)

@@ -15,7 +15,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 import mlflow
-import mlflow.onnx
+import mlflow.onnx as mlflow_onnx
 import onnx
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
@@ -87,7 +87,7 @@ class Tracker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with mlflow.start_run(run_id=self.run_id):
-                info = mlflow.onnx.log_model(
+                info = mlflow_onnx.log_model(
                     onnx.load(path),
                     name="model",
                     registered_model_name=name,

@@ -20,8 +20,10 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
         }
     return {
         "architecture": {"width": 64, "blocks": 2, "dropout": 0.3, "members": 3},
-        "steps": 150 if profile == "quick" else 350,
-        "learning_rate": 1e-3,
+        "steps": 250 if profile == "quick" else 400,
+        "batch": 128,
+        "learning_rate": 5e-4,
+        "weight_decay": 0.1,
     }
 
 
