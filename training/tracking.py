@@ -90,14 +90,17 @@ class Tracker:
                 info = mlflow_onnx.log_model(
                     onnx.load(path),
                     name="model",
-                    registered_model_name=name,
                     pip_requirements=["onnxruntime"],
                     save_as_external_data=False,
                 )
-        version = str(info.registered_model_version)
+        if not self.client.search_registered_models(f"name = '{name}'"):
+            self.client.create_registered_model(name)
+        version = self.client.create_model_version(
+            name, info.model_uri, self.run_id, model_id=info.model_id
+        ).version
         for key, value in tags.items():
-            self.client.set_model_version_tag(name, version, key, value)
-        return version
+            self.client.set_model_version_tag(name, str(version), key, value)
+        return str(version)
 
     def end(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED`` or ``FAILED``."""

@@ -171,7 +171,7 @@ function fillNotes(part, view) {
     ["Data received", received >= 0 && `${percent(received)} of the recent values of this place`],
     ["Range tested", Number.isFinite(interval?.empirical) && `the ${percent(interval.nominal)} range held ${
       percent(interval.empirical)} of the values (${[interval.window, interval.method].filter(Boolean).join("; ")})`],
-    ["Release", make("span", {}, `${model.name} ${model.version}, sha256 `,
+    ["Release", make("span", {}, `${model.version}, sha256 `,
       make("code", { title: model.sha256 }, `${model.sha256.slice(0, 12)}…`))],
     ["Decision", model.decision && make("code", {}, String(model.decision))],
     ["Source", (forecast.attribution ?? []).join("; ")],

@@ -150,4 +150,5 @@ def synthesise(folder: Path, seed: int = 0) -> None:
     forcings = [("temp_c", "degC", True), ("ghi_wm2", "W/m2", True)]
     record = synthesis.header(times, forecast, forcings)
     weather = pd.DataFrame({"temp_c": temp_c, "ghi_wm2": ghi_wm2}, index=times)
-    write_dataset(folder, record, nodes, series, forcings=weather)
+    # The weather is known a day further than what it forces, as from a weather service.
+    write_dataset(folder, record, nodes, series[:-24], forcings=weather)

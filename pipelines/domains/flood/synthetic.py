@@ -10,8 +10,8 @@ not in July; slow baseflow; linear reservoirs on the slopes and Muskingum routin
 that flood waves arrive later, and larger, downstream; Manning's rating of a wide channel from
 discharge to stage. Stage is measured from a gauge zero and may be negative.
 
-Alert levels stand in for those of a long record: from the peaks of the whole true record,
-``threshold_1`` lies under the 11th highest flood at each gauge, ``threshold_2`` under the 4th and
+Alert levels come from the true peaks of the train span, as a city would set them from its record:
+``threshold_1`` lies under the 6th highest flood at each gauge, ``threshold_2`` under the 3rd and
 ``threshold_3`` under the highest.
 
 Planted, for audits: what ``synthesis`` states. Canale Basso and Borgo Officine have one gauge each
@@ -168,7 +168,7 @@ def flood_peaks(stage_m: FloatArray) -> FloatArray:
 
 def alert_levels(stage_m: FloatArray) -> FloatArray:
     """Three alert levels for each gauge, [N, 3], rounded down to 5 cm."""
-    ranked = [flood_peaks(column)[[10, 3, 0]] for column in stage_m.T]
+    ranked = [flood_peaks(column)[[5, 2, 0]] for column in stage_m.T]
     return np.floor((np.array(ranked) - 0.01) / 0.05) * 0.05
 
 
@@ -190,7 +190,8 @@ def synthesise(folder: Path, seed: int = 0) -> None:
     rain = synthesis.storm_rain(rng, times, basin_centres())
     wander = 0.03 * synthesis.ar_noise(rng, (len(times), len(GAUGES)), 0.99)
     stage_m = stage(discharge(rain, times) * np.exp(wander))
-    nodes = synthesis.place(node_table(alert_levels(stage_m)))
+    train_end, _ = synthesis.split_times(times)
+    nodes = synthesis.place(node_table(alert_levels(stage_m[times < train_end])))
     seen = synthesis.observe(rng, stage_m, 0.006, nodes, times, LATE, DEAD)
     series = pd.DataFrame(seen.round(3), index=times, columns=list(nodes["id"]))
     forcings = pd.DataFrame(rain, index=times, columns=[f"rain_{name}" for name in BASINS])

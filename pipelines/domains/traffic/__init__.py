@@ -20,8 +20,8 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
         }
     return {
         "architecture": {"width": 64, "blocks": 2, "dropout": 0.3, "members": 3},
-        "steps": 250 if profile == "quick" else 400,
-        "batch": 128,
+        "steps": 300 if profile == "quick" else 600,
+        "batch": 64,
         "learning_rate": 5e-4,
         "weight_decay": 0.1,
     }

@@ -181,4 +181,5 @@ def synthesise(folder: Path, seed: int = 0) -> None:
     forcings = [("rain_mm", "mm", True), ("temp_c", "degC", True)]
     record = synthesis.header(times, forecast, forcings)
     weather = pd.DataFrame({"rain_mm": rain_mm, "temp_c": temp_c}, index=times)
-    write_dataset(folder, record, nodes, series, edges, weather)
+    # The weather is known a day further than what it forces, as from a weather service.
+    write_dataset(folder, record, nodes, series[:-24], edges, weather)
