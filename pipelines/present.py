@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from models.contracts import FelsinaError
 from pipelines.settings import store_place
-from serving.release import champion_pointer, load_release
+from serving.release import champion_pointer, load_release, read_pointer
 from serving.store import Store
 
 
@@ -17,7 +16,7 @@ def released(home: Path, dataset: str) -> bool:
     if not pointer.is_file():
         return False
     try:
-        load_release(home / "releases" / json.loads(pointer.read_bytes())["release"])
+        load_release(home / "releases" / read_pointer(pointer))
     except FelsinaError:
         return False
     return Store(store_place()).state(dataset)[1] is not None

@@ -107,8 +107,8 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "window": f"test split {validation_end[:10]} to {end[:10]}",
         },
         "calibration": {
-            "method": "split conformal by lead and level, in units of the 10-90 % band",
-            "span": f"alternate blocks of the validation split {train_end[:10]} to {validation_end[:10]}",
+            "method": "split conformal by lead and central band, in units of the 10-90 % band",
+            "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
             "adaptive": None,
         },

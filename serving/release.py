@@ -91,6 +91,14 @@ def champion_pointer(home: Path, dataset: str) -> Path:
     return home / "champions" / f"{dataset}.json"
 
 
+def read_pointer(pointer: Path) -> str:
+    """Name of the release that a pointer file names; a broken pointer names none that exists."""
+    try:
+        return Path(json.loads(pointer.read_bytes())["release"]).name
+    except (ValueError, KeyError, TypeError):
+        return f"none, {pointer} is broken"
+
+
 def champions(home: Path) -> list[Path]:
     """Folders of the releases to serve, one a dataset: the one pointed at, else the newest."""
     newest: dict[str, Path] = {}
@@ -100,6 +108,5 @@ def champions(home: Path) -> list[Path]:
     for dataset in newest:
         pointer = champion_pointer(home, dataset)
         if pointer.is_file():
-            chosen = home / "releases" / json.loads(pointer.read_bytes())["release"]
-            newest[dataset] = chosen
+            newest[dataset] = home / "releases" / read_pointer(pointer)
     return [newest[dataset] for dataset in sorted(newest)]

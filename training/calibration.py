@@ -4,7 +4,8 @@ Conformalised quantile regression (Romano et al. 2019, arXiv 1905.03222) with th
 the unit of error (Kivaranovic et al. 2020, arXiv 1905.10634), on windows that neither fitted nor
 stopped the model. Both ends of a band move by the same amount: a validation month has a bias of its
 own (an August, a flood), and moving each quantile alone would carry it into the forecasts. The
-median stays.
+median stays. Each node gives its own offset and the middle one of them counts, so that a sensor that
+breaks in those weeks does not widen every band.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ def conformal_offsets(
     offsets = np.zeros((horizon, len(levels)), np.float32)
     pairs = [(q, levels.index(round(1 - v, 4))) for q, v in enumerate(levels) if v < 0.5]
     for h in range(horizon):
-        seen = ~np.isnan(target[:, h])
-        forecast, truth = quantiles[:, h][seen], target[:, h][seen]
-        if not len(truth):
+        forecast, truth = quantiles[:, h], target[:, h]
+        count = (~np.isnan(truth)).sum(axis=0)
+        if not count.any():
             continue
-        width = np.maximum(forecast[:, high] - forecast[:, low], 1e-9)
+        width = np.maximum(forecast[..., high] - forecast[..., low], 1e-9)
         for lower, upper in pairs:
-            outside = np.maximum(forecast[:, lower] - truth, truth - forecast[:, upper])
-            score = np.sort(outside / width)
+            outside = np.maximum(forecast[..., lower] - truth, truth - forecast[..., upper])
+            score = np.sort(outside / width, axis=0)
             inside = levels[upper] - levels[lower]
-            rank = min(len(score), int(np.ceil((len(score) + 1) * inside))) - 1
-            offsets[h, lower], offsets[h, upper] = -score[rank], score[rank]
+            rank = np.minimum(count, np.ceil((count + 1) * inside).astype(int)) - 1
+            chosen = np.take_along_axis(score, np.maximum(rank, 0)[None], axis=0)[0]
+            middle = np.median(chosen[count > 0])
+            offsets[h, lower], offsets[h, upper] = -middle, middle
     return offsets
 
 
