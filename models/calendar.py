@@ -49,6 +49,12 @@ def country_of(timezone: str) -> str:
     return ""
 
 
+def check_country(country: str) -> None:
+    """Refuse a ``country`` that has no holiday calendar."""
+    if country:
+        _holidays(country, 2024)
+
+
 @lru_cache
 def _holidays(country: str, year: int) -> frozenset[date]:
     code, _, subdivision = country.partition("-")

@@ -36,13 +36,18 @@ class FelsinaError(Exception):
     """Bad input: says what is wrong, with which value, and what to do; the CLI prints one line."""
 
 
-def step_seconds(step: str) -> int:
-    """Read a pandas offset such as ``1h``, ``15min`` or ``1D`` as seconds."""
+def step_seconds(step: str, whole_day: bool = True) -> int:
+    """Read a pandas offset such as ``1h``, ``15min`` or ``1D`` as seconds.
+
+    Args:
+        step: the offset.
+        whole_day: refuse one that does not divide a day.
+    """
     match = _STEP.fullmatch(step)
     if not match or match[1] == "0":
         raise FelsinaError(f"step {step!r} is not a regular step; write one like 5min, 1h or 1D")
     seconds = int(match[1] or 1) * _SECONDS[match[2]]
-    if 86400 % seconds:
+    if whole_day and 86400 % seconds:
         raise FelsinaError(f"step {step!r} does not divide a day; use one that does, like 15min")
     return seconds
 
@@ -144,7 +149,19 @@ class ForecastSpec:
     @property
     def reach(self) -> int:
         """How many steps up to and with ``init_time`` a window may read."""
-        return max(self.lookback, max(self.lags, default=0) + self.steps_per_day)
+        return max(stop for _, stop in self.spans)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """What a window may read, as half-open ranges of steps back from ``init_time`` (0: itself).
+
+        The dense past, each lag over the horizon with a day for changes of the clock, and the days
+        from which gaps of known-future forcings are filled.
+        """
+        day = self.steps_per_day
+        dense = max(self.lookback, (self.horizon // day + 1) * day)
+        lags = [(max(0, lag - self.horizon - day), lag + day) for lag in self.lags]
+        return ((0, dense), *lags)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``from_dict`` reads it back."""
@@ -203,7 +220,8 @@ class CityGraph:
                 raise FelsinaError(f"graph {name} has {len(getattr(self, name))} rows, not {n}")
         ends = np.concatenate([self.source, self.target])
         if ends.size and (ends.min() < 0 or ends.max() >= n):
-            raise FelsinaError(f"an edge names node index {ends.max()} of {n} nodes")
+            wrong = ends.min() if ends.min() < 0 else ends.max()
+            raise FelsinaError(f"an edge names node index {wrong} of {n} nodes")
 
     @property
     def nodes(self) -> int:

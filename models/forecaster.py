@@ -103,15 +103,28 @@ class Forecaster(nn.Module):
         Returns:
             [B, H, N, Q] in the target's unit, calibrated, never falling with the level.
         """
-        frame = self.backbone.frame(
+        quantiles = self.uncalibrated(
             past, lags, past_forcings, future_forcings, past_calendar, future_calendar
         )
-        members = self._members(frame, past_calendar, future_calendar)
-        quantiles = torch.stack(members).mean(0)
         low, high = self.spec.quantiles.index(0.1), self.spec.quantiles.index(0.9)
         width = (quantiles[..., high] - quantiles[..., low])[..., None]
         shifted = ordered(quantiles + self.offset[:, None] * width, self.middle)
         return shifted.clamp(min=0) if self.spec.nonnegative else shifted
+
+    def uncalibrated(
+        self,
+        past: Tensor,
+        lags: Tensor,
+        past_forcings: Tensor,
+        future_forcings: Tensor,
+        past_calendar: Tensor,
+        future_calendar: Tensor,
+    ) -> Tensor:
+        """The members' mean quantiles [B, H, N, Q], which the conformal offsets then widen."""
+        frame = self.backbone.frame(
+            past, lags, past_forcings, future_forcings, past_calendar, future_calendar
+        )
+        return torch.stack(self._members(frame, past_calendar, future_calendar)).mean(0)
 
     def member_quantiles(self, window: dict[str, Tensor]) -> list[Tensor]:
         """Each member's quantiles [B, H, N, Q] of training windows, to be scored one by one.

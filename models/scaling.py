@@ -96,10 +96,16 @@ class ProfileLevel(nn.Module):
         self.multiplicative = multiplicative
         self.register_buffer("total", torch.zeros(self.days * steps_per_day, nodes))
         self.register_buffer("count", torch.zeros(self.days * steps_per_day, nodes))
-        self.register_buffer("prior", torch.zeros(steps_per_day, nodes))
+        self.register_buffer("step_total", torch.zeros(steps_per_day, nodes))
+        self.register_buffer("step_count", torch.zeros(steps_per_day, nodes))
+        self.register_buffer("node_total", torch.zeros(nodes))
+        self.register_buffer("node_count", torch.ones(nodes))
         self.total: Tensor
         self.count: Tensor
-        self.prior: Tensor
+        self.step_total: Tensor
+        self.step_count: Tensor
+        self.node_total: Tensor
+        self.node_count: Tensor
 
     def slots(self, calendar: Tensor) -> Tensor:
         """Slot of each stamp of a calendar [..., C], holidays as Sundays."""
@@ -119,21 +125,24 @@ class ProfileLevel(nn.Module):
         self.total.zero_().index_add_(0, slots, filled)
         self.count.zero_().index_add_(0, slots, seen)
         by_step = (self.days, self.steps_per_day, -1)
-        total, count = self.total.reshape(by_step).sum(0), self.count.reshape(by_step).sum(0)
+        self.step_total.copy_(self.total.reshape(by_step).sum(0))
+        self.step_count.copy_(self.count.reshape(by_step).sum(0))
         overall = filled.sum() / seen.sum().clamp(min=1)
-        node = (filled.sum(0) + overall) / (seen.sum(0) + 1)
-        self.prior.copy_((total + SHRINKAGE * node) / (count + SHRINKAGE))
+        self.node_total.copy_(filled.sum(0) + SHRINKAGE * overall)
+        self.node_count.copy_(seen.sum(0) + SHRINKAGE)
 
     def profile(self, calendar: Tensor, own: Tensor | None = None) -> Tensor:
         """Usual values [B, X, N] for a calendar [B, X, C], the values ``own`` left out."""
-        slots = self.slots(calendar)
-        total, count = self.total[slots], self.count[slots]
+        slots, step = self.slots(calendar), calendar[..., STEP_OF_DAY]
+        count = self.count[slots]
+        counted = value = torch.zeros_like(count)
         if own is not None:
             counted = (~torch.isnan(own) & (count > 0)).float()
-            total = total - torch.where(counted > 0, own, torch.zeros_like(own))
-            count = count - counted
-        prior = self.prior[calendar[..., STEP_OF_DAY]]
-        return (total + SHRINKAGE * prior) / (count + SHRINKAGE)
+            value = torch.where(counted > 0, own, torch.zeros_like(own))
+        node = (self.node_total - value) / (self.node_count - counted)
+        total, seen = self.step_total[step] - value, self.step_count[step] - counted
+        prior = (total + SHRINKAGE * node) / (seen + SHRINKAGE)
+        return (self.total[slots] - value + SHRINKAGE * prior) / (count - counted + SHRINKAGE)
 
     def forward(
         self,

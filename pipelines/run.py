@@ -42,12 +42,12 @@ def run_chain(
     """
     dataset = open_registered(folder)
     spec = dataset.spec
+    settings = settings_for(dataset, profile, seed, file, assignments)
     listener.begin(
         spec.dataset,
         f"{spec.domain}: {dataset.graph.nodes} nodes, {len(dataset.values)} steps of {spec.step}, "
         f"{spec.horizon} steps ahead",
     )
-    settings = settings_for(dataset, profile, seed, file, assignments)
     trained = train(dataset, settings, home, listener)
     report = score(trained, home, lambda share: listener.progress("backtest", share))
     listener.progress("release", 0.0)

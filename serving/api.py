@@ -104,10 +104,14 @@ def create_app(catalogue: Catalogue) -> FastAPI:
                     raise FelsinaError(
                         f"forcing {base!r} is unknown; known: {', '.join(known) or 'none'}"
                     )
+                if at and runtime.forcing_places == 1:
+                    raise FelsinaError(
+                        f"forcing {name!r}: the model reads {base} for the whole city; drop @{node}"
+                    )
                 if at:
                     graph.index([node], f"forcing {name}")
-            if body.issued_at is not None:
-                issued = schemas.utc(body.issued_at.replace(microsecond=0))
+            said = body.issued_at
+            issued = now() if said is None else schemas.utc(said.replace(microsecond=0))
         else:
             graph.index(names, "values")
             if spec.nonnegative and (table < 0).any():

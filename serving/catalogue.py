@@ -115,9 +115,14 @@ class Catalogue:
         spec, graph = runtime.release.spec, runtime.release.graph
         check_grid(runtime, init)
         start = init - np.timedelta64((spec.reach - 1) * spec.seconds, "s")
-        values = self.store.read(
-            spec.dataset, OBSERVED, list(graph.ids), start, spec.reach, spec.seconds
-        )
+        values = np.full((spec.reach, graph.nodes), np.nan)
+        for near, far in spec.spans:
+            first = spec.reach - min(far, spec.reach)
+            since = start + np.timedelta64(first * spec.seconds, "s")
+            steps = spec.reach - near - first
+            values[first : first + steps] = self.store.read(
+                spec.dataset, OBSERVED, list(graph.ids), since, steps, spec.seconds
+            )
         forcings = self._forcings(runtime, start)
         builder = WindowBuilder(spec, start, values, forcings)
         origin = spec.reach - 1

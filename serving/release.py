@@ -14,6 +14,7 @@ MANIFEST = "manifest.json"
 MODEL, GRAPH, REPORT = "model.onnx", "graph.json", "report.json"
 FILES = (MODEL, GRAPH, REPORT)
 """What the manifest of a release seals."""
+_DATA = ("start", "synthetic", "attribution")
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,16 @@ def load_release(folder: Path) -> Release:
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
-        files: dict[str, str] = manifest["files"]
+        files: dict[str, str] = {name: manifest["files"][name] for name in FILES}
         dataset: str = manifest["dataset"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FelsinaError(f"{path}: not a manifest ({error}); the release was changed") from error
+        spec = ForecastSpec.from_dict(manifest["spec"])
+        _ = [manifest["data"][key] for key in _DATA], manifest["interval"]["method"]
+        if set(manifest["files"]) != set(files) or spec.dataset != dataset:
+            raise ValueError("its files or its dataset are not those of a release")
+    except (ValueError, KeyError, TypeError, FelsinaError) as error:
+        raise FelsinaError(
+            f"{path}: not a manifest ({type(error).__name__}: {error}); build the release anew"
+        ) from error
     if canonical_json(manifest) != content or folder.name != release_id(dataset, content):
         raise FelsinaError(
             f"{path}: sha256 {sha256_bytes(content)[:12]} is not the one in the folder's name "
@@ -81,7 +88,7 @@ def load_release(folder: Path) -> Release:
         folder=folder,
         manifest=manifest,
         sha256=sha256_bytes(content),
-        spec=ForecastSpec.from_dict(manifest["spec"]),
+        spec=spec,
         graph=CityGraph.from_dict(json.loads((folder / GRAPH).read_bytes())),
     )
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.contracts import FelsinaError, FloatArray
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False, strict=True, ge=-1e30, le=1e30)]
 Column = list[Number | None]
 """Values in order of time; null where nothing was observed."""
 
@@ -56,7 +56,8 @@ class Forcings(Table):
     """Past or future values of forcings; column names are ``name`` or ``name@node``."""
 
     issued_at: AwareDatetime | None = Field(
-        None, description="When the values were issued; an older issue never replaces a newer one."
+        None,
+        description="When they were issued (now, if left out); an older issue never replaces one.",
     )
 
 
@@ -224,6 +225,8 @@ class Problem(BaseModel):
 
 def utc(stamp: datetime) -> np.datetime64:
     """An aware stamp as UTC seconds; a fraction of a second is refused."""
+    if not 1970 <= stamp.year <= 2100:
+        raise FelsinaError(f"time {stamp.isoformat()} lies outside the years 1970 to 2100")
     if stamp.microsecond:
         raise FelsinaError(
             f"time {stamp.isoformat()} has a fraction of a second; it is off the grid"

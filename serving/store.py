@@ -6,6 +6,7 @@ each raises the dataset's revision, by which cached forecasts know that they are
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.event import listen
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.schema import CreateTable
 
 from models.contracts import FloatArray
 
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
+_ATTEMPTS = 50
 
 _metadata = sa.MetaData()
 _columns = sa.Table(
@@ -63,7 +67,20 @@ class Store:
         self.engine = sa.create_engine(url, connect_args={"timeout": 30} if "sqlite" in url else {})
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
-        _metadata.create_all(self.engine)
+        self._create()
+
+    def _create(self) -> None:
+        """Create the tables; another process may be doing the same at this moment."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self.engine.begin() as connection:
+                    for table in _metadata.sorted_tables:
+                        connection.execute(CreateTable(table, if_not_exists=True))
+                return
+            except (OperationalError, ProgrammingError, IntegrityError):
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.1)
 
     def write(
         self,

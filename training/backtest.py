@@ -71,13 +71,14 @@ def backtest(
     points = baselines(dataset, builder, fitted.forecaster.backbone)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
-    forecasts, truths = [], []
+    forecasts, truths, done = [], [], 0
     for part, quantiles, target in predictions(
         predict or fitted.predict, builder, origins, BATCH if predict is None else 1
     ):
         forecasts.append(quantiles)
         truths.append(target)
-        progress(0.7 * len(forecasts) * len(part) / len(origins))
+        done += len(part)
+        progress(0.7 * done / len(origins))
     quantiles, target = np.concatenate(forecasts), np.concatenate(truths)
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)

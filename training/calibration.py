@@ -4,8 +4,8 @@ Conformalised quantile regression (Romano et al. 2019, arXiv 1905.03222) with th
 the unit of error (Kivaranovic et al. 2020, arXiv 1905.10634), on windows that neither fitted nor
 stopped the model. Both ends of a band move by the same amount: a validation month has a bias of its
 own (an August, a flood), and moving each quantile alone would carry it into the forecasts. The
-median stays. Each node gives its own offset and the middle one of them counts, so that a sensor that
-breaks in those weeks does not widen every band.
+median stays. Each node gives its own offset and the middle one of them counts, so that a sensor
+that breaks in those weeks does not widen every band.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from collections.abc import Iterable
@@ -14,8 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.calendar import country_of, zone
-from models.contracts import CityGraph, FelsinaError, FloatArray, Forcing, ForecastSpec
+from models.calendar import check_country, country_of, zone
+from models.contracts import (
+    CityGraph,
+    FelsinaError,
+    FloatArray,
+    Forcing,
+    ForecastSpec,
+    step_seconds,
+)
 from models.record import sha256_file
 from models.windows import WindowBuilder
 from training.splits import Splits
@@ -159,9 +167,15 @@ def _read_header(folder: Path) -> dict[str, Any]:
 def _spec(header: dict[str, Any], path: Path) -> ForecastSpec:
     try:
         zone(header["timezone"])
+        check_country(header.get("country", ""))
         forcings: dict[str, Forcing] = {}
         for entry in header.get("forcings", []):
             forcing = Forcing(**(entry | {"name": str(entry["name"]).partition("@")[0]}))
+            if not isinstance(forcing.known_future, bool):
+                raise FelsinaError(
+                    f"forcing {forcing.name}: known_future = {forcing.known_future!r}; write true "
+                    "or false"
+                )
             forcings.setdefault(forcing.name, forcing)
         return ForecastSpec(
             dataset=header["name"],
@@ -244,10 +258,13 @@ def _splits(
             )
         end = np.datetime64(stamp.astimezone(UTC).replace(tzinfo=None), "s")
         ends.append(int(np.searchsorted(naive(index), end)))
-    issue = header.get("evaluation", {}).get("issue_every")
+    evaluation = dict(header.get("evaluation", {}))
+    issue = evaluation.pop("issue_every", None)
+    if evaluation:
+        raise FelsinaError(f"{path}: unknown key evaluation.{min(evaluation)}; use issue_every")
     try:
-        every = None if issue is None else int(pd.Timedelta(issue).total_seconds())
-    except ValueError as error:
+        every = None if issue is None else step_seconds(issue, whole_day=False)
+    except (FelsinaError, TypeError) as error:
         raise FelsinaError(f"{path}: evaluation.issue_every {issue!r}: write like 24h") from error
     splits = Splits(ends[0], ends[1], len(index), every)
     start = naive(index)[0]
@@ -314,7 +331,7 @@ def _toml(header: dict[str, Any]) -> str:
         if isinstance(v, datetime):
             return v.isoformat().replace("+00:00", "Z")
         if isinstance(v, str):
-            return '"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            return json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f")
         return str(v)
 
     def lines(table: dict[str, Any]) -> list[str]:

@@ -213,8 +213,14 @@ def _train(
 def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None:
     """Set the forecaster's conformal offsets from windows that trained nothing."""
     forecaster = fitted.forecaster
-    forecaster.offset.zero_()
-    parts = list(predictions(fitted.predict, builder, origins))
+
+    def uncalibrated(window: Window) -> FloatArray:
+        with torch.inference_mode():
+            inputs = tensors(window, forecaster.offset.device)
+            inputs.pop("target", None)
+            return forecaster.uncalibrated(**inputs).cpu().numpy()
+
+    parts = list(predictions(uncalibrated, builder, origins))
     quantiles = np.concatenate([part for _, part, _ in parts])
     target = np.concatenate([truth for _, _, truth in parts])
     offsets = conformal_offsets(quantiles, target, fitted.spec.quantiles)

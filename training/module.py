@@ -23,7 +23,7 @@ class ForecastModule(lightning.LightningModule):
         learning_rate: peak of the schedule.
         weight_decay: of AdamW.
         steps: length of the schedule.
-        seed: makes each epoch's dropout the same after a resume.
+        seed: makes each step's dropout the same after a resume.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class ForecastModule(lightning.LightningModule):
         self.learning_rate, self.weight_decay, self.steps = learning_rate, weight_decay, steps
         self.seed = seed
 
-    def on_train_epoch_start(self) -> None:
-        """Seed this epoch alone, so that a resumed run draws what an unbroken one would."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Seed each step alone, so that a resumed run draws what an unbroken one would."""
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Loss of one batch of windows."""
@@ -73,7 +73,9 @@ class ForecastModule(lightning.LightningModule):
         def factor(step: int) -> float:
             if step < warm:
                 return (step + 1) / warm
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / (self.steps - warm))))
+            return 0.5 * (
+                1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.steps - warm)))
+            )
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -83,7 +83,7 @@ def resolve_settings(
     if file is not None:
         try:
             merged = merge(merged, tomllib.loads(file.read_text()))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise FelsinaError(f"--config {file}: {error}") from error
     merged = merge(merged, changes or {})
     for text in assignments or []:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray, step_seconds
 
@@ -22,18 +23,23 @@ def read_columns(path: Path, step: str) -> pd.DataFrame:
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; DATASET.md says what it holds")
     try:
+        names = pq.read_schema(path).names
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise FelsinaError(f"{path}: column {repeated[0]} stands twice; keep one")
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise FelsinaError(f"{path}: not a parquet file: {error}") from error
+        reason = " ".join(str(error).split())
+        raise FelsinaError(f"{path}: not a parquet file: {reason}") from error
     if "time" not in table.columns and table.index.name == "time":
         table = table.reset_index()
     if "time" not in table.columns:
         raise FelsinaError(f"{path}: column time is missing; it has {list(table.columns)[:5]}")
     stamps = table["time"]
     if not isinstance(stamps.dtype, pd.DatetimeTZDtype):
+        first = stamps.iloc[0] if len(stamps) else "none"
         raise FelsinaError(
-            f"{path}: column time is {stamps.dtype}, first value {stamps.iloc[0]}; store stamps "
-            "with a zone, as in frame['time'].dt.tz_localize('UTC')"
+            f"{path}: column time is {stamps.dtype}, first value {first}; store stamps with a "
+            "zone, as in frame['time'].dt.tz_localize('UTC')"
         )
     index = pd.DatetimeIndex(stamps).tz_convert("UTC")
     _regular(path, index, step)
@@ -45,8 +51,6 @@ def read_columns(path: Path, step: str) -> pd.DataFrame:
                 f"{path}: column {column} is {dtype}, first value {table[column].iloc[0]!r}; "
                 "store numbers, NaN where missing"
             )
-    if repeated := sorted(table.columns[table.columns.duplicated()]):
-        raise FelsinaError(f"{path}: column {repeated[0]} stands twice; keep one")
     return table.astype("float64")
 
 

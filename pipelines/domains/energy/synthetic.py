@@ -151,4 +151,4 @@ def synthesise(folder: Path, seed: int = 0) -> None:
     record = synthesis.header(times, forecast, forcings)
     weather = pd.DataFrame({"temp_c": temp_c, "ghi_wm2": ghi_wm2}, index=times)
     # The weather is known a day further than what it forces, as from a weather service.
-    write_dataset(folder, record, nodes, series[:-24], forcings=weather)
+    write_dataset(folder, record, nodes, series.iloc[:-24], forcings=weather)

@@ -182,4 +182,4 @@ def synthesise(folder: Path, seed: int = 0) -> None:
     record = synthesis.header(times, forecast, forcings)
     weather = pd.DataFrame({"rain_mm": rain_mm, "temp_c": temp_c}, index=times)
     # The weather is known a day further than what it forces, as from a weather service.
-    write_dataset(folder, record, nodes, series[:-24], edges, weather)
+    write_dataset(folder, record, nodes, series.iloc[:-24], edges, weather)

@@ -1,0 +1,60 @@
+"""Every test has its home in a temporary folder; the tiny dataset goes through the chain once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.run import hold_observations, run_chain
+from pipelines.train import open_registered
+from serving.api import create_app
+from serving.catalogue import Catalogue
+from serving.release import load_release
+from serving.store import Store
+from tests.factories import Silent, make_dataset
+from tests.fixtures.tiny import SETTINGS, Tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("felsina") / "home"
+        patch.setenv("FELSINA_HOME", str(folder))
+        patch.delenv("FELSINA_STORE", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny(home: Path) -> Tiny:
+    folder = make_dataset(home.parent / "data" / "tiny")
+    listener = Silent()
+    release, report = run_chain(folder, home, listener, assignments=SETTINGS)
+    (run,) = (home / "trained").glob("tiny-*/run.json")
+    dataset, spec = open_registered(folder), load_release(release).spec
+    return Tiny(folder, home, release, run.parent, report, listener.stages, dataset, spec)
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "observations.db")
+
+
+@pytest.fixture
+def store(tiny: Tiny, tmp_path: Path) -> Store:
+    """Holds what the chain loads: the test span and what forecasts over it read."""
+    filled = Store(tmp_path / "filled.db")
+    hold_observations(tiny.dataset, tiny.spec.reach, filled)
+    return filled
+
+
+@pytest.fixture
+def client(tiny: Tiny, store: Store) -> TestClient:
+    return TestClient(create_app(Catalogue(tiny.home, store)))
+
+
+@pytest.fixture
+def empty_client(tiny: Tiny, empty_store: Store) -> TestClient:
+    """Serves the tiny release, and holds no observation yet."""
+    return TestClient(create_app(Catalogue(tiny.home, empty_store)))
