@@ -169,6 +169,8 @@ class ResidualNetwork(nn.Module):
         self.coming = nn.Linear((2 + lags) * horizon + 2, a.width)
         self.node = nn.Embedding(graph.nodes, a.embedding)
         self.node_in = nn.Linear(a.embedding, a.width)
+        self.register_buffer("index", torch.arange(graph.nodes)[None], persistent=False)
+        self.index: Tensor
         if a.calendar:
             self.clock = nn.Embedding(spec.steps_per_day, a.embedding)
             self.weekday = nn.Embedding(7, a.embedding)
@@ -208,7 +210,8 @@ class ResidualNetwork(nn.Module):
         x = self.past(torch.cat([deviation, seen], dim=1).permute(0, 2, 1))
         ahead = [point - mean[:, None], frame.anchor - mean[:, None], *frame.lags.unbind(1)]
         x = x + self.coming(torch.cat([torch.cat(ahead, dim=1).permute(0, 2, 1), level], dim=-1))
-        x = x + self.node_in(self.node.weight)
+        every = self.index.expand(seen.shape[0], -1)
+        x = x + self.node_in(self.node(every))
         if self.architecture.calendar:
             x = x + self.city_in(self._calendar(past_calendar, coming))[:, None]
         if frame.past_forcings.shape[-1]:

@@ -150,7 +150,7 @@ def build(
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Seal a trained and backtested model as a release folder, without serving it."""
+    """Seal a trained and backtested model as a release folder; ``run`` also holds observations."""
     from pipelines.commands.model import build_one
 
     build_one(dataset, profile, seed, config, assignments, json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from serving.release import (
     release_id,
 )
 from training.tracking import Tracker
-
-_PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
 def build_release(trained: Trained, home: Path) -> Path:
@@ -100,6 +97,9 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             name: {k: v for k, v in model.items() if k != "by_lead"}
             for name, model in scores.items()
         },
+        "forcings_over_horizon": "observed values stood in for their forecasts"
+        if spec.known_future
+        else "none used",
         "interval": {
             "method": "split conformal by lead",
             "nominal": 0.8,
@@ -133,7 +133,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "licence": str(source.get("licence", "")),
             "attribution": dataset.attribution,
         },
-        "code": {"sha256": run["code"], "packages": {p: version(p) for p in _PACKAGES}},
+        "code": {"sha256": run["code"], "packages": run["packages"]},
         "training": {
             "settings": run["settings"],
             "steps": run["steps"],
@@ -149,6 +149,5 @@ def point_at(home: Path, folder: Path) -> None:
     pointer = {
         "release": release.id,
         "manifest_sha256": sha256_bytes((folder / MANIFEST).read_bytes()),
-        "approval": "none",
     }
     write_atomic(champion_pointer(home, release.spec.dataset), canonical_json(pointer))

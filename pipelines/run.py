@@ -60,12 +60,12 @@ def run_chain(
 
 
 def hold_observations(dataset: CityDataset, reach: int, store: Store) -> None:
-    """Load what forecasts over the test span read into the observation store, idempotently."""
+    """Load what forecasts over the test span read; what is held already (live values) stays."""
     first = max(0, dataset.splits.validation_end - reach)
     builder = dataset.builder()
     ids = list(dataset.graph.ids)
     times = builder.times(np.arange(first, len(dataset.values)))
-    store.write(dataset.spec.dataset, OBSERVED, times, ids, dataset.values[first:])
+    store.write(dataset.spec.dataset, OBSERVED, times, ids, dataset.values[first:], replace=False)
     if dataset.forcings is None:
         return
     times = builder.times(np.arange(first, len(dataset.forcings)))
@@ -75,7 +75,7 @@ def hold_observations(dataset: CityDataset, reach: int, store: Store) -> None:
         names += [forcing.name] if part.shape[1] == 1 else [f"{forcing.name}@{i}" for i in ids]
         columns.append(part)
     table = np.concatenate(columns, axis=1)
-    store.write(dataset.spec.dataset, FORCED, times, names, table)
+    store.write(dataset.spec.dataset, FORCED, times, names, table, replace=False)
 
 
 def embedded_folder(domain: Domain, home: Path) -> Path:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ STATE, GRAPH, RUN, REPORT, FORECASTS = (
     "backtest.json",
     "forecasts.parquet",
 )
+
+
+_PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
         "data": dataset.digests,
         "settings": settings.model_dump(mode="json"),
         "code": code_digest(),
+        "packages": {name: version(name) for name in _PACKAGES},
     }
     key = f"{dataset.spec.dataset}-{sha256_bytes(canonical_json(made_from))[:12]}"
     folder, work = home / "trained" / key, home / "work" / key
@@ -122,7 +127,11 @@ def _train(
     tracker.parameters(made_from["settings"])
     tracker.tags({f"data.{name}.sha256": digest for name, digest in dataset.digests.items()})
     tracker.tags({"dataset": dataset.spec.dataset, "code.sha256": made_from["code"]})
-    fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
+    try:
+        fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
+    except Exception:
+        tracker.end("FAILED")
+        raise
     part = work / "trained"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,8 +16,9 @@ from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, schemas
-from serving.catalogue import Answer, Catalogue, check_grid
+from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
+from serving.release import approval
 from serving.runtime import Runtime
 from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
@@ -57,9 +57,6 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     _handle_errors(app)
     store = catalogue.store
 
-    def now() -> np.datetime64:
-        return schemas.utc(datetime.now(UTC).replace(microsecond=0))
-
     def chosen(runtime: Runtime, nodes: str | None) -> IntArray:
         graph = runtime.release.graph
         return np.arange(graph.nodes) if nodes is None else graph.index(nodes.split(","))
@@ -75,13 +72,13 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             "lags": list(spec.lags),
             "nodes": release.graph.nodes,
             "release": release.id,
-            "approval": "none",
+            "approval": approval(release)[0],
             "synthetic": release.manifest["data"]["synthetic"],
             "data_as_of": None if latest is None else schemas.iso(latest),
         }
 
     def answered(runtime: Runtime, answer: Answer, nodes: IntArray, form: Format) -> Response:
-        head = formats.envelope(runtime.release, answer, now())
+        head = formats.envelope(runtime.release, answer)
         if form == "csv":
             content = formats.as_csv(runtime.release, answer, nodes)
         else:
@@ -201,7 +198,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             )
         _, latest = store.state(dataset)
         if latest is None:
-            raise LookupError(f"no observations of {dataset} are held")
+            raise NotFound(f"no observations of {dataset} are held")
         step = np.timedelta64(spec.seconds, "s")
         start = latest - (last - 1) * step
         table = store.read(dataset, OBSERVED, wanted, start, last, spec.seconds)
@@ -247,9 +244,9 @@ def _handle_errors(app: FastAPI) -> None:
     def refused(_: Request, error: FelsinaError) -> JSONResponse:
         return problem(422, "The input does not fit", str(error))
 
-    @app.exception_handler(LookupError)
-    def absent(_: Request, error: LookupError) -> JSONResponse:
-        return problem(404, "Not found", str(error.args[0]))
+    @app.exception_handler(NotFound)
+    def absent(_: Request, error: NotFound) -> JSONResponse:
+        return problem(404, "Not found", str(error))
 
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:

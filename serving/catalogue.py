@@ -22,6 +22,10 @@ _KEPT = 256
 _RESCAN_SECONDS = 1.0
 
 
+class NotFound(FelsinaError):
+    """What was asked for is not served or not held."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A forecast with what the reader must know of its inputs.
@@ -29,11 +33,13 @@ class Answer:
     Attributes:
         forecast: quantiles and times.
         data_as_of: latest observation held, which may be later than ``init_time``.
+        computed_at: when the forecast was computed, UTC.
         warnings: sentences about inputs that were missing.
     """
 
     forecast: Forecast
     data_as_of: np.datetime64
+    computed_at: np.datetime64
     warnings: tuple[str, ...]
 
 
@@ -48,54 +54,68 @@ class Catalogue:
     def __init__(self, home: Path, store: Store) -> None:
         self.home, self.store = home, store
         self._runtimes: dict[str, Runtime] = {}
-        self._refused: set[Path] = set()
+        self._refused: dict[Path, int] = {}
+        self._scan = threading.Lock()
         self._answers: OrderedDict[tuple[str, int, np.datetime64], Answer] = OrderedDict()
         self._lock = threading.Lock()
         self._scanned = -_RESCAN_SECONDS
 
     def runtimes(self) -> dict[str, Runtime]:
-        """Dataset name to its release; a release that fails verification is never among them."""
-        with self._lock:
-            if time.monotonic() - self._scanned < _RESCAN_SECONDS:
-                return self._runtimes
+        """Dataset name to its release; a release that fails verification is never among them.
+
+        One caller a second looks for changes; the others, and those who come while a release is
+        loaded, get what is loaded. Where a new release is refused the one before it stays.
+        """
+        first = not self._runtimes
+        if time.monotonic() - self._scanned < _RESCAN_SECONDS or not self._scan.acquire(first):
+            return self._runtimes
+        try:
             self._scanned = time.monotonic()
-            found: dict[str, Runtime] = {}
-            held = {r.release.folder: r for r in self._runtimes.values()}
-            for folder in champions(self.home):
-                if folder in self._refused:
-                    continue
-                try:
-                    runtime = held.get(folder) or Runtime(load_release(folder))
-                    found[runtime.release.spec.dataset] = runtime
-                except Exception as error:
-                    log.error("not served: %s", error)
-                    self._refused.add(folder)
-            self._runtimes = found
-            return found
+            chosen = champions(self.home)
+            found = {name: self._load(name, folder) for name, folder in chosen.items()}
+            self._runtimes = {name: runtime for name, runtime in found.items() if runtime}
+        finally:
+            self._scan.release()
+        return self._runtimes
+
+    def _load(self, dataset: str, folder: Path) -> Runtime | None:
+        """The runtime of a release folder, or what was served before where it is refused."""
+        held = self._runtimes.get(dataset)
+        if held is not None and held.release.folder == folder:
+            return held
+        changed = folder.stat().st_mtime_ns if folder.exists() else 0
+        if self._refused.get(folder) == changed:
+            return held
+        try:
+            return Runtime(load_release(folder))
+        except Exception as error:
+            log.error("%s is not served: %s", folder.name, error)
+            self._refused[folder] = changed
+            return held
 
     def runtime(self, dataset: str) -> Runtime:
         """The release of a dataset.
 
         Raises:
-            LookupError: if none is served.
+            NotFound: if none is served.
         """
         runtimes = self.runtimes()
         if dataset not in runtimes:
             served = ", ".join(runtimes) or "none"
-            raise LookupError(f"no release of dataset {dataset!r} is served; served: {served}")
+            raise NotFound(f"no release of dataset {dataset!r} is served; served: {served}")
         return runtimes[dataset]
 
     def forecast(self, dataset: str, init_time: np.datetime64 | None = None) -> Answer:
         """The forecast from what was observed up to ``init_time`` (the latest, when None).
 
         Raises:
-            LookupError: if nothing is served or held.
+            NotFound: if nothing is served or held.
             FelsinaError: if ``init_time`` is off the grid or nothing was observed before it.
         """
         runtime = self.runtime(dataset)
         revision, latest = self.store.state(dataset)
         if latest is None:
-            raise LookupError(
+            raise NotFound(
                 f"no observations of {dataset} are held; post some to /v1/observations/{dataset}"
             )
         init = latest if init_time is None else init_time
@@ -133,7 +153,7 @@ class Catalogue:
                 f"nothing of {spec.dataset} was observed in the {spec.lookback} steps up to "
                 f"{init}Z; the latest observation held is {latest}Z"
             )
-        return Answer(forecast, latest, tuple(input_warnings(runtime, window, forcings)))
+        return Answer(forecast, latest, now(), tuple(input_warnings(runtime, window, forcings)))
 
     def _forcings(self, runtime: Runtime, start: np.datetime64) -> FloatArray:
         """[reach + H, M, F] held forcings, NaN where none is held."""
@@ -142,17 +162,22 @@ class Catalogue:
         places = runtime.forcing_places
         names = {f.name: [f.name, *(f"{f.name}@{i}" for i in ids)] for f in spec.forcings}
         held = set(self.store.held(spec.dataset, FORCED)) if names else set()
-        wanted = [n for group in names.values() for n in group if n in held]
-        table = self.store.read(spec.dataset, FORCED, wanted, start, steps, spec.seconds)
+        wanted = {n: i for i, n in enumerate(c for g in names.values() for c in g if c in held)}
+        table = self.store.read(spec.dataset, FORCED, list(wanted), start, steps, spec.seconds)
         out = np.full((steps, places, len(names)), np.nan)
         for f, group in enumerate(names.values()):
             if group[0] in held:
-                out[:, :, f] = table[:, [wanted.index(group[0])]]
+                out[:, :, f] = table[:, [wanted[group[0]]]]
             for n, column in enumerate(group[1:]):
                 if places > 1 and column in held:
-                    given = table[:, wanted.index(column)]
+                    given = table[:, wanted[column]]
                     out[:, n, f] = np.where(np.isnan(given), out[:, n, f], given)
         return out
+
+
+def now() -> np.datetime64:
+    """This moment, UTC, to the second."""
+    return np.datetime64(int(time.time()), "s")
 
 
 def check_grid(runtime: Runtime, *times: np.datetime64) -> None:

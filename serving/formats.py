@@ -10,10 +10,12 @@ import numpy as np
 import orjson
 
 from models.contracts import FloatArray, IntArray
-from serving.catalogue import Answer
-from serving.release import Release
+from serving.catalogue import Answer, now
+from serving.release import Release, approval
 from serving.schemas import iso
 
+STALE_STEPS = 3
+"""Data are stale when nothing newer came for this many steps."""
 MEDIA = {
     "json": "application/json",
     "geojson": "application/geo+json",
@@ -39,20 +41,21 @@ def node_entry(release: Release, node: int) -> dict[str, Any]:
     }
 
 
-def envelope(release: Release, answer: Answer, issued_at: np.datetime64) -> dict[str, Any]:
+def envelope(release: Release, answer: Answer) -> dict[str, Any]:
     """All of an answer but its features."""
     spec, manifest, forecast = release.spec, release.manifest, answer.forecast
-    ends = forecast.valid_times[-1]
+    approved, decision = approval(release)
+    overdue = now() - answer.data_as_of > STALE_STEPS * np.timedelta64(spec.seconds, "s")
     return {
         "dataset": spec.dataset,
         "domain": spec.domain,
         "target": spec.target,
         "unit": spec.unit,
         "units": {spec.target: spec.unit},
-        "issued_at": iso(issued_at),
+        "issued_at": iso(answer.computed_at),
         "init_time": iso(forecast.init_time),
         "data_as_of": iso(answer.data_as_of),
-        "stale": bool(issued_at > ends),
+        "stale": bool(overdue),
         "step": spec.step,
         "timezone": spec.timezone,
         "valid_times": [iso(t) for t in forecast.valid_times],
@@ -60,9 +63,9 @@ def envelope(release: Release, answer: Answer, issued_at: np.datetime64) -> dict
             "name": spec.dataset,
             "version": release.id,
             "sha256": release.sha256,
-            "decision": None,
+            "decision": decision,
         },
-        "approval": "none",
+        "approval": approved,
         "synthetic": manifest["data"]["synthetic"],
         "interval": manifest["interval"],
         "attribution": [a for a in [manifest["data"]["attribution"]] if a],

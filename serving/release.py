@@ -98,6 +98,21 @@ def champion_pointer(home: Path, dataset: str) -> Path:
     return home / "champions" / f"{dataset}.json"
 
 
+def approval(release: Release) -> tuple[str, str | None]:
+    """The ethics board's approval of a release, and the id of its decision.
+
+    The slot for decisions: records that sign ``release.sha256``. Until the board can sign there are
+    none, and every verified release is served as such.
+    """
+    return "none", None
+
+
+def releases(home: Path) -> list[Path]:
+    """Every release folder under a home, by name; one that is being written has a dot before it."""
+    folders = (home / "releases").glob("[!.]*")
+    return sorted(p for p in folders if (p / MANIFEST).is_file())
+
+
 def read_pointer(pointer: Path) -> str:
     """Name of the release that a pointer file names; a broken pointer names none that exists."""
     try:
@@ -106,14 +121,13 @@ def read_pointer(pointer: Path) -> str:
         return f"none, {pointer} is broken"
 
 
-def champions(home: Path) -> list[Path]:
-    """Folders of the releases to serve, one a dataset: the one pointed at, else the newest."""
+def champions(home: Path) -> dict[str, Path]:
+    """Dataset to the release folder to serve: the one pointed at, else the newest."""
     newest: dict[str, Path] = {}
-    folders = [p for p in (home / "releases").glob("*-*") if (p / MANIFEST).is_file()]
-    for folder in sorted(folders, key=lambda p: p.stat().st_mtime):
+    for folder in sorted(releases(home), key=lambda p: p.stat().st_mtime):
         newest[folder.name.rpartition("-")[0]] = folder
     for dataset in newest:
         pointer = champion_pointer(home, dataset)
         if pointer.is_file():
             newest[dataset] = home / "releases" / read_pointer(pointer)
-    return [newest[dataset] for dataset in sorted(newest)]
+    return {dataset: newest[dataset] for dataset in sorted(newest)}

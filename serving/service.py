@@ -27,5 +27,6 @@ _catalogue = Catalogue(_home, Store(_place if "://" in _place else Path(_place))
 class Felsina:
     """Forecasts from verified releases."""
 
-    def __init__(self) -> None:
-        self.served = _catalogue.runtimes()
+    def __is_ready__(self) -> bool:
+        """Ready once a release is verified and loaded."""
+        return bool(_catalogue.runtimes())

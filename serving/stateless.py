@@ -8,7 +8,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray
 from models.windows import WindowBuilder
-from serving.catalogue import Answer, check_grid, input_warnings
+from serving.catalogue import Answer, check_grid, input_warnings, now
 from serving.runtime import Runtime
 from serving.schemas import Column, WindowBody, utc
 
@@ -40,7 +40,7 @@ def forecast_window(runtime: Runtime, body: WindowBody) -> Answer:
         lags[0, known.index(text)] = np.where(np.isnan(given), held, given)
     window = replace(window, lags=lags)
     answer = runtime.forecast(builder, window, spec.lookback - 1)
-    return Answer(answer, init, tuple(input_warnings(runtime, window, forcings)))
+    return Answer(answer, init, now(), tuple(input_warnings(runtime, window, forcings)))
 
 
 def _columns(runtime: Runtime, columns: dict[str, Column], length: int, what: str) -> FloatArray:

@@ -90,6 +90,7 @@ class Store:
         names: list[str],
         table: FloatArray,
         issued_at: np.datetime64 | None = None,
+        replace: bool = True,
     ) -> int:
         """Upsert values.
 
@@ -100,6 +101,7 @@ class Store:
             names: columns: node ids, or forcings (``name`` or ``name@node``).
             table: [S, len(names)], NaN clears a value.
             issued_at: when the values were issued; an older issue never replaces a newer one.
+            replace: whether a held value gives way; else only what is not held yet is written.
 
         Returns:
             How many values were given. They are on disk when this returns.
@@ -113,6 +115,8 @@ class Store:
             set_={"value": given.value, "issued_at": given.issued_at},
             where=given.issued_at >= _values.c.issued_at,
         )
+        if not replace:
+            upsert = insert.on_conflict_do_nothing()
         with self.engine.begin() as connection:
             ids = self._ids(connection, dataset, kind, names, create=True)
             for column, name in enumerate(names):
@@ -120,6 +124,7 @@ class Store:
                 rows = [
                     {"column_id": ids[name], "time": t, "value": v, "issued_at": issued}
                     for t, v in zip(seconds, cells, strict=True)
+                    if replace or v is not None
                 ]
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])

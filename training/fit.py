@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from training.ridge import fit_backbone, tensors
 from training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
+BEST, LAST = "best.ckpt", "last.ckpt"
+STOPPED = "stopped_early"
 
 
 class Listener(Protocol):
@@ -177,18 +180,18 @@ def _train(
         filename="best",
         monitor="validation_loss",
         save_top_k=1,
-        save_last=True,
         enable_version_counter=False,
     )
     stop = EarlyStopping(monitor="validation_loss", patience=settings.patience)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    report = _Report(listener, epochs * settings.evaluate_every)
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
         devices=1,
         max_epochs=epochs,
         gradient_clip_val=1.0,
-        callbacks=[best, stop, _Report(listener, epochs * settings.evaluate_every)],
+        callbacks=[stop, report, best, _Checkpoint(work / LAST)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -196,18 +199,59 @@ def _train(
         reload_dataloaders_every_n_epochs=1,
         default_root_dir=work,
     )
-    last = work / "last.ckpt"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        if last.exists():
-            log.info("resuming from %s", last)
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
-    state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+    last = _resumable(work)
+    steps = int(last["global_step"]) if last else 0
+    if not (last and last[STOPPED]):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+            warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            path = work / LAST if last else None
+            trainer.fit(module, data, ckpt_path=path, weights_only=True)
+        steps = trainer.global_step
+    state = torch.load(work / BEST, weights_only=True, map_location="cpu")["state_dict"]
     module.to("cpu").load_state_dict(state)
-    return trainer.global_step
+    return steps
+
+
+class _Checkpoint(ModelCheckpoint):
+    """Keeps every look's whole state in one file, replaced by a rename: never half of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent, save_top_k=0)
+        self.path = path
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(part)
+        part.replace(self.path)
+
+    def on_save_checkpoint(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        checkpoint[STOPPED] = trainer.should_stop
+
+
+def _resumable(work: Path) -> dict[str, Any] | None:
+    """The last checkpoint of a killed training; one that cannot be read is dropped."""
+    if not (work / LAST).exists():
+        return None
+    try:
+        state = torch.load(work / LAST, weights_only=True, map_location="cpu")
+        torch.load(work / BEST, weights_only=True, map_location="cpu")
+    except Exception as error:
+        log.warning("%s cannot be read (%s): training starts anew", work, error)
+        shutil.rmtree(work)
+        work.mkdir()
+        return None
+    log.info("resuming from %s", work / LAST)
+    return state
 
 
 def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None:

@@ -21,6 +21,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 EXPERIMENT = "felsina"
+_SERVER = os.environ.get("MLFLOW_TRACKING_URI", "")
+"""A tracking server that the user named; read before mlflow sets the variable itself."""
 
 
 class Tracker:
@@ -36,14 +38,14 @@ class Tracker:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         home.mkdir(parents=True, exist_ok=True)
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+        uri = _SERVER or f"sqlite:///{home / 'mlflow.db'}"
         with (home / ".mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             mlflow.set_tracking_uri(uri)
             self.client = MlflowClient(uri, uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
-                place = None if "MLFLOW_TRACKING_URI" in os.environ else str(home / "artifacts")
+                place = None if _SERVER else (home / "artifacts").as_uri()
                 experiment_id = self.client.create_experiment(EXPERIMENT, place)
             else:
                 experiment_id = experiment.experiment_id

@@ -9,7 +9,7 @@ from rich.table import Table
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import answer, out
 from pipelines.settings import home
-from serving.release import MANIFEST, champions, load_release
+from serving.release import champions, load_release, releases
 
 
 def verify_one(folder: Path) -> None:
@@ -20,8 +20,8 @@ def verify_one(folder: Path) -> None:
 
 def list_all(json: bool) -> None:
     """List the releases under the home folder."""
-    folders = sorted(p for p in (home() / "releases").glob("*-*") if (p / MANIFEST).is_file())
-    pointed = set(champions(home()))
+    folders = releases(home())
+    pointed = set(champions(home()).values())
     rows = []
     for folder in folders:
         try:

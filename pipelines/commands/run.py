@@ -79,7 +79,8 @@ def serve_home(port: int) -> None:
             raise FelsinaError(
                 f"port {port} is taken ({error.strerror}); choose another with --port"
             ) from error
-    say(f"Serving {', '.join(f.name for f in folders)} on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    names = ", ".join(folder.name for folder in folders.values())
+    say(f"Serving {names} on http://127.0.0.1:{port} (Ctrl-C ends it)")
     environment = os.environ | {
         "FELSINA_HOME": str(place),
         "FELSINA_STORE": str(store_place()),

@@ -1,6 +1,5 @@
 /** The page at `/`: reads the forecasting API and draws every dataset's forecast with its bands. */
 
-const DOMAINS = ["traffic", "energy", "flood"];
 const BANDS = [[0.05, 0.95], [0.1, 0.9], [0.3, 0.7]];
 const CHART_HEIGHT = 300, REFRESH_MS = 5 * 60 * 1000;
 const percent = (share) => `${Math.round(100 * share)} %`;
@@ -284,7 +283,7 @@ async function start() {
   const [main, status] = ["main", "#status"].map((selector) => document.querySelector(selector));
   try {
     const { datasets } = await read("/v1/datasets");
-    const domains = [...new Set([...DOMAINS, ...datasets.map(({ domain }) => domain).sort()])];
+    const domains = [...new Set(datasets.map(({ domain }) => domain))];
     for (const domain of domains) {
       const cards = datasets.filter((dataset) => dataset.domain === domain).map(makeCard);
       if (cards.length) main.append(make("section", {}, make("h2", {}, sentenceCase(domain)), ...cards));

@@ -9,7 +9,7 @@ import pytest
 from models.record import canonical_json
 from pipelines.release import point_at
 from serving import catalogue as module
-from serving.catalogue import Catalogue
+from serving.catalogue import Catalogue, NotFound
 from serving.release import champion_pointer, champions
 from serving.store import Store
 from tests.fixtures.tiny import Tiny, renamed, reseal
@@ -50,7 +50,7 @@ def dated(folder: Path, second: int) -> Path:
 
 def test_a_new_release_is_picked_up_while_running(tiny, place, catalogue) -> None:
     assert served(catalogue) == {}
-    with pytest.raises(LookupError, match="served: none"):
+    with pytest.raises(NotFound, match="served: none"):
         catalogue.runtime("tiny")
     first = dated(bring(tiny, place), 1000)
     assert served(catalogue) == {"tiny": first.name}
@@ -93,7 +93,7 @@ def test_the_pointer_chooses(tiny, place, catalogue) -> None:
     for folder in (older, newer, older):
         point_at(place, folder)
         assert served(catalogue) == {"tiny": folder.name}
-        assert champions(place) == [folder]
+        assert champions(place) == {"tiny": folder}
     pointer = json.loads(champion_pointer(place, "tiny").read_bytes())
     assert pointer["manifest_sha256"].startswith(older.name.rpartition("-")[2])
 
