@@ -81,18 +81,20 @@ def _bands(axes: Axes, result: Backtest, spec: ForecastSpec, graph: CityGraph) -
 
 
 def _by_lead(axes: Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> None:
-    hours = np.arange(1, spec.horizon + 1) * spec.seconds / 3600
+    """Every model; the scale is the forecaster's, so that close rivals can be told apart."""
+    hours, top = np.arange(1, spec.horizon + 1) * spec.seconds / 3600, 0.0
     for name, (colour, style) in _PEERS.items():
         leads = result.report["models"][name]["by_lead"]
         mae = [leads[str(h)]["mae"] for h in range(1, spec.horizon + 1)]
-        label = name.replace("_", " ")
+        top = max(top, 2.5 * max(m or 0 for m in mae)) if name == "felsina" else top
+        label = name.replace("_", " ") + (" (cut)" if max(m or 0 for m in mae) > top else "")
         axes.plot(
             hours, mae, style, color=colour, label=label, lw=2.2 if name == "felsina" else 1.2
         )
     axes.set_title(f"{spec.dataset}: mean absolute error by lead")
     axes.set_xlabel("lead (h)")
     axes.set_ylabel(f"MAE ({spec.unit})")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, top or None)
     axes.legend(fontsize=8, frameon=False)
 
 
