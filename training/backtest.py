@@ -20,7 +20,7 @@ from models.exported import Predict
 from models.windows import WindowBuilder
 from training.calibration import dress
 from training.dataset import CityDataset
-from training.fit import Fitted, predictions
+from training.fit import Fitted, forecasts
 from training.metrics import Score
 from training.ridge import fit_backbone, tensors
 
@@ -71,15 +71,13 @@ def backtest(
     points = baselines(dataset, builder, fitted.forecaster.backbone)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
-    forecasts, truths, done = [], [], 0
-    for part, quantiles, target in predictions(
-        predict or fitted.predict, builder, origins, BATCH if predict is None else 1
-    ):
-        forecasts.append(quantiles)
-        truths.append(target)
-        done += len(part)
-        progress(0.7 * done / len(origins))
-    quantiles, target = np.concatenate(forecasts), np.concatenate(truths)
+    quantiles, target = forecasts(
+        predict or fitted.predict,
+        builder,
+        origins,
+        BATCH if predict is None else 1,
+        lambda share: progress(0.7 * share),
+    )
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)
         scores["felsina"].update(quantiles[rows], target[rows])
@@ -159,17 +157,16 @@ def _bands(
     levels: tuple[float, ...],
 ) -> dict[str, FloatArray]:
     """Quantiles [H, N, Q] of each baseline's errors on the calibration windows."""
-    guesses: dict[str, list[FloatArray]] = {name: [] for name in points}
-    truths = []
+    shape = (len(origins), builder.spec.horizon, builder.values.shape[1])
+    guesses = {name: np.empty(shape, np.float32) for name in points}
+    target = np.empty(shape, np.float32)
     for start in range(0, len(origins), BATCH):
-        part = origins[start : start + BATCH]
-        window = builder.batch(part, with_target=True)
-        assert window.target is not None
-        truths.append(window.target)
+        rows = slice(start, start + BATCH)
+        window = builder.batch(origins[rows], with_target=True)
+        target[rows] = window.target
         for name, point in points.items():
-            guesses[name].append(point(part, window))
-    target = np.concatenate(truths)
-    return {name: dress(np.concatenate(g), target, levels) for name, g in guesses.items()}
+            guesses[name][rows] = point(origins[rows], window)
+    return {name: dress(guess, target, levels) for name, guess in guesses.items()}
 
 
 def write_forecasts(

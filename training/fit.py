@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -226,7 +226,7 @@ class _Checkpoint(ModelCheckpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
+        trainer.save_checkpoint(part, weights_only=False)
         part.replace(self.path)
 
     def on_save_checkpoint(
@@ -264,19 +264,31 @@ def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None
             inputs.pop("target", None)
             return forecaster.uncalibrated(**inputs).cpu().numpy()
 
-    parts = list(predictions(uncalibrated, builder, origins))
-    quantiles = np.concatenate([part for _, part, _ in parts])
-    target = np.concatenate([truth for _, _, truth in parts])
+    quantiles, target = forecasts(uncalibrated, builder, origins)
     offsets = conformal_offsets(quantiles, target, fitted.spec.quantiles)
     forecaster.offset.copy_(torch.as_tensor(offsets))
 
 
-def predictions(
-    predict: Predict, builder: WindowBuilder, origins: IntArray, batch: int = 64
-) -> Iterator[tuple[IntArray, FloatArray, FloatArray]]:
-    """Forecast origins piece by piece: their rows, quantiles [B, H, N, Q] and targets [B, H, N]."""
+def forecasts(
+    predict: Predict,
+    builder: WindowBuilder,
+    origins: IntArray,
+    batch: int = 64,
+    progress: Callable[[float], None] = lambda share: None,
+) -> tuple[FloatArray, FloatArray]:
+    """Forecast every origin into arrays made once, so that memory stays in one piece.
+
+    Returns:
+        Quantiles [B, H, N, Q] and targets [B, H, N], NaN where missing.
+    """
+    spec, nodes = builder.spec, builder.values.shape[1]
+    shape = (len(origins), spec.horizon, nodes)
+    quantiles = np.empty((*shape, len(spec.quantiles)), np.float32)
+    target = np.empty(shape, np.float32)
     for start in range(0, len(origins), batch):
-        part = origins[start : start + batch]
-        window = builder.batch(part, with_target=True)
-        assert window.target is not None
-        yield part, predict(window), window.target
+        rows = slice(start, start + batch)
+        window = builder.batch(origins[rows], with_target=True)
+        target[rows] = window.target
+        quantiles[rows] = predict(window)
+        progress(min(1.0, (start + batch) / len(origins)))
+    return quantiles, target

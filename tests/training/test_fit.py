@@ -10,7 +10,7 @@ import torch
 from models.contracts import FelsinaError
 from models.windows import WindowBuilder
 from tests.factories import Silent, make_settings
-from training.fit import Fitted, calibrate, fit, predictions
+from training.fit import Fitted, calibrate, fit, forecasts
 
 
 class Killed(Exception):
@@ -129,9 +129,8 @@ def test_the_best_look_is_kept(dataset, tmp_path):
     fitted.forecaster.offset.zero_()
     builder = dataset.builder(fitted.spec)
     stopping, _ = dataset.splits.validation(fitted.spec)
-    parts = list(predictions(fitted.predict, builder, stopping))
-    quantiles = np.concatenate([q for _, q, _ in parts])
-    target = np.concatenate([t for _, _, t in parts])[..., None]
+    quantiles, target = forecasts(fitted.predict, builder, stopping)
+    target = target[..., None]
     levels = np.array(fitted.spec.quantiles)
     loss = np.nanmean(
         np.maximum(levels * (target - quantiles), (levels - 1) * (target - quantiles))
@@ -190,13 +189,11 @@ def test_nothing_finite_to_learn_is_refused_in_one_line(dataset, tmp_path):
 def test_predictions_cover_the_origins_in_pieces(fitted, dataset):
     builder = dataset.builder(fitted.spec)
     origins = np.arange(600, 610)
-    parts = list(predictions(fitted.predict, builder, origins, batch=4))
-    assert [len(rows) for rows, _, _ in parts] == [4, 4, 2]
-    quantiles = np.concatenate([q for _, q, _ in parts])
+    shares: list[float] = []
+    quantiles, target = forecasts(fitted.predict, builder, origins, 4, shares.append)
+    assert shares == [0.4, 0.8, 1.0]
     np.testing.assert_allclose(quantiles, fitted.predict(builder.batch(origins)), rtol=1e-5)
-    np.testing.assert_array_equal(
-        np.concatenate([t for _, _, t in parts]), builder.batch(origins, True).target
-    )
+    np.testing.assert_array_equal(target, builder.batch(origins, True).target)
 
 
 def test_a_window_with_its_target_is_forecast_as_one_without(fitted, dataset):
@@ -209,9 +206,7 @@ def test_a_window_with_its_target_is_forecast_as_one_without(fitted, dataset):
 
 def own_coverage(fitted: Fitted, builder: WindowBuilder, origins: np.ndarray) -> np.ndarray:
     """Share of the calibration windows' targets in the 80 % band, by lead."""
-    parts = list(predictions(fitted.predict, builder, origins))
-    quantiles = np.concatenate([q for _, q, _ in parts])
-    target = np.concatenate([t for _, _, t in parts])
+    quantiles, target = forecasts(fitted.predict, builder, origins)
     levels = list(fitted.spec.quantiles)
     low, high = quantiles[..., levels.index(0.1)], quantiles[..., levels.index(0.9)]
     inside = np.where(np.isnan(target), np.nan, (target >= low) & (target <= high))
