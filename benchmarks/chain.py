@@ -1,6 +1,6 @@
 """The chain on each dataset, in a fresh home: wall time, peak memory, scores beside the baselines.
 
-    python -m benchmarks.chain [--profile quick|full] [--seed N] DATASET_FOLDER ...
+    python -m benchmarks.chain [--profile quick|full] [--seed N] [--home DIR] DATASET_FOLDER ...
 
 Prints two Markdown tables for ``benchmarks/README.md``.
 """
@@ -48,11 +48,13 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, help="keep what is made here, a fresh folder")
     options = parser.parse_args()
     costs, scores = [], []
     for folder in options.folders:
-        with tempfile.TemporaryDirectory() as home:
-            record = run(folder.resolve(), Path(home), options.profile, options.seed)
+        with tempfile.TemporaryDirectory() as passing:
+            home = options.home or Path(passing)
+            record = run(folder.resolve(), home, options.profile, options.seed)
         report = record["backtest"]
         models = report["models"]
         costs.append(

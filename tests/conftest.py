@@ -1,7 +1,11 @@
 """Every test has its home in a temporary folder; the tiny dataset goes through the chain once."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Sums of floats, and so weights, depend on the number of threads; torch reads it when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from starlette.testclient import TestClient

@@ -16,7 +16,6 @@ from models.windows import WindowBuilder
 from tests.factories import make_graph, make_series, make_spec
 from training.ridge import tensors
 
-torch.set_num_threads(1)
 SMALL = {"width": 16, "blocks": 1, "embedding": 4}
 ORIGINS = np.array([900, 1000, 1100, 1101])
 

@@ -6,17 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.factories import Silent, make_dataset, make_settings
 from training.dataset import CityDataset, open_dataset
 from training.fit import Fitted, fit
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Sums of floats, and so weights, depend on the number of threads."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
