@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Sums of floats, and so weights, depend on the number of threads; torch reads it when it is imported.
+# Sums of floats, and so weights, depend on the number of threads, which torch reads once.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
