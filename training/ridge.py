@@ -78,8 +78,11 @@ def fit_backbone(
     held_out = torch.zeros(len(STRENGTHS), nodes, horizon, device=device)
     for block in range(BLOCKS):
         rest = [b for b in range(BLOCKS) if b != block]
+        others = gram[rest[0]].clone(), moment[rest].sum(0), count[rest].sum(0)
+        for b in rest[1:]:
+            others[0].add_(gram[b])
         for s, strength in enumerate(STRENGTHS):
-            weight = _solve(gram[rest].sum(0), moment[rest].sum(0), count[rest].sum(0), strength)
+            weight = _solve(*others, strength)
             fitted = torch.einsum("nhd,nhde,nhe->nh", weight, gram[block], weight)
             held_out[s] += power[block] - 2 * (weight * moment[block]).sum(-1) + fitted
     best = held_out.sum(-1).argmin(0)

@@ -130,7 +130,7 @@ function drawChart(host, view, chosen, hover) {
     return clock.time(at * 1000) + (i && day === clock.day(splits[i - 1] * 1000) ? "" : `\n${day}`);
   });
   return new window.uPlot({
-    width: host.clientWidth, height: CHART_HEIGHT, padding: [24, 20, 0, 0],
+    width: host.clientWidth, height: CHART_HEIGHT, padding: [24, 44, 0, 0],
     tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), view.forecast.timezone),
     legend: { show: false }, cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
     axes: [{ ...axis, space: 84, size: 46, values: timeLabels }, { ...axis, space: 36, size: 58 }],
