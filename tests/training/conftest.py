@@ -24,7 +24,7 @@ def dataset(folder: Path) -> CityDataset:
 
 @pytest.fixture(scope="session")
 def fitted(
-    dataset: CityDataset, one_thread: None, tmp_path_factory: pytest.TempPathFactory
+    dataset: CityDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Fitted:
     settings = make_settings(accelerator="cpu")
     return fit(dataset, settings, tmp_path_factory.mktemp("work"), Silent())
