@@ -23,9 +23,7 @@ def dataset(folder: Path) -> CityDataset:
 
 
 @pytest.fixture(scope="session")
-def fitted(
-    dataset: CityDataset, tmp_path_factory: pytest.TempPathFactory
-) -> Fitted:
+def fitted(dataset: CityDataset, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     settings = make_settings(accelerator="cpu")
     return fit(dataset, settings, tmp_path_factory.mktemp("work"), Silent())
 

@@ -48,7 +48,7 @@ SETTINGS = make_settings(
 
 
 @pytest.fixture(scope="module")
-def unbroken(dataset, one_thread, tmp_path_factory) -> Fitted:
+def unbroken(dataset, tmp_path_factory) -> Fitted:
     return fit(dataset, SETTINGS, tmp_path_factory.mktemp("unbroken"), Silent())
 
 
