@@ -107,7 +107,7 @@ def baselines(dataset: CityDataset, builder: WindowBuilder, backbone: Backbone) 
 
     ``ridge`` is what a good engineer would try first: a regression a node and lead on the last day,
     the profile at its level, the week before and the weather. ``backbone`` is the model without its
-    network: its own ridge, with every lag and the neighbours.
+    network: the same ridge, which also sees the neighbours where the graph is mixed in.
     """
     naive = LookBack(builder, backbone.scaler.mean.numpy())
     day = builder.spec.steps_per_day
