@@ -1,8 +1,8 @@
 """The backbone: a ridge regression a node and lead, which the network then corrects.
 
 It sees the last day, the profile at its level, the week before and the weather; more lags made it
-worse on two test spans (docs/decisions.md), so those are left to the network. It cannot diverge, and
-a residual to it needs a small network only.
+worse on two test spans (docs/decisions.md), so those are left to the network. It cannot diverge,
+and a residual to it needs a small network only.
 """
 
 from __future__ import annotations
