@@ -65,8 +65,10 @@ class Backbone(nn.Module):
         nodes, horizon, forcings = graph.nodes, spec.horizon, len(spec.forcings)
         self.scaler = NodeScaler(nodes, forcings)
         week = 7 * spec.steps_per_day
+        # Less than a day tells the state of the moment, which is the ridge's to use, not a level.
+        level_steps = min(week, spec.lookback) if spec.lookback >= spec.steps_per_day else 0
         self.profile = ProfileLevel(
-            nodes, spec.steps_per_day, weekly, min(week, spec.lookback), spec.nonnegative
+            nodes, spec.steps_per_day, weekly, level_steps, spec.nonnegative
         )
         self.diffusion = Diffusion(graph, hops=1) if mixing and len(graph.source) else None
         self.recent = min(RECENT, spec.lookback)
@@ -94,14 +96,14 @@ class Backbone(nn.Module):
         future_forcings: Tensor,
         past_calendar: Tensor,
         future_calendar: Tensor,
-        target: Tensor | None = None,
+        held_out: bool = False,
     ) -> Frame:
-        """Normalise a window (shapes of ``contracts.Window``); ``target`` in training only."""
+        """Normalise a window (shapes of ``contracts.Window``); ``held_out`` in training only."""
         scaler = self.scaler
         z = scaler.normalise(past)
         missing = torch.isnan(past)
         if self.anchor == "profile":
-            usual, coming = self.profile(past, past_calendar, future_calendar, target)
+            usual, coming = self.profile(past, past_calendar, future_calendar, held_out)
             past_anchor, anchor = scaler.normalise(usual), scaler.normalise(coming)
         else:
             last = last_value(z)

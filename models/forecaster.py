@@ -23,6 +23,8 @@ from models.layers import Diffusion, ResidualBlock
 STEP_OF_DAY, DAY_OF_WEEK, DAY_KIND, DAY_OF_YEAR, YESTERDAY, WEEK_AGO = range(len(CALENDAR))
 LEAD_FEATURES = 16
 """Numbers that the trunk hands to each lead's decoder."""
+HARMONICS = 8
+"""Waves a day that tell the time of day."""
 GAUSSIAN = -1.0
 """Start of the softplus steps: about the quantiles of a normal error as large as the backbone's."""
 
@@ -34,7 +36,7 @@ class Architecture(BaseModel):
         width: features of the trunk.
         blocks: residual blocks.
         dropout: share of features dropped in training.
-        embedding: features of a node's and a time slot's embedding.
+        embedding: features of a node's and a weekday's embedding.
         anchor: first guess, see ``Backbone``.
         weekly: whether weekdays differ.
         annual: whether the season is an input; needs a year of training.
@@ -130,10 +132,9 @@ class Forecaster(nn.Module):
         """Each member's quantiles [B, H, N, Q] of training windows, to be scored one by one.
 
         Args:
-            window: inputs and ``target`` [B, H, N]; the profile leaves the target out, and no other
-                part sees it.
+            window: inputs of the train span; the profile leaves each stamp's own day out.
         """
-        frame = self.backbone.frame(**window)
+        frame = self.backbone.frame(**window, held_out=True)
         return self._members(frame, window["past_calendar"], window["future_calendar"])
 
     def _members(self, frame: Frame, past_calendar: Tensor, coming: Tensor) -> list[Tensor]:
@@ -172,10 +173,14 @@ class ResidualNetwork(nn.Module):
         self.register_buffer("index", torch.arange(graph.nodes)[None], persistent=False)
         self.index: Tensor
         if a.calendar:
-            self.clock = nn.Embedding(spec.steps_per_day, a.embedding)
-            self.weekday = nn.Embedding(7, a.embedding)
+            harmonics = torch.arange(1, 1 + min(HARMONICS, spec.steps_per_day // 2))
+            self.register_buffer("turns", harmonics * 2 * torch.pi / spec.steps_per_day, False)
+            self.turns: Tensor
             self.kind = nn.Embedding(len(DAY_KINDS), 4)
-            self.city_in = nn.Linear(3 * a.embedding + 4 * 4 + (4 if a.annual else 0), a.width)
+            known_days = 4 * 4 + (2 * a.embedding if a.weekly else 0) + (4 if a.annual else 0)
+            if a.weekly:
+                self.weekday = nn.Embedding(7, a.embedding)
+            self.city_in = nn.Linear(2 * len(self.turns) + known_days, a.width)
         if forcings:
             self.forced = nn.Linear(bins * forcings + horizon * known, a.width)
         self.diffusion = Diffusion(graph) if a.graph and len(graph.source) else None
@@ -185,7 +190,8 @@ class ResidualNetwork(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(a.width, a.dropout) for _ in range(a.blocks)))
         self.norm = nn.LayerNorm(a.width)
 
-        per_lead = LEAD_FEATURES + 1 + lags + known + (a.embedding + 8 if a.calendar else 0)
+        clock = 2 * len(self.turns) + 8 if a.calendar else 0
+        per_lead = LEAD_FEATURES + 1 + lags + known + clock
         self.to_leads = nn.Linear(a.width, horizon * LEAD_FEATURES)
         self.lead_hidden = nn.Linear(per_lead, 32)
         self.lead_out = nn.Linear(32, levels)
@@ -226,14 +232,20 @@ class ResidualNetwork(nn.Module):
     def _calendar(self, past: Tensor, coming: Tensor) -> Tensor:
         """City-wide calendar features [B, ...] of the issue and of the first and last target."""
         first, last = coming[:, 0], coming[:, -1]
-        parts = [self.clock(past[:, -1, STEP_OF_DAY])]
-        parts += [self.weekday(day[:, DAY_OF_WEEK]) for day in (first, last)]
+        parts = [self._clock(past[:, -1])]
+        if self.architecture.weekly:
+            parts += [self.weekday(day[:, DAY_OF_WEEK]) for day in (first, last)]
         parts += [self.kind(day[:, DAY_KIND]) for day in (first, last)]
         parts += [self.kind(last[:, YESTERDAY]), self.kind(last[:, WEEK_AGO])]
         if self.architecture.annual:
             angle = first[:, DAY_OF_YEAR, None] * (2 * torch.pi / 365.25)
             parts += [angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos()]
         return torch.cat(parts, dim=-1)
+
+    def _clock(self, calendar: Tensor) -> Tensor:
+        """Time of day of [..., C] as waves, which a few days of data cannot learn by heart."""
+        angle = calendar[..., STEP_OF_DAY, None] * self.turns
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def _decode(self, trunk: Tensor, frame: Frame, point: Tensor, coming: Tensor) -> Tensor:
         """Raw decoder outputs [B, N, H, Q]."""
@@ -245,7 +257,7 @@ class ResidualNetwork(nn.Module):
             ahead = frame.future_forcings.permute(0, 2, 1, 3)
             parts.append(ahead.expand(-1, nodes, -1, -1))
         if self.architecture.calendar:
-            clock = self.clock(coming[..., STEP_OF_DAY])
+            clock = self._clock(coming)
             kinds = [self.kind(coming[..., column]) for column in (DAY_KIND, WEEK_AGO)]
             parts.append(torch.cat([clock, *kinds], dim=-1)[:, None].expand(-1, nodes, -1, -1))
         hidden = functional.gelu(self.lead_hidden(torch.cat(parts, dim=-1)))

@@ -7,10 +7,14 @@ from torch import Tensor, nn
 
 from models.calendar import CALENDAR
 
-STEP_OF_DAY, DAY_OF_WEEK, DAY_KIND = (CALENDAR.index(c) for c in CALENDAR[:3])
+STEP_OF_DAY, DAY_OF_WEEK, DAY_KIND, DAY_OF_YEAR = (CALENDAR.index(c) for c in CALENDAR[:4])
 SATURDAY, SUNDAY, HOLIDAY = 5, 6, 1
 SHRINKAGE = 1.0
 """Weight, in days, of the all-days profile in a day's slot."""
+SMOOTHING = 1200
+"""Seconds on either side from which a slot borrows: five days of 5-minute speeds are noisy."""
+FOLDS = 8
+"""Parts of the days that are held out in turn; no multiple of 7, so that weekdays mix."""
 
 
 class NodeScaler(nn.Module):
@@ -72,15 +76,15 @@ def _moments(columns: Tensor) -> tuple[Tensor, Tensor]:
 class ProfileLevel(nn.Module):
     """The usual value of each time slot of the civil week, moved to the level of the last week.
 
-    A holiday counts as a Sunday. In training a stamp's own value is taken out of its slot, so that
-    the profile never knows its own answer.
+    A holiday counts as a Sunday. Slots shorter than ``SMOOTHING`` borrow from their neighbours. In
+    training a stamp's own day is held out, so that the profile never knows its own answer.
 
     Args:
         nodes: N.
         steps_per_day: slots in a civil day.
         weekly: one profile a weekday; else, in too few weeks to tell them apart, one for working
             days and one for free ones.
-        level_steps: how many last steps tell the level.
+        level_steps: how many last steps tell the level; 0 leaves the profile where it is.
         multiplicative: profile x level, for targets that cannot fall below zero; else profile +
             level.
     """
@@ -94,18 +98,11 @@ class ProfileLevel(nn.Module):
         self.days = 7 if weekly else 2
         self.level_steps = level_steps
         self.multiplicative = multiplicative
-        self.register_buffer("total", torch.zeros(self.days * steps_per_day, nodes))
-        self.register_buffer("count", torch.zeros(self.days * steps_per_day, nodes))
-        self.register_buffer("step_total", torch.zeros(steps_per_day, nodes))
-        self.register_buffer("step_count", torch.zeros(steps_per_day, nodes))
-        self.register_buffer("node_total", torch.zeros(nodes))
-        self.register_buffer("node_count", torch.ones(nodes))
-        self.total: Tensor
-        self.count: Tensor
-        self.step_total: Tensor
-        self.step_count: Tensor
-        self.node_total: Tensor
-        self.node_count: Tensor
+        self.reach = SMOOTHING * steps_per_day // 86400
+        self.register_buffer("table", torch.zeros(self.days * steps_per_day, nodes))
+        self.register_buffer("held_out", torch.zeros(1, *self.table.shape), persistent=False)
+        self.table: Tensor
+        self.held_out: Tensor
 
     def slots(self, calendar: Tensor) -> Tensor:
         """Slot of each stamp of a calendar [..., C], holidays as Sundays."""
@@ -118,38 +115,48 @@ class ProfileLevel(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor, calendar: Tensor) -> None:
-        """Count train values [S, N] into the slots of their calendar [S, C]."""
+        """Average train values [S, N] in the slots of their calendar [S, C].
+
+        Keeps ``FOLDS`` more for training, each without its share of the days.
+        """
         seen = (~torch.isnan(values)).float()
         filled = torch.where(seen > 0, values, torch.zeros_like(values))
-        slots = self.slots(calendar)
-        self.total.zero_().index_add_(0, slots, filled)
-        self.count.zero_().index_add_(0, slots, seen)
-        by_step = (self.days, self.steps_per_day, -1)
-        self.step_total.copy_(self.total.reshape(by_step).sum(0))
-        self.step_count.copy_(self.count.reshape(by_step).sum(0))
-        overall = filled.sum() / seen.sum().clamp(min=1)
-        self.node_total.copy_(filled.sum(0) + SHRINKAGE * overall)
-        self.node_count.copy_(seen.sum(0) + SHRINKAGE)
+        slots, day = self.slots(calendar), calendar[:, DAY_OF_YEAR]
+        empty = torch.zeros_like(self.table)
+        total, count = (empty.index_add(0, slots, x) for x in (filled, seen))
+        self.table.copy_(self._shrunk(total, count))
+        folds = min(FOLDS, len(day.unique()))
+        self.held_out = self.table.new_zeros(folds, *self.table.shape)
+        for fold in range(folds):
+            mine = day % folds == fold
+            own, times = (empty.index_add(0, slots[mine], x[mine]) for x in (filled, seen))
+            self.held_out[fold] = self._shrunk(total - own, count - times)
 
-    def profile(self, calendar: Tensor, own: Tensor | None = None) -> Tensor:
-        """Usual values [B, X, N] for a calendar [B, X, C], the values ``own`` left out."""
-        slots, step = self.slots(calendar), calendar[..., STEP_OF_DAY]
-        count = self.count[slots]
-        counted = value = torch.zeros_like(count)
-        if own is not None:
-            counted = (~torch.isnan(own) & (count > 0)).float()
-            value = torch.where(counted > 0, own, torch.zeros_like(own))
-        node = (self.node_total - value) / (self.node_count - counted)
-        total, seen = self.step_total[step] - value, self.step_count[step] - counted
-        prior = (total + SHRINKAGE * node) / (seen + SHRINKAGE)
-        return (self.total[slots] - value + SHRINKAGE * prior) / (count - counted + SHRINKAGE)
+    def _shrunk(self, total: Tensor, count: Tensor) -> Tensor:
+        """Mean of each slot, drawn to all days at that time, and these to the node's mean."""
+        total, count = (self._smooth(x) for x in (total, count))
+        by_step = total.sum(0), count.sum(0)
+        by_node = by_step[0].sum(0), by_step[1].sum(0)
+        overall = by_node[0].sum() / by_node[1].sum().clamp(min=1)
+        node = (by_node[0] + SHRINKAGE * overall) / (by_node[1] + SHRINKAGE)
+        prior = (by_step[0] + SHRINKAGE * node) / (by_step[1] + SHRINKAGE)
+        return ((total + SHRINKAGE * prior) / (count + SHRINKAGE)).flatten(0, 1)
+
+    def _smooth(self, sums: Tensor) -> Tensor:
+        """Running mean [days, steps, N] round the clock."""
+        by_day = sums.reshape(self.days, self.steps_per_day, -1)
+        shifts = range(-self.reach, self.reach + 1)
+        return torch.stack([by_day.roll(shift, 1) for shift in shifts]).mean(0)
+
+    def profile(self, calendar: Tensor, held_out: bool = False) -> Tensor:
+        """Usual values [B, X, N] for a calendar [B, X, C]; ``held_out`` in training."""
+        slots = self.slots(calendar)
+        if not held_out:
+            return self.table[slots]
+        return self.held_out[calendar[..., DAY_OF_YEAR] % len(self.held_out), slots]
 
     def forward(
-        self,
-        past: Tensor,
-        past_calendar: Tensor,
-        future_calendar: Tensor,
-        target: Tensor | None = None,
+        self, past: Tensor, past_calendar: Tensor, future_calendar: Tensor, held_out: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Profile at the level of the window.
 
@@ -157,13 +164,15 @@ class ProfileLevel(nn.Module):
             past: [B, T, N] natural units, NaN where missing.
             past_calendar: [B, T, C].
             future_calendar: [B, H, C].
-            target: [B, H, N] in training, to leave it out of its own profile.
+            held_out: in training, to leave each stamp's own day out of its profile.
 
         Returns:
             The past [B, T, N] and the future [B, H, N] as the profile would have them.
         """
-        usual = self.profile(past_calendar, past if target is not None else None)
-        coming = self.profile(future_calendar, target)
+        usual = self.profile(past_calendar, held_out)
+        coming = self.profile(future_calendar, held_out)
+        if not self.level_steps:
+            return usual, coming
         recent, expected = past[:, -self.level_steps :], usual[:, -self.level_steps :]
         seen = ~torch.isnan(recent)
         zero = torch.zeros_like(recent)

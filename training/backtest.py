@@ -145,7 +145,7 @@ def point_forecast(backbone: Backbone, window: Window) -> FloatArray:
     with torch.inference_mode():
         inputs = tensors(window)
         inputs.pop("target", None)
-        z = backbone(backbone.frame(**inputs))
+        z = backbone(backbone.frame(**inputs, held_out=False))
         point = (z * backbone.scaler.scale + backbone.scaler.mean).numpy()
     return np.maximum(point, 0) if backbone.spec.nonnegative else point
 

@@ -51,7 +51,8 @@ class ForecastModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Loss of one batch of windows."""
-        members = self.predictor.member_quantiles(batch)
+        inputs = {name: batch[name] for name in batch if name != "target"}
+        members = self.predictor.member_quantiles(inputs)
         losses = [pinball(q, batch["target"], self.levels, self.node_weight) for q in members]
         loss = torch.stack(losses).mean()
         self.log("loss", loss)

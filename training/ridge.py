@@ -63,8 +63,9 @@ def fit_backbone(
     for block, part in enumerate(np.array_split(origins, BLOCKS)):
         for start in range(0, len(part), CHUNK):
             batch = tensors(builder.batch(part[start : start + CHUNK], with_target=True), device)
-            frame = backbone.frame(**batch)
-            truth = (backbone.scaler.normalise(batch["target"]) - frame.anchor).permute(2, 1, 0)
+            target = batch.pop("target")
+            frame = backbone.frame(**batch, held_out=True)
+            truth = (backbone.scaler.normalise(target) - frame.anchor).permute(2, 1, 0)
             seen = ~torch.isnan(truth)
             truth = torch.where(seen, truth, torch.zeros_like(truth))
             design = backbone.design(frame).permute(1, 2, 3, 0) * seen[:, :, None]

@@ -12,7 +12,7 @@ from models.contracts import FelsinaError, ForecastSpec
 from models.forecaster import Architecture
 
 Profile = Literal["quick", "full"]
-_CIVIL_LAGS = {1: 2, 7: 21, 14: 730, 21: 730, 364: 730}
+_CIVIL_LAGS = {1: 14, 7: 21, 14: 730, 21: 730, 364: 730}
 """Days back at which people do the same again (364 keeps the weekday): days of training needed."""
 
 

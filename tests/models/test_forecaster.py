@@ -340,7 +340,7 @@ def test_members_are_averaged():
     assert len(members) == 3
     assert not torch.allclose(members[0], members[1])
     torch.testing.assert_close(run(model, window), torch.stack(members).mean(0))
-    training = tensors(builder.batch(ORIGINS, with_target=True))
+    training = tensors(builder.batch(ORIGINS))
     assert [q.shape for q in model.member_quantiles(training)] == [members[0].shape] * 3
 
 

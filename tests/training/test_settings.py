@@ -111,7 +111,7 @@ def test_settings_are_frozen_and_survive_json():
 
 @pytest.mark.parametrize(
     ("days", "lags", "weekly", "annual"),
-    [(1, (), False, False), (2, (24,), False, False), (21, (24, 168), True, False)],
+    [(1, (), False, False), (14, (24,), False, False), (21, (24, 168), True, False)],
 )
 def test_lags_and_terms_are_those_that_the_span_can_teach(days, lags, weekly, annual):
     generic = generic_settings(make_spec(), days * 24)
