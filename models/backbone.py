@@ -27,6 +27,8 @@ class Frame:
     """A window in each node's own units (standard deviations), gaps filled, ready to be mixed.
 
     Attributes:
+        mean: [B | 1, 1, N] level of each node, in the target's unit.
+        scale: [B | 1, 1, N] its standard deviation.
         past: [B, T, N], 0 where missing.
         seen: [B, T, N], 1 where observed.
         past_anchor: [B, T, N] what the anchor says of the past.
@@ -36,6 +38,8 @@ class Frame:
         future_forcings: [B, H, M, F_known].
     """
 
+    mean: Tensor
+    scale: Tensor
     past: Tensor
     seen: Tensor
     past_anchor: Tensor
@@ -43,6 +47,17 @@ class Frame:
     lags: Tensor
     past_forcings: Tensor
     future_forcings: Tensor
+
+
+def profile_level(spec: ForecastSpec, nodes: int, weekly: bool) -> ProfileLevel:
+    """The profile that suits a spec.
+
+    Less than a day of lookback tells the state of the moment, which is the ridge's to use, not a
+    level.
+    """
+    day, lookback = spec.steps_per_day, spec.lookback
+    steps = min(7 * day, lookback) if lookback >= day else 0
+    return ProfileLevel(nodes, day, weekly, steps, spec.nonnegative)
 
 
 class Backbone(nn.Module):
@@ -54,22 +69,29 @@ class Backbone(nn.Module):
         anchor: ``profile`` where people set the pace, ``last`` where water does.
         weekly: whether the profile tells weekdays apart.
         mixing: whether the ridge sees the neighbours.
+        inductive: know no node: each window gives its own scale, in place of the profile stands the
+            mean of the same hour in earlier weeks, and one ridge serves all.
     """
 
     def __init__(
-        self, spec: ForecastSpec, graph: CityGraph, anchor: str, weekly: bool, mixing: bool
+        self,
+        spec: ForecastSpec,
+        graph: CityGraph,
+        anchor: str,
+        weekly: bool,
+        mixing: bool,
+        inductive: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.anchor = anchor
-        nodes, horizon, forcings = graph.nodes, spec.horizon, len(spec.forcings)
-        self.scaler = NodeScaler(nodes, forcings)
+        self.anchor = "weeks" if inductive and anchor == "profile" else anchor
+        self.inductive = inductive
+        nodes, horizon, forcings = 1 if inductive else graph.nodes, spec.horizon, len(spec.forcings)
+        self.scaler = NodeScaler(nodes, forcings, by_window=inductive)
         week = 7 * spec.steps_per_day
-        # Less than a day tells the state of the moment, which is the ridge's to use, not a level.
-        level_steps = min(week, spec.lookback) if spec.lookback >= spec.steps_per_day else 0
-        self.profile = ProfileLevel(
-            nodes, spec.steps_per_day, weekly, level_steps, spec.nonnegative
-        )
+        self.weeks = [k for k, lag in enumerate(spec.lags) if lag % week == 0]
+        if self.anchor == "profile":
+            self.profile = profile_level(spec, nodes, weekly)
         self.diffusion = Diffusion(graph, hops=1) if mixing and len(graph.source) else None
         self.recent = min(RECENT, spec.lookback)
         self.lags = [k for k, lag in enumerate(spec.lags) if lag == week]
@@ -100,19 +122,29 @@ class Backbone(nn.Module):
     ) -> Frame:
         """Normalise a window (shapes of ``contracts.Window``); ``held_out`` in training only."""
         scaler = self.scaler
-        z = scaler.normalise(past)
+        mean, scale = scaler.measure(past)
+        z = (past - mean) / scale
         missing = torch.isnan(past)
+        lag = (lags - mean[:, None]) / scale[:, None]
         if self.anchor == "profile":
             usual, coming = self.profile(past, past_calendar, future_calendar, held_out)
-            past_anchor, anchor = scaler.normalise(usual), scaler.normalise(coming)
+            past_anchor, anchor = (usual - mean) / scale, (coming - mean) / scale
+        elif self.anchor == "weeks":
+            weeks = lag[:, self.weeks]
+            known = ~torch.isnan(weeks)
+            anchor = torch.where(known, weeks, torch.zeros_like(weeks)).sum(1)
+            anchor = anchor / known.sum(1).clamp(min=1)
+            past_anchor = torch.zeros_like(z)
         else:
             last = last_value(z)
             past_anchor = last.expand_as(z)
             anchor = last.expand(-1, self.spec.horizon, -1)
-        lag = scaler.normalise(lags) - anchor[:, None]
+        lag = lag - anchor[:, None]
         binned = scaler.normalise_forcings(past_forcings)
         binned = torch.einsum("btmf,tj->bjmf", binned, self.bins)
         return Frame(
+            mean=mean,
+            scale=scale,
             past=torch.where(missing, torch.zeros_like(z), z),
             seen=(~missing).to(z.dtype),
             past_anchor=past_anchor,

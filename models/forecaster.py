@@ -42,6 +42,8 @@ class Architecture(BaseModel):
         annual: whether the season is an input; needs a year of training.
         calendar: whether the civil clock is an input at all.
         graph: whether neighbours are mixed in, where edges exist.
+        inductive: forecast nodes that were never seen in training, see ``Backbone``: nothing is
+            learned of a node by name.
         neighbour_steps: last steps of the neighbours that the trunk sees.
         members: networks whose quantiles are averaged.
     """
@@ -57,6 +59,7 @@ class Architecture(BaseModel):
     annual: bool = False
     calendar: bool = True
     graph: bool = True
+    inductive: bool = False
     neighbour_steps: int = Field(12, ge=1)
     members: int = Field(1, ge=1, le=32)
 
@@ -75,7 +78,7 @@ class Forecaster(nn.Module):
         self.spec = spec
         self.architecture = a = architecture
         self.middle = spec.quantiles.index(0.5)
-        self.backbone = Backbone(spec, graph, a.anchor, a.weekly, a.graph)
+        self.backbone = Backbone(spec, graph, a.anchor, a.weekly, a.graph, a.inductive)
         bins = self.backbone.bins.shape[1]
         self.members = nn.ModuleList(
             ResidualNetwork(spec, graph, a, bins) for _ in range(a.members)
@@ -138,10 +141,9 @@ class Forecaster(nn.Module):
         return self._members(frame, window["past_calendar"], window["future_calendar"])
 
     def _members(self, frame: Frame, past_calendar: Tensor, coming: Tensor) -> list[Tensor]:
-        scaler = self.backbone.scaler
         point = self.backbone(frame)
-        centre = (point * scaler.scale + scaler.mean)[..., None]
-        spread = (self.backbone.residual * scaler.scale[:, None]).T[..., None]
+        centre = (point * frame.scale + frame.mean)[..., None]
+        spread = (self.backbone.residual.T * frame.scale)[..., None]
         raws = [member(frame, point, past_calendar, coming) for member in self.members]
         return [centre + spread * fan(raw, self.middle).permute(0, 2, 1, 3) for raw in raws]
 
@@ -168,10 +170,11 @@ class ResidualNetwork(nn.Module):
 
         self.past = nn.Linear(2 * lookback, a.width)
         self.coming = nn.Linear((2 + lags) * horizon + 2, a.width)
-        self.node = nn.Embedding(graph.nodes, a.embedding)
-        self.node_in = nn.Linear(a.embedding, a.width)
-        self.register_buffer("index", torch.arange(graph.nodes)[None], persistent=False)
-        self.index: Tensor
+        if not a.inductive:
+            self.node = nn.Embedding(graph.nodes, a.embedding)
+            self.node_in = nn.Linear(a.embedding, a.width)
+            self.register_buffer("index", torch.arange(graph.nodes)[None], persistent=False)
+            self.index: Tensor
         if a.calendar:
             harmonics = torch.arange(1, 1 + min(HARMONICS, spec.steps_per_day // 2))
             self.register_buffer("turns", harmonics * 2 * torch.pi / spec.steps_per_day, False)
@@ -216,8 +219,9 @@ class ResidualNetwork(nn.Module):
         x = self.past(torch.cat([deviation, seen], dim=1).permute(0, 2, 1))
         ahead = [point - mean[:, None], frame.anchor - mean[:, None], *frame.lags.unbind(1)]
         x = x + self.coming(torch.cat([torch.cat(ahead, dim=1).permute(0, 2, 1), level], dim=-1))
-        every = self.index.expand(seen.shape[0], -1)
-        x = x + self.node_in(self.node(every))
+        if not self.architecture.inductive:
+            every = self.index.expand(seen.shape[0], -1)
+            x = x + self.node_in(self.node(every))
         if self.architecture.calendar:
             x = x + self.city_in(self._calendar(past_calendar, coming))[:, None]
         if frame.past_forcings.shape[-1]:

@@ -59,11 +59,11 @@ class Diffusion(nn.Module):
                 index = torch.stack([taker, giver])
                 dense = to_dense_adj(index, edge_attr=weight, max_num_nodes=graph.nodes)[0]
                 row = dense.sum(1, keepdim=True)
-                self.register_buffer(name, dense / row.clamp(min=1e-12))
+                self.register_buffer(name, dense / row.clamp(min=1e-12), persistent=False)
             else:
                 neighbours, shares = padded_neighbours(giver, taker, weight, graph.nodes)
-                self.register_buffer(f"{name}_neighbours", neighbours)
-                self.register_buffer(f"{name}_shares", shares)
+                self.register_buffer(f"{name}_neighbours", neighbours, persistent=False)
+                self.register_buffer(f"{name}_shares", shares, persistent=False)
 
     @property
     def channels(self) -> int:

@@ -11,6 +11,8 @@ STEP_OF_DAY, DAY_OF_WEEK, DAY_KIND, DAY_OF_YEAR = (CALENDAR.index(c) for c in CA
 SATURDAY, SUNDAY, HOLIDAY = 5, 6, 1
 SHRINKAGE = 1.0
 """Weight, in days, of the all-days profile in a day's slot."""
+LEAST_SPREAD = 0.05
+"""A window's standard deviation is at least this share of its level."""
 SMOOTHING = 1200
 """Seconds on either side from which a slot borrows: five days of 5-minute speeds are noisy."""
 FOLDS = 8
@@ -21,12 +23,15 @@ class NodeScaler(nn.Module):
     """Mean and standard deviation of the target at each node and of each forcing, train span only.
 
     Args:
-        nodes: N.
+        nodes: N; 1 where the target is measured in each window anew.
         forcings: F.
+        by_window: measure the target in each window, so that a node never seen before can be
+            scaled too; the train span gives what a window without observations takes.
     """
 
-    def __init__(self, nodes: int, forcings: int) -> None:
+    def __init__(self, nodes: int, forcings: int, by_window: bool = False) -> None:
         super().__init__()
+        self.by_window = by_window
         self.register_buffer("mean", torch.zeros(nodes))
         self.register_buffer("scale", torch.ones(nodes))
         self.register_buffer("forcing_mean", torch.zeros(forcings))
@@ -39,7 +44,7 @@ class NodeScaler(nn.Module):
     @torch.no_grad()
     def fit(self, values: Tensor, forcings: Tensor) -> None:
         """Measure train values [S, N] and forcings [S, M, F], NaN where missing."""
-        mean, scale = _moments(values)
+        mean, scale = _moments(values.reshape(-1, 1) if self.by_window else values)
         self.mean.copy_(mean)
         self.scale.copy_(scale)
         if forcings.shape[2]:
@@ -47,9 +52,22 @@ class NodeScaler(nn.Module):
             self.forcing_mean.copy_(mean)
             self.forcing_scale.copy_(scale)
 
-    def normalise(self, values: Tensor) -> Tensor:
-        """Target [..., N] in units of each node's standard deviation; NaN stays NaN."""
-        return (values - self.mean) / self.scale
+    def measure(self, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that a window's past [B, T, N] is scaled by: [B | 1, 1, N].
+
+        A window whose values hardly move, or that was hardly observed, leans on its own level.
+        """
+        if not self.by_window:
+            return self.mean[None, None], self.scale[None, None]
+        seen = ~torch.isnan(past)
+        filled = torch.where(seen, past, torch.zeros_like(past))
+        count = seen.sum(1, keepdim=True)
+        mean = filled.sum(1, keepdim=True) / count.clamp(min=1)
+        mean = torch.where(count > 0, mean, self.mean)
+        deviation = torch.where(seen, past - mean, torch.zeros_like(past))
+        scale = (deviation.square().sum(1, keepdim=True) / count.clamp(min=1)).sqrt()
+        floor = LEAST_SPREAD * torch.where(count > 0, mean.abs(), self.scale)
+        return mean, torch.maximum(scale, floor + 1e-3 * LEAST_SPREAD * self.scale)
 
     def normalise_forcings(self, forcings: Tensor, known: int | None = None) -> Tensor:
         """Forcings [..., F] centred and scaled, unknown ones at their mean."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models.backbone import Backbone
+from models.backbone import Backbone, profile_level
 from models.baselines import LookBack
 from models.contracts import FloatArray, IntArray, Window
 from models.exported import Predict
@@ -68,7 +68,7 @@ def backtest(
     builder = dataset.builder(spec)
     origins = splits.test(spec, dataset.start)
     _, calibration = splits.validation(spec)
-    points = baselines(dataset, builder, fitted.forecaster.backbone)
+    points = baselines(dataset, builder, fitted)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
     quantiles, target = forecasts(
@@ -102,42 +102,40 @@ def backtest(
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 
 
-def baselines(dataset: CityDataset, builder: WindowBuilder, backbone: Backbone) -> dict[str, Point]:
+def baselines(dataset: CityDataset, builder: WindowBuilder, fitted: Fitted) -> dict[str, Point]:
     """Point forecasts [B, H, N] of every baseline, from origins and their windows.
 
     ``ridge`` is what a good engineer would try first: a regression a node and lead on the last day,
     the profile at its level, the week before and the weather. ``backbone`` is the model without its
     network: the same ridge, which also sees the neighbours where the graph is mixed in.
     """
-    naive = LookBack(builder, backbone.scaler.mean.numpy())
-    day = builder.spec.steps_per_day
+    spec, architecture = builder.spec, fitted.settings.architecture
+    nodes, train_end = dataset.graph.nodes, dataset.splits.train_end
+    week = 7 * spec.steps_per_day
+    plain_spec = spec.with_lags(tuple(lag for lag in spec.lags if lag == week))
+    plain_builder = dataset.builder(plain_spec)
+    plain = Backbone(
+        plain_spec, dataset.graph, architecture.anchor, architecture.weekly, mixing=False
+    )
+    fit_backbone(plain, plain_builder, train_end, dataset.splits.train(plain_spec))
+    profile = profile_level(spec, nodes, architecture.weekly)
+    values = torch.as_tensor(builder.values[:train_end])
+    profile.fit(values, torch.as_tensor(builder.calendar(0, train_end)))
+    naive = LookBack(builder, plain.scaler.mean.numpy())
+    day, backbone = spec.steps_per_day, fitted.forecaster.backbone
 
-    def profile_level(_: IntArray, window: Window) -> FloatArray:
-        with torch.inference_mode():
-            calendars = (
-                torch.as_tensor(window.past_calendar),
-                torch.as_tensor(window.future_calendar),
-            )
-            return backbone.profile(torch.as_tensor(window.past), *calendars)[1].numpy()
+    def usual(_: IntArray, window: Window) -> FloatArray:
+        parts = (window.past, window.past_calendar, window.future_calendar)
+        return profile(*(torch.as_tensor(part) for part in parts))[1].numpy()
 
     return {
         "persistence": lambda origins, _: naive.persistence(origins),
         "seasonal_naive_day": lambda origins, _: naive.seasonal_naive(origins, day),
-        "seasonal_naive_week": lambda origins, _: naive.seasonal_naive(origins, 7 * day),
-        "profile_level": profile_level,
-        "ridge": _ridge(dataset, backbone),
+        "seasonal_naive_week": lambda origins, _: naive.seasonal_naive(origins, week),
+        "profile_level": usual,
+        "ridge": lambda origins, _: point_forecast(plain, plain_builder.batch(origins)),
         "backbone": lambda _, window: point_forecast(backbone, window),
     }
-
-
-def _ridge(dataset: CityDataset, backbone: Backbone) -> Point:
-    """Fit the plain ridge on the train span."""
-    week = 7 * backbone.spec.steps_per_day
-    spec = backbone.spec.with_lags(tuple(lag for lag in backbone.spec.lags if lag == week))
-    plain = Backbone(spec, dataset.graph, backbone.anchor, backbone.profile.weekly, mixing=False)
-    builder = dataset.builder(spec)
-    fit_backbone(plain, builder, dataset.splits.train_end, dataset.splits.train(spec))
-    return lambda origins, _: point_forecast(plain, builder.batch(origins))
 
 
 def point_forecast(backbone: Backbone, window: Window) -> FloatArray:
@@ -145,8 +143,8 @@ def point_forecast(backbone: Backbone, window: Window) -> FloatArray:
     with torch.inference_mode():
         inputs = tensors(window)
         inputs.pop("target", None)
-        z = backbone(backbone.frame(**inputs, held_out=False))
-        point = (z * backbone.scaler.scale + backbone.scaler.mean).numpy()
+        frame = backbone.frame(**inputs, held_out=False)
+        point = (backbone(frame) * frame.scale + frame.mean).numpy()
     return np.maximum(point, 0) if backbone.spec.nonnegative else point
 
 

@@ -50,8 +50,9 @@ def fit_backbone(
     device = backbone.weight.device
     values = torch.as_tensor(builder.values[:train_end], device=device)
     backbone.scaler.fit(values, torch.as_tensor(builder.forcings[:train_end], device=device))
-    calendar = builder.calendar(0, train_end)
-    backbone.profile.fit(values, torch.as_tensor(calendar, device=device))
+    if backbone.anchor == "profile":
+        calendar = torch.as_tensor(builder.calendar(0, train_end), device=device)
+        backbone.profile.fit(values, calendar)
 
     origins = origins[:: -(-len(origins) // MOST_ORIGINS)]
     nodes, horizon, width = backbone.weight.shape
@@ -65,15 +66,18 @@ def fit_backbone(
             batch = tensors(builder.batch(part[start : start + CHUNK], with_target=True), device)
             target = batch.pop("target")
             frame = backbone.frame(**batch, held_out=True)
-            truth = (backbone.scaler.normalise(target) - frame.anchor).permute(2, 1, 0)
+            truth = ((target - frame.mean) / frame.scale - frame.anchor).permute(2, 1, 0)
             seen = ~torch.isnan(truth)
             truth = torch.where(seen, truth, torch.zeros_like(truth))
             design = backbone.design(frame).permute(1, 2, 3, 0) * seen[:, :, None]
+            done += truth.shape[2]
+            if nodes == 1:  # one ridge: every node is an example of it
+                truth, seen = (x.permute(1, 0, 2).flatten(1)[None] for x in (truth, seen))
+                design = design.permute(1, 2, 0, 3).flatten(2)[None]
             gram[block] += design @ design.transpose(-1, -2)
             moment[block] += (design @ truth[..., None])[..., 0]
             power[block] += truth.square().sum(-1)
             count[block] += seen.sum(-1)
-            done += len(truth[0, 0])
             progress(done / len(origins))
 
     held_out = torch.zeros(len(STRENGTHS), nodes, horizon, device=device)

@@ -27,7 +27,8 @@ def make_backbone(anchor="profile", mixing=True, **changes) -> tuple[Backbone, W
     backbone = Backbone(spec, make_graph(), anchor, weekly=True, mixing=mixing)
     values = torch.as_tensor(builder.values)
     backbone.scaler.fit(values, torch.as_tensor(builder.forcings))
-    backbone.profile.fit(values, torch.as_tensor(builder.calendar(0, len(values))))
+    if anchor == "profile":
+        backbone.profile.fit(values, torch.as_tensor(builder.calendar(0, len(values))))
     return backbone, builder
 
 

@@ -46,7 +46,8 @@ def randomise(model: Forecaster, seed: int, offsets: float = 0.0) -> Forecaster:
     values = torch.as_tensor(builder.values)
     model.backbone.scaler.fit(values, torch.as_tensor(builder.forcings))
     calendar = torch.as_tensor(builder.calendar(0, len(values)))
-    model.backbone.profile.fit(values, calendar)
+    if model.backbone.anchor == "profile":
+        model.backbone.profile.fit(values, calendar)
     return model.eval()
 
 
@@ -75,6 +76,7 @@ SHAPES = {
     "past-only": ({"forcings": (Forcing("temp_c", "degC", False),)}, {"blocks": 3}),
     "short": ({"lookback": 2, "horizon": 30, "lags": (24,)}, {}),
     "few levels": ({"quantiles": (0.1, 0.5, 0.9)}, {}),
+    "inductive": ({"lags": (168, 336)}, {"inductive": True, "graph": False}),
 }
 
 
@@ -108,12 +110,9 @@ def test_node_permutation_equivariance(order, shape):
     order = np.array(order)
     model = make_model(seed=1, offsets=0.1, **shape)
     other = Forecaster(model.spec, permuted(make_graph(), order), model.architecture).eval()
-    own = other.state_dict()
     moved = {}
     for key, value in model.state_dict().items():
-        if "diffusion" in key:
-            moved[key] = own[key]
-        elif key.startswith(("backbone.scaler.mean", "backbone.scaler.scale")) or key in (
+        if key.startswith(("backbone.scaler.mean", "backbone.scaler.scale")) or key in (
             "backbone.weight",
             "backbone.residual",
         ):
@@ -342,6 +341,24 @@ def test_members_are_averaged():
     torch.testing.assert_close(run(model, window), torch.stack(members).mean(0))
     training = tensors(builder.batch(ORIGINS))
     assert [q.shape for q in model.member_quantiles(training)] == [members[0].shape] * 3
+
+
+def test_an_inductive_forecaster_serves_a_city_it_never_saw():
+    """Its state fits any graph, and a node's forecast does not depend on who else is there."""
+    model = make_model(inductive=True, graph=False)
+    window = windows(model)
+    other = Forecaster(model.spec, make_graph(2), model.architecture).eval()
+    other.load_state_dict(model.state_dict())
+    few = window | {name: window[name][..., 1:3] for name in ("past", "lags")}
+    torch.testing.assert_close(run(other, few), run(model, window)[:, :, 1:3], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_an_inductive_forecast_scales_with_its_window(factor):
+    model = make_model(inductive=True, graph=False)
+    window = windows(model)
+    larger = window | {name: window[name] * factor for name in ("past", "lags")}
+    torch.testing.assert_close(run(model, larger), run(model, window) * factor, rtol=1e-2, atol=0.1)
 
 
 def test_nothing_but_linear_embedding_and_layer_norm_owns_weights():

@@ -43,7 +43,8 @@ def test_scaler_measures_what_is_seen():
     flat = forcings.reshape(-1, 2).numpy()
     np.testing.assert_allclose(scaler.forcing_mean, np.nanmean(flat, 0), rtol=1e-5)
     np.testing.assert_allclose(scaler.forcing_scale, np.nanstd(flat, 0), rtol=1e-5)
-    z = scaler.normalise(values)
+    mean, scale = scaler.measure(values[None])
+    z = (values - mean[0]) / scale[0]
     assert torch.equal(z.isnan(), values.isnan())
     np.testing.assert_allclose(np.nanstd(z, 0), 1, rtol=1e-4)
 
@@ -65,6 +66,19 @@ def test_a_node_never_seen_or_never_moving_takes_the_pooled_moments():
     assert scaler.mean[1].item() == pytest.approx(np.nanmean(values[:, known], 0).mean(), rel=1e-5)
     pooled = np.nanstd(values.numpy()[:, known], 0).mean()
     np.testing.assert_allclose(scaler.scale[1:3], pooled, rtol=1e-5)
+
+
+def test_a_window_is_scaled_by_itself_where_no_node_is_known():
+    scaler = NodeScaler(1, 0, by_window=True)
+    scaler.fit(random_values(300, 3) + 1000, torch.zeros(300, 1, 0))
+    assert scaler.mean.shape == (1,)
+    window = torch.tensor([[[10.0, 5.0, torch.nan], [30.0, 5.0, torch.nan]]])
+    mean, scale = scaler.measure(window)
+    assert mean[0, 0].tolist() == [20.0, 5.0, scaler.mean.item()]
+    assert scale[0, 0, 0].item() == pytest.approx(10.0)
+    assert scale[0, 0, 1].item() >= 0.05 * 5.0
+    assert torch.isfinite(scale).all()
+    assert (scale > 0).all()
 
 
 def test_nothing_seen_at_all_still_gives_a_finite_scale():

@@ -175,7 +175,7 @@ def test_baselines_look_at_nothing_after_init(dataset, fitted):
     row, guesses = np.array([origin]), []
     for one in (dataset, changed):
         builder = one.builder(fitted.spec)
-        points = baselines(one, builder, fitted.forecaster.backbone)
+        points = baselines(one, builder, fitted)
         guesses.append({name: point(row, builder.batch(row)) for name, point in points.items()})
     for name in guesses[0]:
         np.testing.assert_array_equal(guesses[0][name], guesses[1][name], err_msg=name)

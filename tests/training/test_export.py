@@ -108,8 +108,8 @@ def random_model(spec, graph, **shape) -> Forecaster:
     model.backbone.weight.normal_(std=0.1)
     model.backbone.scaler.mean.fill_(100)
     model.backbone.scaler.scale.fill_(30)
-    model.backbone.profile.total.fill_(500)
-    model.backbone.profile.count.fill_(5)
+    if model.backbone.anchor == "profile":
+        model.backbone.profile.table.fill_(100)
     return model
 
 

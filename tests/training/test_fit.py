@@ -250,10 +250,8 @@ def test_the_clamp_does_not_widen_the_band(dataset, unbroken):
     for parameter in forecaster.parameters():
         parameter.data.zero_()
     backbone = forecaster.backbone
-    for buffer in (backbone.weight, backbone.profile.total, backbone.profile.count):
+    for buffer in (backbone.weight, backbone.profile.table):
         buffer.zero_()
-    backbone.profile.step_total.zero_()
-    backbone.profile.node_total.zero_()
     backbone.scaler.mean.zero_()
     backbone.scaler.scale.fill_(1)
     backbone.residual.fill_(1)
