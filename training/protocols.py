@@ -129,7 +129,11 @@ def node_efficiency(moments: Moments) -> tuple[FloatArray, FloatArray]:
         varies = var_y > 1e-12 * mean["yy"]
         nse = 1 - mean["square"] / var_y
         # A constant forecast correlates with nothing.
-        r = np.where(var_p > 0, (mean["yp"] - mean["y"] * mean["p"]) / np.sqrt(var_y * var_p), 0)
+        r = np.where(
+            var_p > 1e-12 * mean["pp"],
+            (mean["yp"] - mean["y"] * mean["p"]) / np.sqrt(var_y * var_p),
+            0,
+        )
         parts = (r - 1, np.sqrt(var_p / var_y) - 1, mean["p"] / mean["y"] - 1)
         kge = 1 - np.sqrt(sum(part**2 for part in parts))
         finite = varies & np.isfinite(kge)
