@@ -44,7 +44,7 @@ def test_a_folder_that_does_not_validate_is_taken_away(tmp_path) -> None:
     path = files.metr_la(tmp_path / "metr-la.h5")
     with h5py.File(path, "a") as file:
         file["df/block0_values"][9, 1] = -3
-    with pytest.raises(FelsinaError, match="column 767541: negative value -3.0"):
+    with pytest.raises(FelsinaError, match=r"column 767541: negative value -3.0"):
         read("metr-la", path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
