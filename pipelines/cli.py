@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
+from pipelines.domains.registry import published
 
 app = typer.Typer(
     name="felsina",
@@ -20,7 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data = typer.Typer(help="Dataset folders: check, describe, synthesise.", no_args_is_help=True)
+data = typer.Typer(
+    help="Dataset folders: check, describe, synthesise, ingest.", no_args_is_help=True
+)
 release = typer.Typer(help="Sealed releases: build, verify, list.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(release, name="release")
@@ -139,6 +142,31 @@ def synth(
     from pipelines.commands.data import synthesise
 
     synthesise(domain, folder, seed)
+
+
+_SOURCES = [f"{name}: {domain.published[name]}" for name, domain in published().items()]
+
+
+@data.command(epilog="\n\n".join(["Sources", *_SOURCES]))
+def ingest(
+    source: Annotated[str, typer.Argument(help="A public benchmark, of those below.")],
+    path: Annotated[Path, typer.Argument(help="Its file or folder, as published.")],
+    dataset: Annotated[Path, typer.Option("--dataset", help="Dataset folder to write.")],
+    graph: Annotated[
+        Path | None, typer.Option(help="CSV of distances between its nodes: from, to, cost.")
+    ] = None,
+    nodes: Annotated[
+        Path | None, typer.Option(help="Its node ids, one a line, where --graph goes by them.")
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="Steps to forecast, other than the usual.", min=1)
+    ] = None,
+) -> None:
+    """Turn a public benchmark into a dataset folder with its published splits and protocol."""
+    from pipelines.commands.data import ingest_one
+    from pipelines.domains.published import Published
+
+    ingest_one(source, Published(path, graph, nodes, horizon), dataset)
 
 
 @release.command()

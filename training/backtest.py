@@ -22,6 +22,7 @@ from training.calibration import dress
 from training.dataset import CityDataset
 from training.fit import Fitted, forecasts
 from training.metrics import Score
+from training.protocols import ProtocolScores
 from training.ridge import fit_backbone, tensors
 
 Point = Callable[[IntArray, Window], FloatArray]
@@ -71,6 +72,8 @@ def backtest(
     points = baselines(dataset, builder, fitted)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
+    published = ProtocolScores(dataset)
+    median = spec.quantiles.index(0.5)
     quantiles, target = forecasts(
         predict or fitted.predict,
         builder,
@@ -81,6 +84,7 @@ def backtest(
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)
         scores["felsina"].update(quantiles[rows], target[rows])
+        published.update("felsina", quantiles[rows][..., median], target[rows])
         window = builder.batch(origins[rows])
         for name, point in points.items():
             guess = point(origins[rows], window)
@@ -88,6 +92,7 @@ def backtest(
             if spec.nonnegative:
                 dressed = np.maximum(dressed, 0)
             scores[name].update(dressed, target[rows], guess)
+            published.update(name, guess, target[rows])
         progress(0.7 + 0.3 * min(1.0, (start + BATCH) / len(origins)))
     report = {
         "dataset": spec.dataset,
@@ -98,7 +103,7 @@ def backtest(
         "parameters": fitted.parameters,
         "fit_seconds": round(fitted.seconds, 1),
         "models": {name: score.result() for name, score in scores.items()},
-    }
+    } | published.result()
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 
 

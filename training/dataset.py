@@ -26,6 +26,7 @@ from models.contracts import (
 )
 from models.record import sha256_file
 from models.windows import WindowBuilder
+from training.protocols import PROTOCOLS
 from training.splits import Splits
 from training.tables import finite, read_columns, read_graph
 
@@ -85,6 +86,11 @@ class CityDataset:
     def synthetic(self) -> bool:
         """Whether these are no observations."""
         return bool(self.header.get("synthetic", False))
+
+    @property
+    def protocol(self) -> str:
+        """The published protocol (``training.protocols``) that scores it too; empty for none."""
+        return str(self.header.get("evaluation", {}).get("protocol", ""))
 
     @property
     def attribution(self) -> str:
@@ -260,8 +266,14 @@ def _splits(
         ends.append(int(np.searchsorted(naive(index), end)))
     evaluation = dict(header.get("evaluation", {}))
     issue = evaluation.pop("issue_every", None)
+    protocol = evaluation.pop("protocol", None)
     if evaluation:
-        raise FelsinaError(f"{path}: unknown key evaluation.{min(evaluation)}; use issue_every")
+        raise FelsinaError(
+            f"{path}: unknown key evaluation.{min(evaluation)}; use issue_every or protocol"
+        )
+    if protocol is not None and protocol not in list(PROTOCOLS):
+        known = ", ".join(PROTOCOLS)
+        raise FelsinaError(f"{path}: evaluation.protocol {protocol!r} is unknown; use {known}")
     try:
         every = None if issue is None else step_seconds(issue, whole_day=False)
     except (FelsinaError, TypeError) as error:

@@ -1,15 +1,17 @@
-"""``felsina data validate``, ``describe`` and ``synth``."""
+"""``felsina data validate``, ``describe``, ``synth`` and ``ingest``."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
 from models.contracts import FelsinaError
-from pipelines.commands.terminal import answer, out
-from pipelines.domains.registry import domain_of
+from pipelines.commands.terminal import answer, err, out
+from pipelines.domains.published import Published
+from pipelines.domains.registry import domain_of, published
 from pipelines.train import open_registered
 
 
@@ -75,3 +77,24 @@ def synthesise(domain: str, folder: Path, seed: int) -> None:
         raise FelsinaError(f"{folder} exists; name a folder that does not")
     synth(folder, seed)
     out.print(f"{folder}: synthetic {domain} data, seed {seed}")
+
+
+def ingest_one(source: str, files: Published, dataset: Path) -> None:
+    """Read a public benchmark into a dataset folder, which must hold nothing wrong to stay."""
+    known = published()
+    ingest = known[source].ingest if source in known else None
+    if ingest is None:
+        raise FelsinaError(f"source {source!r} is unknown; use one of {', '.join(known)}")
+    if dataset.exists():
+        raise FelsinaError(f"{dataset} exists; name a folder that does not")
+    if not files.path.exists():
+        raise FelsinaError(f"{files.path} is missing; name {known[source].published[source]}")
+    with err.status(f"Reading {files.path}"):
+        ingest(source, files, dataset)
+        try:
+            opened = open_registered(dataset)
+        except FelsinaError:
+            shutil.rmtree(dataset, ignore_errors=True)
+            raise
+    graph = f"{opened.graph.nodes} nodes, {len(opened.graph.source)} edges"
+    out.print(f"{dataset}: {source}, {graph} x {len(opened.values)} steps of {opened.spec.step}")

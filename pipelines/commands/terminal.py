@@ -108,3 +108,17 @@ def scores(report: dict[str, Any]) -> Table:
         cells += [f"{m['coverage_80']:.1%}", f"{m['width_80']:.4g}"]
         table.add_row(name, *cells, style="bold" if name == "felsina" else "")
     return table
+
+
+def protocol_scores(report: dict[str, Any]) -> Table:
+    """The rows of the dataset's published protocol, as the backtest lists them."""
+    rows = report["protocol"]["rows"]
+    title = f"{report['dataset']}: published protocol ({report['protocol']['name']})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="left" if name == "model" else "right")
+    for row in rows:
+        shown = ("-" if value is None else value for value in row.values())
+        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in shown]
+        table.add_row(*cells, style="bold" if row["model"] == "felsina" else "")
+    return table

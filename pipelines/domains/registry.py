@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from models.contracts import FelsinaError
 from pipelines import domains
 
 if TYPE_CHECKING:
+    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 Defaults = Callable[["CityDataset", str], dict[str, Any]]
@@ -32,6 +33,8 @@ class Domain:
         defaults: training settings that suit it.
         synthesise: writes its part of the embedded city, given folder and seed.
         embedded: name of that dataset.
+        published: public benchmarks that it reads: name to what file that is.
+        ingest: writes one of them, by name, as a dataset folder.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Domain:
     defaults: Defaults = _no_changes
     synthesise: Callable[[Path, int], None] | None = None
     embedded: str = ""
+    published: dict[str, str] = field(default_factory=dict)
+    ingest: Callable[[str, Published, Path], None] | None = None
 
 
 def registered() -> dict[str, Domain]:
@@ -53,3 +58,8 @@ def domain_of(name: str) -> Domain:
     if name not in known:
         raise FelsinaError(f"domain {name!r} is not registered; use one of {', '.join(known)}")
     return known[name]
+
+
+def published() -> dict[str, Domain]:
+    """Name of a public benchmark to the domain that reads it."""
+    return {name: domain for domain in registered().values() for name in domain.published}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.domains.registry import Domain
 
 if TYPE_CHECKING:
+    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 
@@ -21,4 +22,19 @@ def _synthesise(folder: Path, seed: int) -> None:
     synthesise(folder, seed)
 
 
-DOMAIN = Domain("energy", "Energy demand", _defaults, _synthesise, "embedded-energy")
+def _ingest(name: str, files: Published, folder: Path) -> None:
+    from pipelines.domains.energy.published import ingest
+
+    ingest(name, files, folder)
+
+
+_PUBLISHED = {
+    "etth1": "ETTh1.csv: loads and oil temperature of a transformer, hourly",
+    "etth2": "ETTh2.csv: the same of another transformer",
+    "ettm1": "ETTm1.csv: the first transformer every 15 minutes",
+    "ettm2": "ETTm2.csv: the second transformer every 15 minutes",
+}
+
+DOMAIN = Domain(
+    "energy", "Energy demand", _defaults, _synthesise, "embedded-energy", _PUBLISHED, _ingest
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.domains.registry import Domain
 
 if TYPE_CHECKING:
+    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 
@@ -34,4 +35,16 @@ def _synthesise(folder: Path, seed: int) -> None:
     synthesise(folder, seed)
 
 
-DOMAIN = Domain("flood", "Flood risk", _defaults, _synthesise, "embedded-flood")
+def _ingest(name: str, files: Published, folder: Path) -> None:
+    from pipelines.domains.flood.published import ingest
+
+    ingest(name, files, folder)
+
+
+_PUBLISHED = {
+    "camels": "CAMELS-US folder: daily runoff of up to 671 basins with Daymet weather",
+}
+
+DOMAIN = Domain(
+    "flood", "Flood risk", _defaults, _synthesise, "embedded-flood", _PUBLISHED, _ingest
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.domains.registry import Domain
 
 if TYPE_CHECKING:
+    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 
@@ -33,4 +34,21 @@ def _synthesise(folder: Path, seed: int) -> None:
     synthesise(folder, seed)
 
 
-DOMAIN = Domain("traffic", "Traffic", _defaults, _synthesise, "embedded-traffic")
+def _ingest(name: str, files: Published, folder: Path) -> None:
+    from pipelines.domains.traffic.published import ingest
+
+    ingest(name, files, folder)
+
+
+_PUBLISHED = {
+    "metr-la": "metr-la.h5 of DCRNN: speeds, 207 x 34272",
+    "pems-bay": "pems-bay.h5 of DCRNN: speeds, 325 x 52116",
+    "pems03": "PEMS03.npz of STSGCN: counts, 358 x 26208",
+    "pems04": "PEMS04.npz of ASTGCN: counts, 307 x 16992",
+    "pems07": "PEMS07.npz of STSGCN: counts, 883 x 28224",
+    "pems08": "PEMS08.npz of ASTGCN: counts, 170 x 17856",
+}
+
+DOMAIN = Domain(
+    "traffic", "Traffic", _defaults, _synthesise, "embedded-traffic", _PUBLISHED, _ingest
+)
