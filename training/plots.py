@@ -1,4 +1,4 @@
-"""Pictures of a backtest: bands against truth, error by lead, error by hour."""
+"""Pictures of a backtest: bands against truth, error by lead and by hour, reliability."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PEERS = {
 def draw_backtest(
     result: Backtest, spec: ForecastSpec, graph: CityGraph, folder: Path
 ) -> list[Path]:
-    """Write ``bands.png``, ``error_by_lead.png`` and ``error_by_hour.png`` into ``folder``."""
+    """Write ``bands.png``, ``error_by_lead.png``, ``error_by_hour.png`` and ``reliability.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {
         "bands.png": _bands,
@@ -46,7 +46,7 @@ def draw_backtest(
         paths.append(folder / name)
         figure.savefig(paths[-1], dpi=110)
         plt.close(figure)
-    return paths
+    return [*paths, _reliability(result, spec, folder / "reliability.png")]
 
 
 def _bands(axes: Axes, result: Backtest, spec: ForecastSpec, graph: CityGraph) -> None:
@@ -115,6 +115,53 @@ def _by_hour(axes: Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> 
     axes.set_xlabel(f"hour, {spec.timezone}")
     axes.set_ylabel(spec.unit)
     axes.legend(fontsize=8, frameon=False)
+
+
+def _reliability(result: Backtest, spec: ForecastSpec, path: Path) -> Path:
+    """Levels against what fell below them, and crossings against how often they came."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    leads = sorted({1, -(-spec.horizon // 2), spec.horizon})
+    for lead, colour in zip(leads, ("#edae49", BAND, INK), strict=False):
+        quantiles, truth = result.quantiles[:, lead - 1], result.target[:, lead - 1, :, None]
+        seen = ~np.isnan(truth[..., 0])
+        below = (
+            (truth <= quantiles)[seen].mean(axis=0)
+            if seen.any()
+            else [np.nan] * len(spec.quantiles)
+        )
+        left.plot(spec.quantiles, below, "o-", ms=3, lw=1.2, color=colour, label=f"lead {lead}")
+    left.set_title(f"{spec.dataset}: quantiles")
+    left.set_xlabel("level")
+    left.set_ylabel("share of targets at or below")
+    for (name, level), colour in zip(
+        result.report["threshold_events"].items(), (BAND, "#d1495b", "#8d6a9f"), strict=False
+    ):
+        scores = level["leads"].get("within_horizon", level["leads"][str(spec.horizon)])
+        bins = [b for b in scores.get("reliability", []) if b["count"]]
+        places = [b["forecast"] for b in bins], [b["observed"] for b in bins]
+        label = f"{name.replace('_', ' ')}: {level['events']} events"
+        right.plot(*places, "o-", ms=4, lw=1.2, color=colour, label=label)
+        for x, y, part in zip(*places, bins, strict=True):
+            right.annotate(
+                f"{part['count']}",
+                (x, y),
+                (4, -9),
+                textcoords="offset points",
+                fontsize=6.5,
+                color=colour,
+            )
+    right.set_title("a threshold reached within the horizon")
+    right.set_xlabel("probability forecast")
+    right.set_ylabel("share that came true (number of forecasts)")
+    for axes in (left, right):
+        axes.plot([0, 1], [0, 1], color="black", lw=0.6, ls="--")
+        axes.set(xlim=(-0.02, 1.04), ylim=(-0.04, 1.04))
+        axes.set_aspect("equal")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
 
 
 def _filled(values: FloatArray) -> FloatArray:
