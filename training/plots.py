@@ -26,6 +26,7 @@ _PEERS = {
     "seasonal_naive_day": ("#8d6a9f", ":"),
     "persistence": ("#8a8a8a", ":"),
 }
+_LEVELS = (BAND, "#d1495b", "#8d6a9f")
 
 
 def draw_backtest(
@@ -124,37 +125,29 @@ def _reliability(result: Backtest, spec: ForecastSpec, path: Path) -> Path:
     for lead, colour in zip(leads, ("#edae49", BAND, INK), strict=False):
         quantiles, truth = result.quantiles[:, lead - 1], result.target[:, lead - 1, :, None]
         seen = ~np.isnan(truth[..., 0])
-        below = (
-            (truth <= quantiles)[seen].mean(axis=0)
-            if seen.any()
-            else [np.nan] * len(spec.quantiles)
-        )
+        if not seen.any():
+            continue
+        below = (truth <= quantiles)[seen].mean(axis=0)
         left.plot(spec.quantiles, below, "o-", ms=3, lw=1.2, color=colour, label=f"lead {lead}")
     left.set_title(f"{spec.dataset}: quantiles")
     left.set_xlabel("level")
     left.set_ylabel("share of targets at or below")
-    for (name, level), colour in zip(
-        result.report["threshold_events"].items(), (BAND, "#d1495b", "#8d6a9f"), strict=False
-    ):
+    events = result.report["threshold_events"]
+    for k, (name, level) in enumerate(events.items()):
         scores = level["leads"].get("within_horizon", level["leads"][str(spec.horizon)])
-        bins = [b for b in scores.get("reliability", []) if b["count"]]
-        places = [b["forecast"] for b in bins], [b["observed"] for b in bins]
-        label = f"{name.replace('_', ' ')}: {level['events']} events"
+        bins = [part for part in scores.get("reliability", []) if part["count"]]
+        colour, label = _LEVELS[k], f"{name.replace('_', ' ')}: {level['events']} events"
+        places = [part["forecast"] for part in bins], [part["observed"] for part in bins]
         right.plot(*places, "o-", ms=4, lw=1.2, color=colour, label=label)
         for x, y, part in zip(*places, bins, strict=True):
-            right.annotate(
-                f"{part['count']}",
-                (x, y),
-                (4, -9),
-                textcoords="offset points",
-                fontsize=6.5,
-                color=colour,
-            )
-    right.set_title("a threshold reached within the horizon")
+            style = {"fontsize": 6.5, "color": colour, "textcoords": "offset points"}
+            right.annotate(f"{part['count']}", (x, y), (4, (-9, 4, 12)[k]), **style)
+    within = all("within_horizon" in level["leads"] for level in events.values())
+    right.set_title(f"a threshold reached {'within' if within else 'at'} the horizon")
     right.set_xlabel("probability forecast")
     right.set_ylabel("share that came true (number of forecasts)")
     for axes in (left, right):
-        axes.plot([0, 1], [0, 1], color="black", lw=0.6, ls="--")
+        axes.plot([0, 1], [0, 1], color="black", lw=0.6, ls="--", label="perfect")
         axes.set(xlim=(-0.02, 1.04), ylim=(-0.04, 1.04))
         axes.set_aspect("equal")
         axes.spines[["top", "right"]].set_visible(False)
