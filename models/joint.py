@@ -184,12 +184,12 @@ def within(probability: FloatArray, template: Ranks) -> FloatArray:
     """
     if not len(template):
         return np.full(probability.shape, np.nan)
+    edge = len(template) * (1 - probability)
+    above = np.full((len(template), *probability.shape[1:]), -np.inf)
     found = np.empty(probability.shape)
-    for start in range(0, probability.shape[1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        edge = len(template) * (1 - probability[:, part])
-        share = np.clip(template[:, :, part, None] + 1 - edge, 0, 1)
-        found[:, part] = np.maximum.accumulate(share, axis=1).mean(axis=0)
+    for h in range(len(probability)):
+        np.maximum(above, template[:, h, :, None] + 1 - edge[h], out=above)
+        found[h] = np.clip(above, 0, 1).mean(axis=0)
     return found
 
 

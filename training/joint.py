@@ -41,7 +41,6 @@ def error_template(dataset: CityDataset, fitted: Fitted) -> tuple[Ranks, dict[st
     record: dict[str, Any] = {
         "method": "empirical copula of ranks of forecast errors (PIT) on validation windows",
         "count": 0,
-        "disjoint_windows": int(_disjoint(origins, spec.horizon)),
         "tail": TAIL,
     }
     reason = ""
@@ -58,6 +57,7 @@ def error_template(dataset: CityDataset, fitted: Fitted) -> tuple[Ranks, dict[st
     pit = cumulative(quantiles, spec.quantiles, target, spec.nonnegative)
     first, last = builder.times(np.array([chosen[0] + 1, chosen[-1] + spec.horizon]))
     span = f"{str(first)[:10]} to {str(last)[:10]}"
+    record["disjoint_windows"] = _disjoint(chosen, spec.horizon)
     return ranks(pit, rng), record | {"count": len(chosen), "span": span}
 
 
@@ -75,7 +75,7 @@ def _origins(dataset: CityDataset, builder: WindowBuilder) -> IntArray:
 
 
 def _disjoint(origins: IntArray, horizon: int) -> int:
-    """How many of the windows share no target: the template holds no more independent errors."""
+    """How many windows one after the other share no target, a measure of how much they tell."""
     count, free = 0, -1
     for origin in origins:
         if origin >= free:

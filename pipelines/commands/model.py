@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.record import write_atomic
+from pipelines.commands.events import crossings, joint_line
 from pipelines.commands.terminal import Stages, answer, out, say, scores
 from pipelines.release import build_release
 from pipelines.settings import home
@@ -77,6 +78,9 @@ def backtest_one(
         part.replace(forecasts)
         say(f"forecasts in {forecasts}")
     out.print(scores(report))
+    out.print(crossings(report))
+    if sums := joint_line(report):
+        out.print(sums)
 
 
 def build_one(
