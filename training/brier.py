@@ -40,7 +40,7 @@ def brier_scores(
     count = int(seen.sum())
     if not count:
         return {"cases": 0}
-    parts = (*squares.values(), seen.sum(axis=1))
+    parts = (*squares.values(), seen.sum(axis=1), np.nansum(outcome, axis=1))
     sums = np.array([np.bincount(blocks, part) for part in parts], float)
     brier = {name: float(part.sum() / count) for name, part in squares.items()}
     return {
@@ -51,6 +51,7 @@ def brier_scores(
         "brier_persistence": brier["persistence"],
         "skill_climatology": _skill(brier["felsina"], brier["climatology"]),
         "skill_persistence": _skill(brier["felsina"], brier["persistence"]),
+        "blocks_with_events": int((sums[-1] > 0).sum()),
         **_intervals(sums),
         "reliability": _reliability(probability[seen], outcome[seen]),
     }
@@ -63,18 +64,24 @@ def _skill(score: float, reference: float) -> float | None:
 def _intervals(sums: FloatArray) -> dict[str, list[float] | None]:
     """90 % intervals of the Brier score and its skills when blocks are drawn anew.
 
+    Skills have one only where several blocks hold an event: drawing one flood again and again would
+    look like certainty.
+
     Args:
-        sums: [4, blocks]: squares of the forecast, climatology, persistence; cases.
+        sums: [5, blocks]: squares of the forecast, climatology, persistence; cases; events.
     """
     names = ("brier_90", "skill_climatology_90", "skill_persistence_90")
     if sums.shape[1] < _LEAST_BLOCKS:
         return dict.fromkeys(names)
     blocks = sums.shape[1]
     drawn = np.random.default_rng(_SEED).integers(blocks, size=(_RESAMPLES, blocks))
-    own, climatology, persistence, cases = sums[:, drawn].sum(axis=-1)
-    found = {}
+    own, climatology, persistence, cases, _ = sums[:, drawn].sum(axis=-1)
+    found: dict[str, list[float] | None] = dict.fromkeys(names)
     parts = [(own, cases, 0), (own, climatology, 1), (own, persistence, 1)]
+    few = (sums[-1] > 0).sum() < _LEAST_BLOCKS
     for name, (upper, lower, one) in zip(names, parts, strict=True):
+        if one and few:
+            continue
         ratio = upper[lower > 0] / lower[lower > 0]
         ratio = 1 - ratio if one else ratio
         found[name] = [float(v) for v in np.quantile(ratio, (0.05, 0.95))] if len(ratio) else None

@@ -180,5 +180,7 @@ def test_intervals_are_wide_where_few_blocks_hold_all_events():
         low, high = found["brier_90"]
         assert low <= found["brier"] <= high
         widths.append(high - low)
+        assert (found["skill_climatology_90"] is None) == (truth is bunched)
     assert widths[1] > 3 * widths[0]
+    assert found["blocks_with_events"] in (2, 3)
     assert found["skill_climatology"] == pytest.approx(0)
