@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.record import write_atomic
-from pipelines.commands.events import crossings, joint_line
+from pipelines.commands.crossings import crossings, joint_line
 from pipelines.commands.terminal import Stages, answer, out, say, scores
 from pipelines.release import build_release
 from pipelines.settings import home

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from pipelines.commands.events import crossings, joint_line
+from pipelines.commands.crossings import crossings, joint_line
 from tests.fixtures.tiny import Tiny
 
 
