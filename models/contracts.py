@@ -325,6 +325,9 @@ class Forecast:
         unit: unit of the quantiles.
         release: id of the release that made it.
         observed_fraction: [N] share of the dense past that was observed.
+        exceedance: [H, N, 3] probability that the target reaches each threshold, NaN where none.
+        exceedance_within: [H, N, 3] the same at any lead up to and with each one, by the joint
+            members; NaN where there are none.
     """
 
     quantiles: FloatArray
@@ -334,6 +337,8 @@ class Forecast:
     unit: str
     release: str
     observed_fraction: FloatArray
+    exceedance: FloatArray | None = None
+    exceedance_within: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse quantiles that are not finite or that fall with their level."""

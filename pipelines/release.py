@@ -12,10 +12,13 @@ import numpy as np
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.settings import held
 from pipelines.train import GRAPH as TRAINED_GRAPH
+from pipelines.train import MEMBERS as TRAINED_MEMBERS
 from pipelines.train import Trained
 from serving.release import (
+    FILES,
     GRAPH,
     MANIFEST,
+    MEMBERS,
     MODEL,
     REPORT,
     champion_pointer,
@@ -39,10 +42,11 @@ def build_release(trained: Trained, home: Path) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         shutil.copyfile(trained.folder / TRAINED_GRAPH, part / MODEL)
+        shutil.copyfile(trained.folder / TRAINED_MEMBERS, part / MEMBERS)
         (part / GRAPH).write_bytes(canonical_json(trained.dataset.graph.to_dict()))
         report = {k: v for k, v in trained.report.items() if k != "fit_seconds"}
         (part / REPORT).write_bytes(canonical_json(report))
-        files = {name: sha256_file(part / name) for name in (MODEL, GRAPH, REPORT)}
+        files = {name: sha256_file(part / name) for name in FILES}
         manifest = canonical_json(_manifest(trained, report, files))
         (part / MANIFEST).write_bytes(manifest)
         folder = home / "releases" / release_id(trained.dataset.spec.dataset, manifest)
@@ -112,6 +116,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "largest_offset": round(float(np.abs(offsets).max()), 4),
             "adaptive": None,
         },
+        "members": run["members"],
         "thresholds": {
             node: [None if np.isnan(t) else float(t) for t in levels]
             for node, levels in zip(dataset.graph.ids, dataset.graph.thresholds, strict=True)

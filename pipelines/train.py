@@ -21,6 +21,7 @@ import torch
 from models.contracts import ForecastSpec
 from models.exported import open_session, predictor
 from models.forecaster import Forecaster
+from models.joint import Ranks, load_template
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.domains.registry import domain_of, registered
 from pipelines.settings import held
@@ -28,13 +29,15 @@ from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset, open_dataset
 from training.export import check_parity, export_onnx
 from training.fit import Fitted, Listener, fit
+from training.joint import error_template
 from training.plots import draw_backtest
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
 from training.tracking import Tracker
 
-STATE, GRAPH, RUN, REPORT, FORECASTS = (
+STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS = (
     "state.pt",
     "model.onnx",
+    "members.npy",
     "run.json",
     "backtest.json",
     "forecasts.parquet",
@@ -52,12 +55,14 @@ class Trained:
         folder: where it lies.
         dataset: what it was trained on.
         fitted: the model, read back.
-        run: its record: settings, seconds, parity, MLflow run.
+        template: [M, H, N] ranks of joint members, M = 0 where there are none.
+        run: its record: settings, seconds, parity, members, MLflow run.
     """
 
     folder: Path
     dataset: CityDataset
     fitted: Fitted
+    template: Ranks
     run: dict[str, Any]
 
     @cached_property
@@ -142,12 +147,15 @@ def _train(
     export_onnx(fitted.forecaster, builder.batch(np.resize(origins, 2)), part / GRAPH)
     listener.progress("export", 0.7)
     parity = check_parity(fitted.forecaster, part / GRAPH, builder, origins)
+    template, members = error_template(dataset, fitted)
+    np.save(part / MEMBERS, template, allow_pickle=False)
     listener.progress("export", 1.0)
     run = made_from | {
         "spec": fitted.spec.to_dict(),
         "seconds": fitted.seconds,
         "steps": fitted.steps,
         "parity": parity,
+        "members": members,
         "mlflow_run": tracker.run_id,
     }
     (part / RUN).write_bytes(canonical_json(run))
@@ -163,7 +171,8 @@ def _read(folder: Path, dataset: CityDataset, settings: TrainSettings) -> Traine
     forecaster = Forecaster(spec, dataset.graph, settings.architecture)
     forecaster.load_state_dict(torch.load(folder / STATE, weights_only=True))
     fitted = Fitted(forecaster.eval(), spec, settings, run["seconds"], run["steps"])
-    return Trained(folder, dataset, fitted, run)
+    template = load_template(folder / MEMBERS, spec.horizon, dataset.graph.nodes)
+    return Trained(folder, dataset, fitted, template, run)
 
 
 def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> dict[str, Any]:
@@ -177,7 +186,7 @@ def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> di
         if (folder / REPORT).is_file():
             return trained.report
         predict = predictor(open_session(folder / GRAPH))
-        result = backtest(dataset, fitted, predict, progress)
+        result = backtest(dataset, fitted, predict, progress, trained.template)
         write_forecasts(folder / FORECASTS, result, dataset.graph.ids, fitted.spec.quantiles)
         plots = draw_backtest(result, fitted.spec, dataset.graph, folder / "plots")
         _log(Tracker(home, folder.name, trained.run["mlflow_run"]), result, plots)

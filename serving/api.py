@@ -166,6 +166,36 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         init = None if init_time is None else schemas.utc(init_time)
         return answered(runtime, catalogue.forecast(dataset, init), wanted, format)
 
+    @app.get(
+        "/v1/forecasts/{dataset}/members", response_model=schemas.MembersAnswer, tags=["forecasts"]
+    )
+    def joint_members(
+        dataset: str, nodes: Nodes = None, init_time: AwareDatetime | None = None
+    ) -> Any:
+        """Ways that all nodes and leads may go together, equally likely; the same quantiles."""
+        runtime = catalogue.runtime(dataset)
+        wanted = chosen(runtime, nodes)
+        if (size := runtime.template[:, :, 0].size * len(wanted)) > MOST_VALUES:
+            raise FelsinaError(
+                f"members of {len(wanted)} nodes are {size} values, over {MOST_VALUES}; "
+                "ask for fewer nodes"
+            )
+        init = None if init_time is None else schemas.utc(init_time)
+        answer = catalogue.forecast(dataset, init)
+        return Response(
+            formats.members_json(runtime, answer, wanted), media_type=formats.MEDIA["json"]
+        )
+
+    @app.get(
+        "/v1/forecasts/{dataset}/areas", response_model=schemas.AreasAnswer, tags=["forecasts"]
+    )
+    def areas(dataset: str, init_time: AwareDatetime | None = None) -> Any:
+        """Sums over each area and the city, for targets that add up, such as load or counts."""
+        runtime = catalogue.runtime(dataset)
+        init = None if init_time is None else schemas.utc(init_time)
+        answer = catalogue.forecast(dataset, init)
+        return Response(formats.areas_json(runtime, answer), media_type=formats.MEDIA["json"])
+
     @app.post(
         "/v1/forecasts/{dataset}",
         response_model=schemas.ForecastAnswer,

@@ -1,4 +1,4 @@
-"""A forecast as JSON, GeoJSON or CSV bytes."""
+"""A forecast as JSON, GeoJSON or CSV bytes; its members and sums as JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import orjson
 
 from models.contracts import FloatArray, IntArray
+from models.joint import THRESHOLDS, check_additive, sum_quantiles
 from serving.catalogue import Answer, now
 from serving.release import Release, approval
+from serving.runtime import Runtime
 from serving.schemas import iso
 
 STALE_STEPS = 3
@@ -75,12 +77,7 @@ def envelope(release: Release, answer: Answer) -> dict[str, Any]:
 
 def as_json(head: dict[str, Any], release: Release, answer: Answer, nodes: IntArray) -> bytes:
     """The answer of ``schemas.ForecastAnswer``; floats keep all their digits."""
-    features = [
-        node_entry(release, n)
-        | {"observed_fraction": round(float(answer.forecast.observed_fraction[n]), 4)}
-        | {"quantiles": _quantiles(answer, n)}
-        for n in nodes.tolist()
-    ]
+    features = [node_entry(release, n) | _told(release, answer, n) for n in nodes.tolist()]
     return orjson.dumps(head | {"features": features}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -96,9 +93,7 @@ def as_geojson(head: dict[str, Any], release: Release, answer: Answer, nodes: In
                 "type": "Feature",
                 "id": entry.pop("id"),
                 "geometry": place,
-                "properties": entry
-                | {"observed_fraction": round(float(answer.forecast.observed_fraction[n]), 4)}
-                | {"quantiles": _quantiles(answer, n)},
+                "properties": entry | _told(release, answer, n),
             }
         )
     body = {"type": "FeatureCollection"} | head | {"features": features}
@@ -120,9 +115,97 @@ def as_csv(release: Release, answer: Answer, nodes: IntArray) -> bytes:
     return out.getvalue().encode()
 
 
-def _quantiles(answer: Answer, node: int) -> dict[str, FloatArray]:
+def members_json(runtime: Runtime, answer: Answer, nodes: IntArray) -> bytes:
+    """The answer of ``schemas.MembersAnswer``."""
+    release, record = runtime.release, runtime.release.manifest["members"]
+    joint = runtime.members(answer.forecast)
+    body = envelope(release, answer) | {
+        "members": len(joint),
+        "method": record["method"],
+        "tail": record["tail"],
+        "features": [
+            {"id": release.graph.ids[n], "values": np.ascontiguousarray(joint[:, :, n])}
+            for n in nodes.tolist()
+        ],
+    }
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def areas_json(runtime: Runtime, answer: Answer) -> bytes:
+    """The answer of ``schemas.AreasAnswer``; a target that does not add up is refused."""
+    spec, graph = runtime.release.spec, runtime.release.graph
+    check_additive(spec.unit, spec.target)
+    joint = runtime.members(answer.forecast)
+    names = sorted(set(graph.areas) - {""})
+    areas = np.array(graph.areas)
+    groups = np.stack([np.ones(graph.nodes, bool), *(areas == name for name in names)])
+    quantiles = sum_quantiles(joint, groups, spec.quantiles)
+    total, *sums = (
+        {
+            "area": name,
+            "nodes": int(group.sum()),
+            "quantiles": _by_level(quantiles[:, g], spec.quantiles),
+        }
+        for g, (name, group) in enumerate(zip(["", *names], groups, strict=True))
+    )
+    body = envelope(runtime.release, answer) | {
+        "members": len(joint),
+        "method": runtime.release.manifest["members"]["method"],
+        "total": total,
+        "areas": sums,
+    }
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _told(release: Release, answer: Answer, node: int) -> dict[str, Any]:
+    """What a forecast says of a node."""
     forecast = answer.forecast
     return {
-        f"{level:g}": np.ascontiguousarray(forecast.quantiles[:, node, q])
-        for q, level in enumerate(forecast.levels)
+        "observed_fraction": round(float(forecast.observed_fraction[node]), 4),
+        "quantiles": _by_level(forecast.quantiles[:, node], forecast.levels),
+        "exceedance": _exceedance(release, answer, node),
     }
+
+
+def _by_level(quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, FloatArray]:
+    """Level to one value a lead, from [H, Q]."""
+    return {f"{v:g}": np.ascontiguousarray(quantiles[:, q]) for q, v in enumerate(levels)}
+
+
+def _exceedance(release: Release, answer: Answer, node: int) -> dict[str, dict[str, Any]]:
+    """By threshold, the probability that it is reached at a lead and within the horizon."""
+    forecast = answer.forecast
+    if forecast.exceedance is None or forecast.exceedance_within is None:
+        return {}
+    least, most = 1 - forecast.levels[-1], 1 - forecast.levels[0]
+    found = {}
+    for k, level in enumerate(release.graph.thresholds[node]):
+        if np.isnan(level):
+            continue
+        at_lead, up_to_lead = (
+            forecast.exceedance[:, node, k],
+            forecast.exceedance_within[:, node, k],
+        )
+        whole = up_to_lead[-1]
+        tail = at_lead.max() < least or whole < least or whole > most
+        found[THRESHOLDS[k]] = {
+            "level": float(level),
+            "unit": forecast.unit,
+            "by_lead": [round(float(p), 4) for p in at_lead],
+            "within_lead": [None if np.isnan(p) else round(float(p), 4) for p in up_to_lead],
+            "within_horizon": None if np.isnan(whole) else round(float(whole), 4),
+            "tail": bool(tail),
+            "text": _chance(whole, least, most, bool(tail)),
+        }
+    return found
+
+
+def _chance(share: float, least: float, most: float, tail: bool) -> str:
+    """A probability for people: no more is said than the trained quantiles tell."""
+    if np.isnan(share):
+        return "unknown: this release has no joint members"
+    if share < least:
+        return f"< {100 * least:.0f} %"
+    if share > most:
+        return f"> {100 * most:.0f} %"
+    return f"{100 * share:.0f} %" + (", by a fitted tail" if tail else "")

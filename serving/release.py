@@ -11,8 +11,8 @@ from models.contracts import CityGraph, FelsinaError, ForecastSpec
 from models.record import canonical_json, sha256_bytes, sha256_file
 
 MANIFEST = "manifest.json"
-MODEL, GRAPH, REPORT = "model.onnx", "graph.json", "report.json"
-FILES = (MODEL, GRAPH, REPORT)
+MODEL, GRAPH, MEMBERS, REPORT = "model.onnx", "graph.json", "members.npy", "report.json"
+FILES = (MODEL, GRAPH, MEMBERS, REPORT)
 """What the manifest of a release seals."""
 _DATA = ("start", "synthetic", "attribution")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.contracts import Forecast, Window
+from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.exported import open_session, predictor
+from models.joint import exceedance, load_template, members, within
 from models.windows import WindowBuilder
-from serving.release import MODEL, Release
+from serving.release import MEMBERS, MODEL, Release
 
 
 class Runtime:
@@ -23,18 +24,46 @@ class Runtime:
         self.predict = predictor(session)
         shapes = {node.name: node.shape for node in session.get_inputs()}
         self.forcing_places = int(shapes["past_forcings"][2]) if "past_forcings" in shapes else 1
-        """M: the number of places at which forcings are given, 1 for city-wide ones."""
+        """Number of places at which forcings are given, 1 for city-wide ones."""
+        spec, graph = release.spec, release.graph
+        self.template = load_template(release.folder / MEMBERS, spec.horizon, graph.nodes)
+        self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
 
     def forecast(self, builder: WindowBuilder, window: Window, origin: int) -> Forecast:
         """The forecast of a single window whose last observation is row ``origin``."""
         spec = self.release.spec
         leads = origin + np.arange(1, spec.horizon + 1)
+        quantiles = self.predict(window)[0]
+        at_lead, up_to_lead = self._exceedance(quantiles)
         return Forecast(
-            quantiles=self.predict(window)[0],
+            quantiles=quantiles,
             levels=spec.quantiles,
             init_time=builder.times(np.array([origin]))[0],
             valid_times=builder.times(leads),
             unit=spec.unit,
             release=self.release.id,
             observed_fraction=1 - np.isnan(window.past[0]).mean(axis=0),
+            exceedance=at_lead,
+            exceedance_within=up_to_lead,
         )
+
+    def _exceedance(self, quantiles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """[H, N, 3] at each lead and at any lead up to it, NaN where there is no threshold."""
+        spec, nodes, limits = self.release.spec, self._alert, self.release.graph.thresholds
+        at_lead = np.full((*quantiles.shape[:2], limits.shape[1]), np.nan)
+        up_to_lead = at_lead.copy()
+        part = exceedance(quantiles[:, nodes], spec.quantiles, limits[nodes], spec.nonnegative)
+        at_lead[:, nodes], up_to_lead[:, nodes] = part, within(part, self.template[:, :, nodes])
+        return at_lead, up_to_lead
+
+    def members(self, forecast: Forecast) -> FloatArray:
+        """Joint members [M, H, N] of a forecast of this release.
+
+        Raises:
+            FelsinaError: if the release has no template; its manifest says why.
+        """
+        spec = self.release.spec
+        if not len(self.template):
+            reason = self.release.manifest["members"].get("left_out", "it has none")
+            raise FelsinaError(f"release {self.release.id} has no joint members: {reason}")
+        return members(forecast.quantiles, spec.quantiles, self.template, spec.nonnegative)

@@ -100,6 +100,22 @@ class Model(BaseModel):
     decision: str | None
 
 
+class Exceedance(BaseModel):
+    """How likely a threshold is reached. Below 0.05 and above 0.95 by a fitted tail."""
+
+    level: float
+    unit: str
+    by_lead: list[float] = Field(description="Probability at each lead.")
+    within_lead: list[float | None] = Field(
+        description="Probability at any lead up to each one, by joint members; null without them."
+    )
+    within_horizon: float | None = Field(description="The last of `within_lead`.")
+    tail: bool = Field(
+        description="`within_horizon` rests on a fitted tail: nothing in it was seen in training."
+    )
+    text: str = Field(description="`within_horizon` for people, such as `< 5 %` or `37 %`.")
+
+
 class Feature(BaseModel):
     """A node's forecast: quantile level to one value a lead."""
 
@@ -111,10 +127,13 @@ class Feature(BaseModel):
     thresholds: list[float | None]
     observed_fraction: float
     quantiles: dict[str, list[float]]
+    exceedance: dict[str, Exceedance] = Field(
+        description="`threshold_1` to `threshold_3`, those that the node has."
+    )
 
 
-class ForecastAnswer(BaseModel):
-    """A forecast with everything needed to judge it."""
+class Envelope(BaseModel):
+    """What is needed to judge a forecast."""
 
     dataset: str
     domain: str
@@ -132,9 +151,47 @@ class ForecastAnswer(BaseModel):
     approval: str
     synthetic: bool
     interval: Interval
-    features: list[Feature]
     attribution: list[str]
     warnings: list[str]
+
+
+class ForecastAnswer(Envelope):
+    """A forecast: quantiles a node."""
+
+    features: list[Feature]
+
+
+class MembersFeature(BaseModel):
+    """A node's joint members: one list of values by lead a member."""
+
+    id: str
+    values: list[list[float]]
+
+
+class MembersAnswer(Envelope):
+    """Joint members: member m of every node and lead together is one way that things may go."""
+
+    members: int
+    method: str
+    tail: str
+    features: list[MembersFeature]
+
+
+class Sum(BaseModel):
+    """Forecast of a sum over nodes: quantile level to one value a lead."""
+
+    area: str
+    nodes: int
+    quantiles: dict[str, list[float]]
+
+
+class AreasAnswer(Envelope):
+    """Forecasts of the sums over each area's nodes and over the whole city."""
+
+    members: int
+    method: str
+    total: Sum
+    areas: list[Sum]
 
 
 class DatasetEntry(BaseModel):

@@ -17,13 +17,16 @@ from models.backbone import Backbone, profile_level
 from models.baselines import LookBack
 from models.contracts import FloatArray, IntArray, Window
 from models.exported import Predict
+from models.joint import Ranks
 from models.windows import WindowBuilder
 from training.calibration import dress
 from training.dataset import CityDataset
 from training.fit import Fitted, forecasts
+from training.joint_skill import joint_skill
 from training.metrics import Score
 from training.protocols import ProtocolScores
 from training.ridge import fit_backbone, tensors
+from training.threshold_events import threshold_events
 
 Point = Callable[[IntArray, Window], FloatArray]
 BATCH = 64
@@ -53,6 +56,7 @@ def backtest(
     fitted: Fitted,
     predict: Predict | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    template: Ranks | None = None,
 ) -> Backtest:
     """Score the test split by DATASET.md's protocol.
 
@@ -64,8 +68,11 @@ def backtest(
         fitted: the model.
         predict: how to run it, one window at a time as a server does; the torch module when None.
         progress: told the share done.
+        template: [M, H, N] ranks of joint members; none, when None.
     """
     spec, splits = fitted.spec, dataset.splits
+    if template is None:
+        template = np.zeros((0, spec.horizon, dataset.graph.nodes), np.uint8)
     builder = dataset.builder(spec)
     origins = splits.test(spec, dataset.start)
     _, calibration = splits.validation(spec)
@@ -103,6 +110,8 @@ def backtest(
         "parameters": fitted.parameters,
         "fit_seconds": round(fitted.seconds, 1),
         "models": {name: score.result() for name, score in scores.items()},
+        "joint": joint_skill(quantiles, target, template, spec, dataset.graph),
+        "threshold_events": threshold_events(dataset, spec, origins, quantiles, template),
     } | published.result()
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 

@@ -1,4 +1,4 @@
-"""Pictures of a backtest: bands against truth, error by lead, error by hour."""
+"""Pictures of a backtest: bands against truth, error by lead and by hour, reliability."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ _PEERS = {
     "seasonal_naive_day": ("#8d6a9f", ":"),
     "persistence": ("#8a8a8a", ":"),
 }
+_LEVELS = (BAND, "#d1495b", "#8d6a9f")
 
 
 def draw_backtest(
     result: Backtest, spec: ForecastSpec, graph: CityGraph, folder: Path
 ) -> list[Path]:
-    """Write ``bands.png``, ``error_by_lead.png`` and ``error_by_hour.png`` into ``folder``."""
+    """Write ``bands.png``, ``error_by_lead.png``, ``error_by_hour.png`` and ``reliability.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {
         "bands.png": _bands,
@@ -46,7 +47,7 @@ def draw_backtest(
         paths.append(folder / name)
         figure.savefig(paths[-1], dpi=110)
         plt.close(figure)
-    return paths
+    return [*paths, _reliability(result, spec, folder / "reliability.png")]
 
 
 def _bands(axes: Axes, result: Backtest, spec: ForecastSpec, graph: CityGraph) -> None:
@@ -115,6 +116,45 @@ def _by_hour(axes: Axes, result: Backtest, spec: ForecastSpec, _: CityGraph) -> 
     axes.set_xlabel(f"hour, {spec.timezone}")
     axes.set_ylabel(spec.unit)
     axes.legend(fontsize=8, frameon=False)
+
+
+def _reliability(result: Backtest, spec: ForecastSpec, path: Path) -> Path:
+    """Levels against what fell below them, and crossings against how often they came."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    leads = sorted({1, -(-spec.horizon // 2), spec.horizon})
+    for lead, colour in zip(leads, ("#edae49", BAND, INK), strict=False):
+        quantiles, truth = result.quantiles[:, lead - 1], result.target[:, lead - 1, :, None]
+        seen = ~np.isnan(truth[..., 0])
+        if not seen.any():
+            continue
+        below = (truth <= quantiles)[seen].mean(axis=0)
+        left.plot(spec.quantiles, below, "o-", ms=3, lw=1.2, color=colour, label=f"lead {lead}")
+    left.set_title(f"{spec.dataset}: quantiles")
+    left.set_xlabel("level")
+    left.set_ylabel("share of targets at or below")
+    events = result.report["threshold_events"]
+    for k, (name, level) in enumerate(events.items()):
+        scores = level["leads"].get("within_horizon", level["leads"][str(spec.horizon)])
+        bins = [part for part in scores.get("reliability", []) if part["count"]]
+        colour, label = _LEVELS[k], f"{name.replace('_', ' ')}: {level['events']} events"
+        places = [part["forecast"] for part in bins], [part["observed"] for part in bins]
+        right.plot(*places, "o-", ms=4, lw=1.2, color=colour, label=label)
+        for x, y, part in zip(*places, bins, strict=True):
+            style = {"fontsize": 6.5, "color": colour, "textcoords": "offset points"}
+            right.annotate(f"{part['count']}", (x, y), (4, (-9, 4, 12)[k]), **style)
+    within = all("within_horizon" in level["leads"] for level in events.values())
+    right.set_title(f"a threshold reached {'within' if within else 'at'} the horizon")
+    right.set_xlabel("probability forecast")
+    right.set_ylabel("share that came true (number of forecasts)")
+    for axes in (left, right):
+        axes.plot([0, 1], [0, 1], color="black", lw=0.6, ls="--", label="perfect")
+        axes.set(xlim=(-0.02, 1.04), ylim=(-0.04, 1.04))
+        axes.set_aspect("equal")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
 
 
 def _filled(values: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.record import write_atomic
+from pipelines.commands.crossings import crossings, joint_line
 from pipelines.commands.terminal import Stages, answer, out, protocol_scores, say, scores
 from pipelines.release import build_release
 from pipelines.settings import home
@@ -79,6 +80,9 @@ def backtest_one(
     out.print(scores(report))
     if "protocol" in report:
         out.print(protocol_scores(report))
+    out.print(crossings(report))
+    if sums := joint_line(report):
+        out.print(sums)
 
 
 def build_one(

@@ -61,6 +61,8 @@ def test_every_route_is_documented(document, client: TestClient) -> None:
         ("/v1/datasets/{dataset}", "get"),
         ("/v1/forecasts/{dataset}", "get"),
         ("/v1/forecasts/{dataset}", "post"),
+        ("/v1/forecasts/{dataset}/members", "get"),
+        ("/v1/forecasts/{dataset}/areas", "get"),
         ("/v1/observations/{dataset}", "get"),
         ("/v1/observations/{dataset}", "post"),
         ("/v1/forcings/{dataset}", "post"),
@@ -78,7 +80,7 @@ def test_every_operation_says_what_it_answers(document) -> None:
             assert operation["summary"]
             assert operation["tags"]
             assert operation["responses"]["200"]["content"]
-            if path.startswith("/v1/forecasts"):
+            if path == "/v1/forecasts/{dataset}":
                 media = operation["responses"]["200"]["content"]
                 assert {name.partition("/")[2] for name in media} == names
             if path.startswith("/v1/"):
@@ -95,6 +97,8 @@ def test_every_answer_fits_its_schema(document, client: TestClient, tiny: Tiny) 
         ("get", "/v1/datasets/{dataset}", None),
         ("get", "/v1/forecasts/{dataset}", None),
         ("post", "/v1/forecasts/{dataset}", window),
+        ("get", "/v1/forecasts/{dataset}/members", None),
+        ("get", "/v1/forecasts/{dataset}/areas", None),
         ("get", "/v1/observations/{dataset}", None),
         ("post", "/v1/observations/{dataset}", tiny.observed(end - 3, end)),
         ("post", "/v1/forcings/{dataset}", tiny.forced(end - 3, end)),

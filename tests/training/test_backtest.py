@@ -44,7 +44,11 @@ def test_the_report_has_the_keys_of_the_contract(result, dataset, fitted):
         "parameters",
         "fit_seconds",
         "models",
+        "joint",
+        "threshold_events",
     }
+    assert report["joint"] is None, "no template was given"
+    assert list(report["threshold_events"]) == ["p95"]
     assert (report["dataset"], report["domain"], report["unit"]) == ("tiny", "traffic", "veh/h")
     assert report["parameters"] == fitted.parameters
     assert set(report["models"]) == MODELS
@@ -222,5 +226,10 @@ def test_pictures_are_drawn_of_a_whole_and_of_a_poor_backtest(result, dataset, f
     poor = replace(result, target=np.full_like(result.target, np.nan))
     for name, drawn in (("whole", result), ("poor", poor)):
         paths = draw_backtest(drawn, fitted.spec, dataset.graph, tmp_path / name)
-        assert [p.name for p in paths] == ["bands.png", "error_by_lead.png", "error_by_hour.png"]
+        assert [p.name for p in paths] == [
+            "bands.png",
+            "error_by_lead.png",
+            "error_by_hour.png",
+            "reliability.png",
+        ]
         assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths)
