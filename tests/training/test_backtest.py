@@ -16,7 +16,7 @@ from training.metrics import Score
 from training.plots import draw_backtest
 from training.splits import Splits
 
-METRICS = {"mae", "rmse", "wape", "crps", "coverage_80", "width_80"}
+METRICS = {"mae", "rmse", "wape", "crps", "coverage_50", "coverage_80", "coverage_90", "width_80"}
 MODELS = {
     "felsina",
     "persistence",
