@@ -17,6 +17,7 @@ from models.backbone import Backbone, profile_level
 from models.baselines import LookBack
 from models.contracts import FloatArray, IntArray, Window
 from models.exported import Predict
+from models.forecaster import Architecture
 from models.joint import Ranks
 from models.windows import WindowBuilder
 from training.calibration import dress
@@ -76,7 +77,7 @@ def backtest(
     builder = dataset.builder(spec)
     origins = splits.test(spec, dataset.start)
     _, calibration = splits.validation(spec)
-    points = baselines(dataset, builder, fitted)
+    points = baselines(dataset, builder, fitted.forecaster.backbone, fitted.settings.architecture)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
     published = ProtocolScores(dataset)
@@ -116,15 +117,16 @@ def backtest(
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 
 
-def baselines(dataset: CityDataset, builder: WindowBuilder, fitted: Fitted) -> dict[str, Point]:
+def baselines(
+    dataset: CityDataset, builder: WindowBuilder, backbone: Backbone, architecture: Architecture
+) -> dict[str, Point]:
     """Point forecasts [B, H, N] of every baseline, from origins and their windows.
 
     ``ridge`` is what a good engineer would try first: a regression a node and lead on the last day,
     the profile at its level, the week before and the weather. ``backbone`` is the model without its
     network: the same ridge, which also sees the neighbours where the graph is mixed in.
     """
-    spec, architecture = builder.spec, fitted.settings.architecture
-    nodes, train_end = dataset.graph.nodes, dataset.splits.train_end
+    spec, nodes, train_end = builder.spec, dataset.graph.nodes, dataset.splits.train_end
     week = 7 * spec.steps_per_day
     plain_spec = spec.with_lags(tuple(lag for lag in spec.lags if lag == week))
     plain_builder = dataset.builder(plain_spec)
@@ -136,7 +138,7 @@ def baselines(dataset: CityDataset, builder: WindowBuilder, fitted: Fitted) -> d
     values = torch.as_tensor(builder.values[:train_end])
     profile.fit(values, torch.as_tensor(builder.calendar(0, train_end)))
     naive = LookBack(builder, plain.scaler.mean.numpy())
-    day, backbone = spec.steps_per_day, fitted.forecaster.backbone
+    day = spec.steps_per_day
 
     def usual(_: IntArray, window: Window) -> FloatArray:
         parts = (window.past, window.past_calendar, window.future_calendar)

@@ -16,7 +16,7 @@ from training.metrics import Score
 from training.plots import draw_backtest
 from training.splits import Splits
 
-METRICS = {"mae", "rmse", "wape", "crps", "coverage_80", "width_80"}
+METRICS = {"mae", "rmse", "wape", "crps", "coverage_50", "coverage_80", "coverage_90", "width_80"}
 MODELS = {
     "felsina",
     "persistence",
@@ -179,7 +179,7 @@ def test_baselines_look_at_nothing_after_init(dataset, fitted):
     row, guesses = np.array([origin]), []
     for one in (dataset, changed):
         builder = one.builder(fitted.spec)
-        points = baselines(one, builder, fitted)
+        points = baselines(one, builder, fitted.forecaster.backbone, fitted.settings.architecture)
         guesses.append({name: point(row, builder.batch(row)) for name, point in points.items()})
     for name in guesses[0]:
         np.testing.assert_array_equal(guesses[0][name], guesses[1][name], err_msg=name)

@@ -26,13 +26,17 @@ def brute(quantiles, target, point=None) -> dict[str, float]:
     for level in DECILES:
         error = truth - forecast[:, QUANTILES.index(level)]
         losses.append(np.where(error >= 0, level * error, (level - 1) * error).mean())
-    low, high = forecast[:, QUANTILES.index(0.1)], forecast[:, QUANTILES.index(0.9)]
+    q = {level: forecast[:, i] for i, level in enumerate(QUANTILES)}
+    low, high = q[0.1], q[0.9]
+    lower, upper = (q[0.2] + q[0.3]) / 2, (q[0.7] + q[0.8]) / 2
     return {
         "mae": np.abs(middle - truth).mean(),
         "rmse": np.sqrt(((middle - truth) ** 2).mean()),
         "wape": np.abs(middle - truth).sum() / np.abs(truth).sum(),
         "crps": 2 * np.mean(losses),
+        "coverage_50": ((truth >= lower) & (truth <= upper)).mean(),
         "coverage_80": ((truth >= low) & (truth <= high)).mean(),
+        "coverage_90": ((truth >= q[0.05]) & (truth <= q[0.95])).mean(),
         "width_80": (high - low).mean(),
     }
 
@@ -72,7 +76,7 @@ def test_leads_add_up_to_the_whole():
     quantiles, target = sample()
     result = scored((quantiles, target))
     count = (~np.isnan(target)).sum(axis=(0, 2))
-    for name in ("mae", "crps", "coverage_80", "width_80"):
+    for name in ("mae", "crps", "coverage_50", "coverage_80", "coverage_90", "width_80"):
         leads = [result["by_lead"][str(h + 1)][name] for h in range(HORIZON)]
         assert result[name] == pytest.approx(np.average(leads, weights=count), rel=1e-9)
 
