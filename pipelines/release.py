@@ -132,6 +132,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "publisher": str(source.get("publisher", "")),
             "licence": str(source.get("licence", "")),
             "attribution": dataset.attribution,
+            "quality": trained.quality,
         },
         "code": {"sha256": run["code"], "packages": run["packages"]},
         "training": {

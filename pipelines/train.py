@@ -23,6 +23,7 @@ from models.exported import open_session, predictor
 from models.forecaster import Forecaster
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.domains.registry import domain_of, registered
+from pipelines.prepare import counted, quality_of
 from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset, open_dataset
@@ -32,12 +33,13 @@ from training.plots import draw_backtest
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
 from training.tracking import Tracker
 
-STATE, GRAPH, RUN, REPORT, FORECASTS = (
+STATE, GRAPH, RUN, REPORT, FORECASTS, QUALITY = (
     "state.pt",
     "model.onnx",
     "run.json",
     "backtest.json",
     "forecasts.parquet",
+    "quality.json",
 )
 
 
@@ -64,6 +66,11 @@ class Trained:
     def report(self) -> dict[str, Any]:
         """The backtest's metrics, once ``score`` has run."""
         return json.loads((self.folder / REPORT).read_bytes())
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """Summary of what looked wrong in the data."""
+        return json.loads((self.folder / QUALITY).read_bytes())["summary"]
 
 
 def open_registered(folder: Path) -> CityDataset:
@@ -127,6 +134,8 @@ def _train(
     tracker.parameters(made_from["settings"])
     tracker.tags({f"data.{name}.sha256": digest for name, digest in dataset.digests.items()})
     tracker.tags({"dataset": dataset.spec.dataset, "code.sha256": made_from["code"]})
+    quality = quality_of(dataset)
+    tracker.tags({"data.quality": counted(quality["summary"]["kinds"])})
     try:
         fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
     except Exception:
@@ -135,6 +144,8 @@ def _train(
     part = work / "trained"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    (part / QUALITY).write_bytes(canonical_json(quality))
+    tracker.artifact(part / QUALITY)
     torch.save(fitted.forecaster.state_dict(), part / STATE)
     listener.progress("export", 0.0)
     builder = dataset.builder(fitted.spec)
