@@ -20,13 +20,17 @@ SPIKE_STEPS = 3
 """A spike is over after this many steps."""
 SPIKE_TAIL, SPIKE_RATIO = 0.995, 6.0
 """A spike stands out by this many times what all but the tail of a node's excursions reach."""
-RUN_TAIL, RUN_RATIO, RUN_LEAST = 0.99, 3.0, 5
+RANGE_TAIL, RANGE_RATIO = 0.001, 4.0
+"""The ratio that is enough outside the range which a node leaves once in 1 000 steps either way."""
+RUN_TAIL, RUN_RATIO, RUN_LEAST = 0.99, 3.0, 6
 """A run is long at this many times the length that the tail of a node's time is spent in."""
-LINE_STEPS, LINE_GRAINS = 8, 3
+LINE_STEPS, LINE_GRAINS = 8, 10
 """A straight line is this long, and climbs or falls by more than this many of the smallest changes
 that the node shows: a gauge of 1 cm recedes by a centimetre a step."""
 ZERO_SHARE, ZERO_LEAST = 0.02, 2
 """Zeros are gaps where the node is otherwise zero at most this often, and as many in a row."""
+ZERO_EVIDENCE = 12
+"""Other values at those times of the week that are needed to know."""
 ZERO_SIDE = 0.25
 """Values beside such zeros have this share of what is usual then: a meter nears zero by degrees."""
 COMPANY = 0.1
@@ -102,9 +106,10 @@ def spikes(values: FloatArray, usual: FloatArray, slot: IntArray) -> list[Run]:
     doi:10.1080/01621459.1993.10476339) that asks for the way back, so that a flood, which recedes
     slowly, has next to none. It counts in the values and in what is left without the usual week,
     whichever is less: neither a rush hour nor a holiday without one stands out. A spike exceeds
-    ``SPIKE_RATIO`` times the node's own 99.5 % excursion of that or fewer steps, few other nodes
-    have one then, and its sides differ by less than half of it, as does each from what lies three
-    steps further out, without the usual week: the tip of a peak stands on flanks.
+    ``SPIKE_RATIO`` times the node's own 99.5 % excursion of that or fewer steps (``RANGE_RATIO``
+    outside the node's usual range), few other nodes have one then, and its sides differ by less
+    than half of it, as does each from what lies three steps further out, without the usual week:
+    the tip of a peak stands on flanks.
     """
     steps, nodes = values.shape
     found: list[tuple[int, Run]] = []
@@ -116,13 +121,16 @@ def spikes(values: FloatArray, usual: FloatArray, slot: IntArray) -> list[Run]:
         taken = np.zeros(part.shape, bool)
         moved = np.zeros((2, steps + 3, part.shape[1]), bool)
         limit = resolution(part)
+        low, high = _quantile(part, RANGE_TAIL), _quantile(part, 1 - RANGE_TAIL)
         for width in range(1, min(SPIKE_STEPS, steps - 2) + 1):
             signed = _excursion(part, rest, width)
             size = np.abs(signed)
             limit = np.maximum(_quantile(size, SPIKE_TAIL), limit)
             sides = np.abs(part[width + 1 :] - part[: -width - 1])
             sides = np.fmax(sides, _unrest(rest, width))
-            spike = (size > SPIKE_RATIO * limit) & (sides < 0.5 * size)
+            core = part[1 : len(part) - width]
+            ratio = np.where((core < low) | (core > high), RANGE_RATIO, SPIKE_RATIO)
+            spike = (size > ratio * limit) & (sides < 0.5 * size)
             for way, sign in enumerate((1, -1)):
                 loud = sign * signed > limit
                 for row in range(1, width + 3):  # one row before the excursion to one after it
@@ -187,7 +195,7 @@ def stuck(values: FloatArray, nonnegative: bool) -> list[Run]:
     for n in np.unique(node):
         own = slice(*np.searchsorted(node, (n, n + 1)))
         usual = _time_quantile(length[own], int((~np.isnan(values[:, n])).sum()))
-        long = length[own] > max(RUN_RATIO * usual, RUN_LEAST)
+        long = length[own] >= max(RUN_RATIO * usual, RUN_LEAST)
         for a, size in zip(start[own][long], length[own][long], strict=True):
             found.append(Run(int(n), int(a), int(a + size), float(values[a, n]), (float(usual),)))
     return found
@@ -216,17 +224,18 @@ def interpolated(values: FloatArray) -> list[Run]:
 
 
 def _time_quantile(length: IntArray, steps: int) -> int:
-    """The length of run that all but the tail of ``steps`` are spent within; 1 outside any."""
-    ordered = np.sort(length)[::-1]
-    beyond = int(np.searchsorted(np.cumsum(ordered), (1 - RUN_TAIL) * steps))
-    return int(ordered[beyond]) if beyond < len(ordered) else 1
+    """Length of run that all but the tail of ``steps`` are spent within, the longest run aside."""
+    ordered = np.append(np.sort(length)[-2::-1], 1)
+    beyond = np.cumsum(ordered) > (1 - RUN_TAIL) * steps
+    return int(ordered[np.argmax(beyond)]) if beyond.any() else 1
 
 
 def zeros(values: FloatArray, slot: IntArray, usual: FloatArray, steps_per_day: int) -> list[Run]:
     """Runs of zeros at times of the week when the node is hardly ever zero, cut off on either side.
 
-    The share of zeros of a slot is counted without runs of more than a day, which would excuse
-    themselves; a daily series, which has no time of day, keeps them.
+    Each slot's share of zeros counts by what is usual then, so that nights excuse no lost days. It
+    is taken without runs of more than a day, which would excuse themselves; a daily series, which
+    has no time of day, keeps them.
     """
     zero = _nil(values)
     node, start, stop = runs_of(zero)
@@ -239,15 +248,18 @@ def zeros(values: FloatArray, slot: IntArray, usual: FloatArray, steps_per_day: 
             for a, b in zip(first, last, strict=True):
                 if b - a > steps_per_day:
                     kept[a:b] = False
-        seen = np.bincount(slot[kept], minlength=len(usual))[slot]
-        none = np.bincount(slot[kept & zero[:, n]], minlength=len(usual))[slot]
-        normal = usual[slot, n]
-        sums = [np.append(0, np.cumsum(np.nan_to_num(x))) for x in (seen, none, normal)]
-        others, nil, expected = (total[last] - total[first] for total in sums)
-        expected = expected / (last - first)
-        share = nil / np.maximum(others, 1)
+        nil, normal = zero[:, n], usual[slot, n]
+        # A run does not speak for itself: each row is left out of its own slot's share.
+        seen = np.bincount(slot[kept], minlength=len(usual))[slot] - kept
+        none = np.bincount(slot[kept & nil], minlength=len(usual))[slot] - (kept & nil)
+        missed = np.divide(normal * none, seen, out=np.zeros(len(slot)), where=seen > 0)
+        sums = [np.append(0, np.cumsum(np.nan_to_num(x))) for x in (seen, missed, normal)]
+        others, missed, total = (x[last] - x[first] for x in sums)
+        expected = total / (last - first)
+        share = np.divide(missed, total, out=np.ones(len(total)), where=total > 0)
         edged = np.pad(~(values[:, n] < ZERO_SIDE * normal), 1, constant_values=True)
-        gap = (last - first >= ZERO_LEAST) & (share <= ZERO_SHARE) & (expected > 0)
+        gap = (last - first >= ZERO_LEAST) & (share <= ZERO_SHARE)
+        gap &= others >= ZERO_EVIDENCE
         for r in np.flatnonzero(gap & edged[first] & edged[last + 1]):
             numbers = (float(expected[r]), float(share[r]))
             found.append(Run(int(n), int(first[r]), int(last[r]), 0.0, numbers))

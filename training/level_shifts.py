@@ -7,7 +7,7 @@ import numpy as np
 from models.contracts import FloatArray, IntArray
 from training.detectors import BLOCK, COMPANY, Run, median, resolution, runs_of
 
-SHIFT_DAYS, SHIFT_RATIO = 14, 2.0
+SHIFT_DAYS, SHIFT_RATIO = 14, 1.5
 """Days on either side of a shift, and its least size in units of the spread on either side."""
 SHIFT_LOG = 0.4
 """Least shift of a nonnegative target's level, as a natural logarithm: a factor of 1.5."""
@@ -26,8 +26,8 @@ def shifts(
 
     A day's level is the median of its values less the usual week; for a nonnegative target the
     logarithm of its sum over the usual sum. Between two neighbouring fortnights the level shifts
-    when the gap between the low decile above and the high decile below exceeds twice the spread
-    (decile to decile) of either fortnight: not for a flood or a season, which change within them.
+    when the gap between the low decile above and the high decile below exceeds 1.5 times the
+    spread (decile to decile) of either fortnight: a flood or a season changes within them.
     Days of zeros have no level here; they are judged by ``zeros``.
     """
     level = _levels(values, usual, slot, day, nonnegative)

@@ -88,7 +88,7 @@ def find_flags(dataset: CityDataset) -> list[Flag]:
             expected, share = run.numbers
             text = (
                 f"{run.stop - run.start} zeros where {expected:.4g}{unit} is usual and {share:.1%} "
-                "of other values are zero: a gap?"
+                "of other values then are zero: a gap?"
             )
             found.append(("zeros", run, text))
     found += _silences(values, spec.steps_per_day)
