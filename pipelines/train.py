@@ -199,7 +199,7 @@ def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> di
 def _log(tracker: Tracker, result: Backtest, plots: list[Path]) -> None:
     for name, scores in result.report["models"].items():
         leads = scores["by_lead"]
-        tracker.metrics({f"{name}.{k}": v for k, v in scores.items() if k != "by_lead"})
+        tracker.metrics({f"{name}.{k}": v for k, v in scores.items() if not isinstance(v, dict)})
         if name == "felsina":
             for lead, metrics in leads.items():
                 tracker.metrics({f"lead.{k}": v for k, v in metrics.items()}, int(lead))

@@ -20,6 +20,7 @@ from models.exported import Predict
 from models.windows import WindowBuilder
 from training.calibration import dress
 from training.dataset import CityDataset
+from training.events import EventScores
 from training.fit import Fitted, forecasts
 from training.metrics import Score
 from training.ridge import fit_backbone, tensors
@@ -71,6 +72,7 @@ def backtest(
     points = baselines(dataset, builder, fitted.forecaster.backbone)
     bands = _bands(points, builder, calibration, spec.quantiles)
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
+    events = EventScores(dataset, builder, tuple(scores), spec.quantiles)
     quantiles, target = forecasts(
         predict or fitted.predict,
         builder,
@@ -80,7 +82,9 @@ def backtest(
     )
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)
+        masks = events.masks(origins[rows], target[rows])
         scores["felsina"].update(quantiles[rows], target[rows])
+        events.update("felsina", masks, quantiles[rows], target[rows])
         window = builder.batch(origins[rows])
         for name, point in points.items():
             guess = point(origins[rows], window)
@@ -88,6 +92,7 @@ def backtest(
             if spec.nonnegative:
                 dressed = np.maximum(dressed, 0)
             scores[name].update(dressed, target[rows], guess)
+            events.update(name, masks, dressed, target[rows], guess)
         progress(0.7 + 0.3 * min(1.0, (start + BATCH) / len(origins)))
     report = {
         "dataset": spec.dataset,
@@ -97,7 +102,9 @@ def backtest(
         "targets": int((~np.isnan(target)).sum()),
         "parameters": fitted.parameters,
         "fit_seconds": round(fitted.seconds, 1),
-        "models": {name: score.result() for name, score in scores.items()},
+        "models": {
+            name: score.result() | {"events": events.result(name)} for name, score in scores.items()
+        },
     }
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 

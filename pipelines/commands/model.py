@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.record import write_atomic
-from pipelines.commands.terminal import Stages, answer, out, say, scores
+from pipelines.commands.terminal import Stages, answer, events, out, say, scores
 from pipelines.release import build_release
 from pipelines.settings import home
 from pipelines.train import FORECASTS, REPORT, Trained, open_registered, score, settings_for, train
@@ -77,6 +77,9 @@ def backtest_one(
         part.replace(forecasts)
         say(f"forecasts in {forecasts}")
     out.print(scores(report))
+    if (table := events(report)) is not None:
+        out.print()
+        out.print(table)
 
 
 def build_one(
