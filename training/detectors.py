@@ -27,8 +27,10 @@ RUN_TAIL, RUN_RATIO, RUN_LEAST = 0.99, 3.0, 6
 LINE_STEPS, LINE_GRAINS = 8, 10
 """A straight line is this long, and climbs or falls by more than this many of the smallest changes
 that the node shows: a gauge of 1 cm recedes by a centimetre a step."""
-ZERO_SHARE, ZERO_LEAST = 0.02, 2
+ZERO_SHARE, ZERO_LEAST = 0.01, 2
 """Zeros are gaps where the node is otherwise zero at most this often, and as many in a row."""
+ZERO_USUAL = 0.1
+"""What is usual then is this share of the node's middle slot: a quiet night may well have none."""
 ZERO_EVIDENCE = 12
 """Other values at those times of the week that are needed to know."""
 ZERO_SIDE = 0.25
@@ -259,7 +261,7 @@ def zeros(values: FloatArray, slot: IntArray, usual: FloatArray, steps_per_day: 
         share = np.divide(missed, total, out=np.ones(len(total)), where=total > 0)
         edged = np.pad(~(values[:, n] < ZERO_SIDE * normal), 1, constant_values=True)
         gap = (last - first >= ZERO_LEAST) & (share <= ZERO_SHARE)
-        gap &= others >= ZERO_EVIDENCE
+        gap &= (others >= ZERO_EVIDENCE) & (expected >= ZERO_USUAL * np.nanmedian(normal))
         for r in np.flatnonzero(gap & edged[first] & edged[last + 1]):
             numbers = (float(expected[r]), float(share[r]))
             found.append(Run(int(n), int(first[r]), int(last[r]), 0.0, numbers))
