@@ -117,11 +117,15 @@ def backtest(
 
 
 @data.command()
-def validate(dataset: Dataset) -> None:
-    """Check a dataset folder; exit 2 with the file, column, rows and remedy where it is wrong."""
+def validate(
+    dataset: Dataset,
+    json: Json = False,
+    flags: Annotated[Path | None, typer.Option(help="Write every flag here, as CSV.")] = None,
+) -> None:
+    """Check a folder: exit 2 with file, rows and remedy where it is wrong; flag odd values."""
     from pipelines.commands.data import validate_one
 
-    validate_one(dataset)
+    validate_one(dataset, json, flags)
 
 
 @data.command()

@@ -98,7 +98,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         "spec": spec.to_dict(),
         "files": files,
         "metrics": {
-            name: {k: v for k, v in model.items() if k != "by_lead"}
+            name: {k: v for k, v in model.items() if not isinstance(v, dict)}
             for name, model in scores.items()
         },
         "forcings_over_horizon": "observed values stood in for their forecasts"
@@ -137,6 +137,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "publisher": str(source.get("publisher", "")),
             "licence": str(source.get("licence", "")),
             "attribution": dataset.attribution,
+            "quality": trained.quality,
         },
         "code": {"sha256": run["code"], "packages": run["packages"]},
         "training": {

@@ -24,6 +24,7 @@ from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.domains.registry import domain_of, registered
+from pipelines.prepare import counted, quality_of
 from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset, open_dataset
@@ -34,13 +35,14 @@ from training.plots import draw_backtest
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
 from training.tracking import Tracker
 
-STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS = (
+STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
     "state.pt",
     "model.onnx",
     "members.npy",
     "run.json",
     "backtest.json",
     "forecasts.parquet",
+    "quality.json",
 )
 
 
@@ -69,6 +71,11 @@ class Trained:
     def report(self) -> dict[str, Any]:
         """The backtest's metrics, once ``score`` has run."""
         return json.loads((self.folder / REPORT).read_bytes())
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """Summary of what looked wrong in the data."""
+        return json.loads((self.folder / QUALITY).read_bytes())["summary"]
 
 
 def open_registered(folder: Path) -> CityDataset:
@@ -132,6 +139,8 @@ def _train(
     tracker.parameters(made_from["settings"])
     tracker.tags({f"data.{name}.sha256": digest for name, digest in dataset.digests.items()})
     tracker.tags({"dataset": dataset.spec.dataset, "code.sha256": made_from["code"]})
+    quality = quality_of(dataset)
+    tracker.tags({"data.quality": counted(quality["summary"]["kinds"])})
     try:
         fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
     except Exception:
@@ -140,6 +149,8 @@ def _train(
     part = work / "trained"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    (part / QUALITY).write_bytes(canonical_json(quality))
+    tracker.artifact(part / QUALITY)
     torch.save(fitted.forecaster.state_dict(), part / STATE)
     listener.progress("export", 0.0)
     builder = dataset.builder(fitted.spec)
@@ -197,7 +208,7 @@ def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> di
 def _log(tracker: Tracker, result: Backtest, plots: list[Path]) -> None:
     for name, scores in result.report["models"].items():
         leads = scores["by_lead"]
-        tracker.metrics({f"{name}.{k}": v for k, v in scores.items() if k != "by_lead"})
+        tracker.metrics({f"{name}.{k}": v for k, v in scores.items() if not isinstance(v, dict)})
         if name == "felsina":
             for lead, metrics in leads.items():
                 tracker.metrics({f"lead.{k}": v for k, v in metrics.items()}, int(lead))

@@ -22,6 +22,7 @@ from models.joint import Ranks
 from models.windows import WindowBuilder
 from training.calibration import dress
 from training.dataset import CityDataset
+from training.events import EventScores
 from training.fit import Fitted, forecasts
 from training.joint_skill import joint_skill
 from training.metrics import Score
@@ -82,6 +83,7 @@ def backtest(
     scores = {name: Score(spec.horizon, spec.quantiles) for name in ("felsina", *points)}
     published = ProtocolScores(dataset)
     median = spec.quantiles.index(0.5)
+    events = EventScores(dataset, builder, tuple(scores), spec.quantiles)
     quantiles, target = forecasts(
         predict or fitted.predict,
         builder,
@@ -91,8 +93,10 @@ def backtest(
     )
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)
+        masks = events.masks(origins[rows], target[rows])
         scores["felsina"].update(quantiles[rows], target[rows])
         published.update("felsina", quantiles[rows][..., median], target[rows])
+        events.update("felsina", masks, quantiles[rows], target[rows])
         window = builder.batch(origins[rows])
         for name, point in points.items():
             guess = point(origins[rows], window)
@@ -101,6 +105,7 @@ def backtest(
                 dressed = np.maximum(dressed, 0)
             scores[name].update(dressed, target[rows], guess)
             published.update(name, guess, target[rows])
+            events.update(name, masks, dressed, target[rows], guess)
         progress(0.7 + 0.3 * min(1.0, (start + BATCH) / len(origins)))
     report = {
         "dataset": spec.dataset,
@@ -110,7 +115,9 @@ def backtest(
         "targets": int((~np.isnan(target)).sum()),
         "parameters": fitted.parameters,
         "fit_seconds": round(fitted.seconds, 1),
-        "models": {name: score.result() for name, score in scores.items()},
+        "models": {
+            name: score.result() | {"events": events.result(name)} for name, score in scores.items()
+        },
         "joint": joint_skill(quantiles, target, template, spec, dataset.graph),
         "threshold_events": threshold_events(dataset, spec, origins, quantiles, template),
     } | published.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -12,13 +13,42 @@ from models.contracts import FelsinaError
 from pipelines.commands.terminal import answer, err, out
 from pipelines.domains.published import Published
 from pipelines.domains.registry import domain_of, published
+from pipelines.prepare import quality_of, write_flags
 from pipelines.train import open_registered
 
+_EXAMPLES = 3
+"""Flags of a kind that are shown."""
 
-def validate_one(dataset: Path) -> None:
-    """Open a dataset folder, which refuses what is wrong with it."""
+
+def validate_one(dataset: Path, json: bool, flags: Path | None) -> None:
+    """Open a dataset folder, which refuses what is wrong with it, and flag what looks wrong."""
     opened = open_registered(dataset)
+    quality = quality_of(opened)
+    if flags is not None:
+        write_flags(flags, quality["flags"])
+    if json:
+        size = {"nodes": opened.graph.nodes, "steps": len(opened.values)}
+        answer({"dataset": opened.spec.dataset, **size, **quality})
+        return
     out.print(f"{dataset}: valid, {opened.graph.nodes} nodes x {len(opened.values)} steps")
+    if quality["flags"]:
+        out.print("To look at (flagged by rule; no value was changed):")
+        _show_flags(quality["flags"], quality["summary"]["kinds"])
+    else:
+        out.print("Nothing looks wrong: no spikes, stuck values, shifts or zeros for gaps found")
+    if flags is not None:
+        out.print(f"flags in {flags}")
+
+
+def _show_flags(flags: list[dict[str, Any]], kinds: dict[str, int]) -> None:
+    """Kinds with their counts, and of each the longest, from different nodes."""
+    for kind, count in kinds.items():
+        longest = sorted((f for f in flags if f["kind"] == kind), key=lambda f: -f["count"])
+        worst = {flag["node"]: flag for flag in reversed(longest)}
+        out.print(f"  {kind}: {count} on {len(worst)} node{'s' if len(worst) > 1 else ''}, such as")
+        for flag in sorted(worst.values(), key=lambda f: -f["count"])[:_EXAMPLES]:
+            steps = f"{flag['count']} step{'s' if flag['count'] > 1 else ''}"
+            out.print(f"    {flag['node']} from {flag['start']}, {steps}: {flag['reason']}")
 
 
 def describe_one(dataset: Path, json: bool) -> None:

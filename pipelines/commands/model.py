@@ -8,7 +8,15 @@ from typing import Any
 
 from models.record import write_atomic
 from pipelines.commands.crossings import crossings, joint_line
-from pipelines.commands.terminal import Stages, answer, out, protocol_scores, say, scores
+from pipelines.commands.terminal import (
+    Stages,
+    answer,
+    events,
+    out,
+    protocol_scores,
+    say,
+    scores,
+)
 from pipelines.release import build_release
 from pipelines.settings import home
 from pipelines.train import FORECASTS, REPORT, Trained, open_registered, score, settings_for, train
@@ -83,6 +91,9 @@ def backtest_one(
     out.print(crossings(report))
     if sums := joint_line(report):
         out.print(sums)
+    if (table := events(report)) is not None:
+        out.print()
+        out.print(table)
 
 
 def build_one(

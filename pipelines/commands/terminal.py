@@ -94,6 +94,39 @@ def answer(record: Any) -> None:
     sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
+_EVENTS = {
+    "rise": "rises (top 5 %)",
+    "high": "high (top 5 %)",
+    "holiday": "holidays",
+    "heat_wave": "heat waves",
+}
+_NAIVE = ("persistence", "seasonal_naive_day", "seasonal_naive_week")
+
+
+def events(report: dict[str, Any]) -> Table | None:
+    """Scores on the events of a backtest, with the best naive model; None where none came."""
+    models = report["models"]
+    found = models["felsina"]["events"]
+    if not found:
+        return None
+    naive = min(_NAIVE, key=lambda name: models[name]["mae"] or 0)
+    shown = ("felsina", "ridge", naive)
+    title = f"MAE ({report['unit']}) on events; limits are the train span's, naive is {naive}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("event")
+    for name in ("targets", "events", "felsina", "its bias", "covered", "ridge", "naive"):
+        table.add_column(name, justify="right")
+    mae = [f"{models[m]['mae']:.4g}" for m in shown]
+    covered = f"{models['felsina']['coverage_80']:.1%}"
+    table.add_row("all", str(report["targets"]), "", mae[0], "", covered, *mae[1:])
+    for name, own in found.items():
+        mae = [f"{models[m]['events'][name]['mae']:.4g}" for m in shown]
+        cells = [str(own["targets"]), str(own["events"])]
+        cells += [mae[0], f"{own['bias']:+.3g}", f"{own['coverage_80']:.1%}", *mae[1:]]
+        table.add_row(_EVENTS.get(name, name), *cells)
+    return table
+
+
 def scores(report: dict[str, Any]) -> Table:
     """A backtest's models side by side, best MAE first."""
     title = f"{report['dataset']}: {report['targets']} targets, {report['origins']} origins"

@@ -140,7 +140,34 @@ def test_wrong_usage_exits_2(run: Run, words: tuple[str, ...]) -> None:
 def test_validate_says_what_is_there(run: Run, tiny: Tiny) -> None:
     code, out, _ = run("data", "validate", "--dataset", str(tiny.folder))
     assert code == 0
-    assert out == f"{tiny.folder}: valid, 4 nodes x 1680 steps\n"
+    first, second = out.splitlines()
+    assert first == f"{tiny.folder}: valid, 4 nodes x 1680 steps"
+    assert second.startswith("Nothing looks wrong")
+
+
+def test_validate_flags_what_looks_wrong(run: Run, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "tiny")
+    series = pd.read_parquet(folder / "series.parquet")
+    series.loc[1000:1040, "b"] = 77.0
+    series.to_parquet(folder / "series.parquet", index=False)
+    before = (folder / "series.parquet").read_bytes()
+    table = tmp_path / "new" / "flags.csv"
+    code, out, _ = run("data", "validate", "--dataset", str(folder), "--flags", str(table))
+    assert code == 0
+    assert "stuck: 1 on 1 node" in out
+    assert "b from 2024-03-17T16:00:00Z, 41 steps: 77 veh/h" in out
+    (row,) = pd.read_csv(table).to_dict("records")
+    assert (row["node"], row["kind"], row["count"], row["value"]) == ("b", "stuck", 41, 77)
+    code, out, _ = run("data", "validate", "--dataset", str(folder), "--json")
+    assert code == 0
+    record = json.loads(out)
+    assert record["summary"] == {
+        "flags": 1,
+        "kinds": {"stuck": 1},
+        "nodes": {"b": {"stuck": 1}},
+    }
+    assert record["flags"][0]["reason"] == row["reason"]
+    assert (folder / "series.parquet").read_bytes() == before
 
 
 def test_describe_answers_in_json(run: Run, tiny: Tiny) -> None:
@@ -211,6 +238,7 @@ def test_backtest_writes_what_is_asked_for(run: Run, tiny: Tiny, tmp_path: Path)
     assert code == 0, err
     assert "Train the network" not in err
     assert "felsina" in out
+    assert "high (top 5 %)" in out
     assert json.loads(metrics.read_bytes()) == tiny.report
     table = pd.read_parquet(forecasts)
     levels = [f"q{level:g}" for level in QUANTILES]

@@ -35,6 +35,8 @@ def test_the_manifest_says_where_a_release_comes_from(tiny: Tiny) -> None:
     manifest = load_release(tiny.release).manifest
     assert manifest["data"]["digests"] == tiny.dataset.digests
     assert manifest["data"]["synthetic"] is True
+    assert manifest["data"]["quality"] == {"flags": 0, "kinds": {}, "nodes": {}}
+    assert json.loads((tiny.trained / "quality.json").read_bytes())["flags"] == []
     assert manifest["data"]["attribution"] == "made by a test"
     assert manifest["training"]["settings"]["steps"] == 20
     assert manifest["export"]["largest_relative_difference"] <= 1e-4

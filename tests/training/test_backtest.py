@@ -53,7 +53,8 @@ def test_the_report_has_the_keys_of_the_contract(result, dataset, fitted):
     assert report["parameters"] == fitted.parameters
     assert set(report["models"]) == MODELS
     for scores in report["models"].values():
-        assert set(scores) == METRICS | {"by_lead"}
+        assert set(scores) == METRICS | {"by_lead", "events"}
+        assert set(scores["events"]) <= {"rise", "high", "holiday", "heat_wave"}
         assert list(scores["by_lead"]) == [str(lead) for lead in range(1, 7)]
         assert all(set(lead) == METRICS for lead in scores["by_lead"].values())
         assert 0 <= scores["coverage_80"] <= 1
@@ -81,6 +82,17 @@ def test_the_scores_are_those_of_the_forecasts(result):
     for lead in range(6):
         mae = scores["by_lead"][str(lead + 1)]["mae"]
         assert mae == pytest.approx(np.nanmean(error[:, lead]), rel=1e-6)
+
+
+def test_events_are_those_of_the_forecasts(result, dataset, fitted):
+    past = dataset.values[: dataset.splits.train_end]
+    high = result.target > np.nanquantile(past, 0.95, axis=0)
+    error = result.quantiles[..., 5][high].astype(float) - result.target[high]
+    scores = {name: model["events"]["high"] for name, model in result.report["models"].items()}
+    assert scores["felsina"]["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-6)
+    assert scores["felsina"]["bias"] == pytest.approx(error.mean(), rel=1e-5)
+    (counts,) = {(score["targets"], score["events"]) for score in scores.values()}
+    assert counts[0] == high.sum() > counts[1] > 0
 
 
 def test_all_models_count_the_same_targets(dataset, fitted, monkeypatch):
