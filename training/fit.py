@@ -27,7 +27,7 @@ from training.calibration import conformal_offsets
 from training.datamodule import WindowsDataModule
 from training.dataset import CityDataset
 from training.module import ForecastModule
-from training.ranks import agreed, layout, rank, size, together
+from training.ranks import agreed, hand_round, layout, rank, size, together
 from training.ridge import fit_backbone, tensors
 from training.settings import TrainSettings
 
@@ -136,6 +136,7 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         train,
         lambda share: listener.progress("backbone", share),
     )
+    hand_round(forecaster)
     epochs = -(-settings.steps // settings.evaluate_every)
     steps = epochs * settings.evaluate_every
     data = WindowsDataModule(

@@ -18,7 +18,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
 
@@ -88,7 +88,9 @@ def layout() -> Layout:
         return Layout(1, 1, "auto", LightningEnvironment())
     torchrun = isinstance(environment, TorchElasticEnvironment)
     nodes = int(os.environ["GROUP_WORLD_SIZE" if torchrun else "SLURM_NNODES"])
-    return Layout(size() // nodes, nodes, DDPStrategy(), environment)
+    # Buffers hold the backbone: they are the first rank's once and for all, and not at every step.
+    strategy = DDPStrategy(broadcast_buffers=False)
+    return Layout(size() // nodes, nodes, strategy, environment)
 
 
 def agreed(value: T) -> T:
@@ -98,6 +100,13 @@ def agreed(value: T) -> T:
     said = [value]
     distributed.broadcast_object_list(said, src=0, device=torch.device("cpu"))
     return said[0]
+
+
+def hand_round(module: nn.Module) -> None:
+    """Give every process the first one's buffers, should their sums differ in the last bit."""
+    if size() > 1:
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)
 
 
 def together() -> None:
