@@ -17,7 +17,7 @@ from tests.fixtures.tiny import ROOT, command, environment, felsina
 from training.fit import fit
 
 SETTINGS = [
-    *("steps=400", "patience=400", "batch=8", "evaluate_every=5", "accelerator=cpu"),
+    *("steps=150", "patience=150", "batch=8", "evaluate_every=5", "accelerator=cpu"),
     *("architecture.width=16", "architecture.blocks=1", "architecture.embedding=4"),
     *("architecture.members=1", "architecture.dropout=0.0"),
 ]
@@ -93,7 +93,7 @@ def test_a_job_is_queued_again_and_its_run_comes_home(tmp_path: Path, slurm) -> 
     assert not (home / "mlflow.db").exists()
     first_time, second = (felsina(home, "tracking", "sync", "--json") for _ in range(2))
     assert json.loads(first_time.stdout)["runs"] == 1, first_time.stderr
-    assert json.loads(first_time.stdout)["entries"] > 100
+    assert json.loads(first_time.stdout)["entries"] >= 30
     assert json.loads(second.stdout) == {"runs": 0, "entries": 0, "files": 0}
 
 
