@@ -70,33 +70,31 @@ class WindowBuilder:
         future = origins + np.arange(1, spec.horizon + 1)
         return Window(
             past=_rows(self.values, past),
-            lags=self._lags(origins, future),
+            lags=_rows(self.values, self.lag_rows(origins[:, 0])),
             past_forcings=_rows(self.forcings, past),
-            future_forcings=self._future_forcings(future),
+            future_forcings=self.future_forcings(future),
             past_calendar=self._calendar[past + self._before],
             future_calendar=self._calendar[future + self._before],
             target=_rows(self.values, future) if with_target else None,
         )
 
-    def _lags(self, origins: IntArray, future: IntArray) -> FloatArray:
-        """[B, K, H, N]: lags of a day or more follow the civil clock, so that 8:00 meets 8:00."""
-        spec = self.spec
-        parts = []
-        for lag in spec.lags:
+    def lag_rows(self, origins: IntArray) -> IntArray:
+        """Rows [B, K, H] that the lags of windows are read from, -1 where later than the origin.
+
+        Lags of a day or more follow the civil clock, so that 8:00 meets 8:00.
+        """
+        spec, clock = self.spec, self._clock
+        future = origins[:, None] + np.arange(1, spec.horizon + 1)
+        rows = np.empty((len(origins), len(spec.lags), spec.horizon), np.int64)
+        for k, lag in enumerate(spec.lags):
             index = future - lag
             if lag >= spec.steps_per_day:
-                clock = self._clock
                 index = index + clock[future + self._before] - clock[index + self._before]
-            part = _rows(self.values, index)
-            part[index > origins] = np.nan
-            parts.append(part)
-        empty = (*future.shape, self.values.shape[1])
-        return (
-            np.stack(parts, axis=1) if parts else np.zeros((len(future), 0, *empty[1:]), np.float32)
-        )
+            rows[:, k] = np.where(index > origins[:, None], -1, index)
+        return rows
 
-    def _future_forcings(self, future: IntArray) -> FloatArray:
-        """[B, H, M, F_known]; a lead without a given value takes that of a day earlier."""
+    def future_forcings(self, future: IntArray) -> FloatArray:
+        """[B, H, M, F_known] of rows [B, H]; a lead that is not given takes the day before."""
         known = self.forcings[:, :, : self._known]
         given = _rows(known, future)
         for days in range(1, future.shape[1] // self.spec.steps_per_day + 2):

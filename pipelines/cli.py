@@ -27,6 +27,8 @@ data = typer.Typer(
 release = typer.Typer(help="Sealed releases: build, verify, list.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(release, name="release")
+tracking = typer.Typer(help="MLflow's runs: bring offline ones home.", no_args_is_help=True)
+app.add_typer(tracking, name="tracking")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 SomeDataset = Annotated[
@@ -91,11 +93,31 @@ def train(
     assignments: Set = None,
     config: Config = None,
     json: Json = False,
+    trials: Annotated[
+        int,
+        typer.Option(
+            help="Search for better settings until the study holds so many trials.", min=0
+        ),
+    ] = 0,
+    slurm: Annotated[
+        str,
+        typer.Option(
+            help="Submit instead: nodes=2,gpus=4,time=02:00:00[,partition|account|array]."
+        ),
+    ] = "",
 ) -> None:
-    """Train on a dataset folder; a killed training goes on where it stopped."""
-    from pipelines.commands.model import train_one
+    """Train on a dataset folder; a killed training goes on where it stopped.
 
-    train_one(dataset, profile, seed, config, assignments, json)
+    Under torchrun or srun, the processes train together.
+    """
+    from pipelines.commands.model import search_one, submit_one, train_one
+
+    if slurm:
+        submit_one(dataset, profile, seed, config, assignments, slurm, trials)
+    elif trials:
+        search_one(dataset, profile, seed, config, assignments, trials)
+    else:
+        train_one(dataset, profile, seed, config, assignments, json)
 
 
 @app.command()
@@ -202,6 +224,14 @@ def list_(json: Json = False) -> None:
     from pipelines.commands.release import list_all
 
     list_all(json)
+
+
+@tracking.command()
+def sync(json: Json = False) -> None:
+    """Copy runs that were tracked offline into the tracking store; what is there stays."""
+    from pipelines.commands.tracking import sync_all
+
+    sync_all(json)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from training.export import check_parity, export_onnx
 from training.fit import Fitted, Listener, fit
 from training.joint import error_template
 from training.plots import draw_backtest
+from training.ranks import agreed, rank, together
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
 from training.tracking import Tracker
 
@@ -107,21 +109,37 @@ def code_digest() -> str:
 def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: Listener) -> Trained:
     """Train, or find the trained folder of the same data, settings and code.
 
-    A killed training goes on from its last checkpoint when it is called again.
+    A killed training goes on from its last checkpoint when it is called again. Of several
+    processes (``training.ranks``) the first alone locks, tracks and writes.
     """
-    made_from = {
+    made_from = made_of(dataset, settings)
+    key = work_key(dataset, made_from)
+    folder, work = home / "trained" / key, home / "work" / key
+    first = rank() == 0
+    with held(home / "work" / f"{key}.lock") if first else nullcontext():
+        if not agreed((folder / RUN).is_file()):
+            if first:
+                shutil.rmtree(folder, ignore_errors=True)
+                _train(dataset, settings, home, made_from, work, folder, listener)
+            else:
+                fit(dataset, settings, work / "checkpoints", listener)
+            together()
+        return _read(folder, dataset, settings)
+
+
+def made_of(dataset: CityDataset, settings: TrainSettings) -> dict[str, Any]:
+    """All that decides what a model becomes."""
+    return {
         "data": dataset.digests,
         "settings": settings.model_dump(mode="json"),
         "code": code_digest(),
         "packages": {name: version(name) for name in _PACKAGES},
     }
-    key = f"{dataset.spec.dataset}-{sha256_bytes(canonical_json(made_from))[:12]}"
-    folder, work = home / "trained" / key, home / "work" / key
-    with held(home / "work" / f"{key}.lock"):
-        if not (folder / RUN).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            _train(dataset, settings, home, made_from, work, folder, listener)
-        return _read(folder, dataset, settings)
+
+
+def work_key(dataset: CityDataset, made_from: dict[str, Any]) -> str:
+    """Name of what is made from it."""
+    return f"{dataset.spec.dataset}-{sha256_bytes(canonical_json(made_from))[:12]}"
 
 
 def _train(

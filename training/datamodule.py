@@ -1,6 +1,11 @@
-"""Batches of windows, cut when they are asked for: one epoch is the steps between two looks."""
+"""Batches of windows, cut when they are asked for: one epoch is the steps between two looks.
+
+Where several processes train together, each cuts its share of every batch: batches stay the same.
+"""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import lightning
 import numpy as np
@@ -9,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.contracts import IntArray
 from models.windows import WindowBuilder
-from training.ridge import tensors
+from training.ranks import rank, size
+from training.resident import ResidentWindows
 
 VALIDATION_ORIGINS = 400
 """Stopping windows looked at; neighbouring origins tell nearly the same."""
@@ -19,8 +25,9 @@ VALIDATION_BATCH = 64
 class Batches(Dataset[dict[str, Tensor]]):
     """Item ``i`` is a batch of windows, given its origins."""
 
-    def __init__(self, builder: WindowBuilder, origins: list[IntArray]) -> None:
-        self.builder, self.origins = builder, origins
+    def __init__(self, windows: ResidentWindows, origins: list[IntArray]) -> None:
+        self.windows = windows
+        self.origins = [part[rank() :: size()] for part in origins]
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -28,7 +35,7 @@ class Batches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Cut batch ``index``."""
-        return tensors(self.builder.batch(self.origins[index], with_target=True))
+        return self.windows.batch(self.origins[index])
 
 
 class WindowsDataModule(lightning.LightningDataModule):
@@ -65,6 +72,12 @@ class WindowsDataModule(lightning.LightningDataModule):
         self.batch, self.steps_per_epoch = batch, steps_per_epoch
         self.at_issue = int(batch * issue_share) if len(issued) else 0
 
+    @cached_property
+    def windows(self) -> ResidentWindows:
+        """The series on the trainer's device, from the first batch on."""
+        device = self.trainer.strategy.root_device if self.trainer else "cpu"
+        return ResidentWindows(self.builder, device)
+
     def draw(self, step: int) -> IntArray:
         """Origins of optimiser step ``step``."""
         rng = np.random.default_rng([self.seed, step])
@@ -80,10 +93,10 @@ class WindowsDataModule(lightning.LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer else 0
         first = epoch * self.steps_per_epoch
         draws = [self.draw(first + i) for i in range(self.steps_per_epoch)]
-        return DataLoader(Batches(self.builder, draws), batch_size=None)
+        return DataLoader(Batches(self.windows, draws), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The stopping windows."""
         parts = -(-len(self.stopping) // VALIDATION_BATCH)
         draws = np.array_split(self.stopping, parts)
-        return DataLoader(Batches(self.builder, draws), batch_size=None)
+        return DataLoader(Batches(self.windows, draws), batch_size=None)

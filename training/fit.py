@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -20,10 +22,12 @@ from models.contracts import FelsinaError, FloatArray, ForecastSpec, IntArray, W
 from models.exported import Predict
 from models.forecaster import Forecaster
 from models.windows import WindowBuilder
+from training.acceleration import accelerated, fitting_device
 from training.calibration import conformal_offsets
 from training.datamodule import WindowsDataModule
 from training.dataset import CityDataset
 from training.module import ForecastModule
+from training.ranks import agreed, hand_round, layout, rank, size, together
 from training.ridge import fit_backbone, tensors
 from training.settings import TrainSettings
 
@@ -99,6 +103,9 @@ class _Report(Callback):
 def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Listener) -> Fitted:
     """Train on the train span, stop on one part of the validation span, calibrate on another.
 
+    Every process of a training calls this, and has the same forecaster at its end; ``work`` must
+    be one folder to all of them.
+
     Args:
         dataset: an opened dataset folder.
         settings: resolved settings.
@@ -106,8 +113,13 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         listener: told of progress and losses.
 
     Raises:
-        FelsinaError: if training diverges.
+        FelsinaError: if training diverges, or a batch is less than one window a process.
     """
+    if settings.batch < size():
+        raise FelsinaError(
+            f"batch = {settings.batch} is less than a window for each of {size()} processes; "
+            "raise batch or start fewer"
+        )
     began = time.perf_counter()
     lightning.seed_everything(settings.seed, verbose=False)
     spec = dataset.spec.with_lags(settings.lags)
@@ -116,6 +128,7 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
     train = splits.train(spec)
     stopping, calibration = splits.validation(spec)
     forecaster = Forecaster(spec, dataset.graph, settings.architecture)
+    forecaster.to(fitting_device(settings.accelerator))
     fit_backbone(
         forecaster.backbone,
         builder,
@@ -123,6 +136,7 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         train,
         lambda share: listener.progress("backbone", share),
     )
+    hand_round(forecaster)
     epochs = -(-settings.steps // settings.evaluate_every)
     steps = epochs * settings.evaluate_every
     data = WindowsDataModule(
@@ -146,7 +160,8 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         steps,
         settings.seed,
     )
-    taken = _train(module, data, settings, epochs, work, listener)
+    with accelerated(forecaster, settings):
+        taken = _train(module, data, settings, epochs, work, listener)
     forecaster.eval()
     if not all(torch.isfinite(p).all() for p in forecaster.parameters()):
         raise FelsinaError(
@@ -174,7 +189,7 @@ def _train(
     listener: Listener,
 ) -> int:
     """Run Lightning, resuming what ``work`` holds; leaves the best weights in ``module``."""
-    work.mkdir(parents=True, exist_ok=True)
+    last = agreed(_resumable(work) if rank() == 0 else None)
     best = ModelCheckpoint(
         work,
         filename="best",
@@ -186,9 +201,14 @@ def _train(
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     report = _Report(listener, epochs * settings.evaluate_every)
+    ranks = layout()
     trainer = lightning.Trainer(
         accelerator=settings.accelerator,
-        devices=1,
+        devices=ranks.devices,
+        num_nodes=ranks.nodes,
+        strategy=ranks.strategy,
+        plugins=[ranks.environment],
+        use_distributed_sampler=False,
         max_epochs=epochs,
         gradient_clip_val=1.0,
         callbacks=[stop, report, best, _Checkpoint(work / LAST)],
@@ -199,19 +219,20 @@ def _train(
         reload_dataloaders_every_n_epochs=1,
         default_root_dir=work,
     )
-    last = _resumable(work)
-    steps = int(last["global_step"]) if last else 0
-    if not (last and last[STOPPED]):
+    steps, stopped = last or (0, False)
+    if not stopped:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
             warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # summed already
             warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
             path = work / LAST if last else None
             trainer.fit(module, data, ckpt_path=path, weights_only=True)
         steps = trainer.global_step
     state = torch.load(work / BEST, weights_only=True, map_location="cpu")["state_dict"]
     module.to("cpu").load_state_dict(state)
+    together()  # the first process tidies up once all have read
     return steps
 
 
@@ -222,12 +243,21 @@ class _Checkpoint(ModelCheckpoint):
         super().__init__(path.parent, save_top_k=0)
         self.path = path
 
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        # Lightning would end the step and wait for the other processes; a process that may be
+        # killed at any time, as this one may, is best gone at once.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
         trainer.save_checkpoint(part, weights_only=False)
-        part.replace(self.path)
+        if trainer.is_global_zero:
+            part.replace(self.path)
 
     def on_save_checkpoint(
         self,
@@ -238,8 +268,9 @@ class _Checkpoint(ModelCheckpoint):
         checkpoint[STOPPED] = trainer.should_stop
 
 
-def _resumable(work: Path) -> dict[str, Any] | None:
-    """The last checkpoint of a killed training; one that cannot be read is dropped."""
+def _resumable(work: Path) -> tuple[int, bool] | None:
+    """Steps of a killed training and whether it had stopped; an unreadable one is dropped."""
+    work.mkdir(parents=True, exist_ok=True)
     if not (work / LAST).exists():
         return None
     try:
@@ -251,7 +282,7 @@ def _resumable(work: Path) -> dict[str, Any] | None:
         work.mkdir()
         return None
     log.info("resuming from %s", work / LAST)
-    return state
+    return int(state["global_step"]), bool(state[STOPPED])
 
 
 def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.forecaster import Forecaster
 from training.losses import pinball
+from training.ranks import over_ranks, rank
 
 
 class ForecastModule(lightning.LightningModule):
@@ -46,23 +47,30 @@ class ForecastModule(lightning.LightningModule):
         self.seed = seed
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Seed each step alone, so that a resumed run draws what an unbroken one would."""
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        """Seed each step alone, so that a resumed run draws what an unbroken one would.
 
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
+        Ranks hold different windows, so their dropout differs too.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step + (rank() << 40))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of windows."""
         inputs = {name: batch[name] for name in batch if name != "target"}
         members = self.predictor.member_quantiles(inputs)
         losses = [pinball(q, batch["target"], self.levels, self.node_weight) for q in members]
-        loss = torch.stack(losses).mean()
-        self.log("loss", loss)
+        loss, whole, _ = over_ranks(torch.stack(losses).mean(), _targets(batch["target"]))
+        self.log("loss", whole)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """Loss of one batch of windows, without leaving anything out of the profile."""
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss of one batch of windows, without leaving anything out of the profile.
+
+        Every rank logs the same number, so all of them stop at the same look.
+        """
         target = batch.pop("target")
         loss = pinball(self.predictor(**batch), target, self.levels, self.node_weight)
-        self.log("validation_loss", loss, batch_size=len(target))
+        _, whole, targets = over_ranks(loss, _targets(target))
+        self.log("validation_loss", whole, batch_size=max(1, int(targets)))
 
     def configure_optimizers(self) -> Any:
         """AdamW with 5 % warm-up and a cosine to zero."""
@@ -80,3 +88,8 @@ class ForecastModule(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _targets(target: Tensor) -> Tensor:
+    """How many targets exist."""
+    return (~torch.isnan(target)).sum()

@@ -25,7 +25,7 @@ class TrainSettings(BaseModel):
         lags: single earlier values, in steps before each target.
         architecture: shape of the network.
         steps: optimiser steps.
-        batch: origins a step; each brings all nodes.
+        batch: origins a step, in all processes together; each brings all nodes.
         learning_rate: peak, after warm-up, before the cosine.
         weight_decay: of AdamW.
         node_loss: ``natural`` units favour large nodes as MAE does, ``equal`` weighs nodes alike.
@@ -33,6 +33,9 @@ class TrainSettings(BaseModel):
         evaluate_every: steps between looks at the stopping windows, and checkpoints.
         patience: looks without improvement before stopping.
         accelerator: ``auto`` takes a GPU where there is one.
+        precision: of the network's arithmetic in training; what is fitted by counting or by normal
+            equations, weights, quantiles and losses stay in 32 bit.
+        compile: whether the network is compiled for training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,8 @@ class TrainSettings(BaseModel):
     evaluate_every: int = Field(50, ge=1)
     patience: int = Field(6, ge=1)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    compile: bool = False
 
 
 def generic_settings(spec: ForecastSpec, train_steps: int) -> dict[str, Any]:

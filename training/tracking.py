@@ -1,4 +1,7 @@
-"""MLflow, and the only module that imports it: runs, metrics by lead, plots, the ONNX registry."""
+"""MLflow, and the only module that imports it: runs, metrics by lead, plots, the ONNX registry.
+
+A run may be tracked in a store of its own where no server is reached, and be copied later.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,11 @@ import mlflow
 import mlflow.onnx as mlflow_onnx
 import onnx
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run, RunTag
 
 EXPERIMENT = "felsina"
+COPIED_FROM = "felsina.copied_from"
+"""Tag of a run that stands for one of another store: the id that it has there."""
 _SERVER = os.environ.get("MLFLOW_TRACKING_URI", "")
 """A tracking server that the user named; read before mlflow sets the variable itself."""
 
@@ -35,30 +40,12 @@ class Tracker:
     """
 
     def __init__(self, home: Path, name: str, run_id: str = "") -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        home.mkdir(parents=True, exist_ok=True)
-        uri = _SERVER or f"sqlite:///{home / 'mlflow.db'}"
-        with (home / ".mlflow.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            mlflow.set_tracking_uri(uri)
-            self.client = MlflowClient(uri, uri)
-            experiment = self.client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                place = None if _SERVER else (home / "artifacts").as_uri()
-                experiment_id = self.client.create_experiment(EXPERIMENT, place)
-            else:
-                experiment_id = experiment.experiment_id
-        if not run_id or not self._exists(run_id):
-            run_id = self.client.create_run(experiment_id, run_name=name).info.run_id
-        self.run_id = run_id
-
-    def _exists(self, run_id: str) -> bool:
-        try:
-            self.client.get_run(run_id)
-        except mlflow.MlflowException:
-            return False
-        return True
+        self.client, experiment = _open(_SERVER or _local(home), home)
+        found = _run(self.client, experiment, run_id) if run_id else None
+        if found is None:
+            tags = {COPIED_FROM: run_id} if run_id else {}
+            found = self.client.create_run(experiment, tags=tags, run_name=name)
+        self.run_id = found.info.run_id
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log the resolved configuration, nested keys joined by dots."""
@@ -107,6 +94,95 @@ class Tracker:
     def end(self, status: str = "FINISHED") -> None:
         """Close the run: ``FINISHED`` or ``FAILED``."""
         self.client.set_terminated(self.run_id, status)
+
+
+def sync(bundle: Path, home: Path) -> dict[str, int]:
+    """Copy the runs of an offline store into the tracking store: what is not there yet.
+
+    It may be killed anywhere and run again, since a run is found by the id that it had offline and
+    compared entry by entry; a run that still goes on is copied as far as it is.
+
+    Args:
+        bundle: folder of the offline store, wherever it was brought to.
+        home: as for ``Tracker``.
+
+    Returns:
+        How many ``runs`` were new, and ``entries`` (parameters, metrics, tags) and ``files``.
+    """
+    source, experiment = _open(_local(bundle), home)
+    target, into = _open(_SERVER or _local(home), home)
+    copied = {"runs": 0, "entries": 0, "files": 0}
+    for run in source.search_runs([experiment]):
+        run_id = run.info.run_id
+        twin = _run(target, into, run_id)
+        if twin is None:
+            twin = target.create_run(
+                into, run.info.start_time, {COPIED_FROM: run_id}, run.info.run_name
+            )
+            copied["runs"] += 1
+        place = twin.info.run_id
+        there = _points(target, twin)
+        metrics = [m for key, m in _points(source, run).items() if key not in there]
+        params = [Param(*i) for i in run.data.params.items() if i[0] not in twin.data.params]
+        tags = [RunTag(k, v) for k, v in run.data.tags.items() if twin.data.tags.get(k) != v]
+        for start in range(0, max(len(metrics), len(params), len(tags)), 100):
+            part = slice(start, start + 100)
+            target.log_batch(place, metrics[part], params[part], tags[part])
+        copied["entries"] += len(metrics) + len(params) + len(tags)
+        files = bundle / "artifacts" / run_id / "artifacts"
+        for path in sorted(p for p in files.rglob("*") if p.is_file()):
+            folder = path.relative_to(files).parent.as_posix().removeprefix(".")
+            if path.stat().st_size not in _sizes(target, place, folder, path.name):
+                target.log_artifact(place, str(path), folder or None)
+                copied["files"] += 1
+        if run.info.end_time and run.info.end_time != twin.info.end_time:
+            target.set_terminated(place, run.info.status, run.info.end_time)
+    return copied
+
+
+def _local(folder: Path) -> str:
+    """The store that lies in a folder."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _open(uri: str, home: Path) -> tuple[MlflowClient, str]:
+    """A client of a store, and the experiment in it, made when missing."""
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient(uri, uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return client, experiment.experiment_id
+        file = uri.removeprefix("sqlite:///")
+        place = (Path(file).parent / "artifacts").as_uri() if file != uri else None
+        return client, client.create_experiment(EXPERIMENT, place)
+
+
+def _run(client: MlflowClient, experiment: str, run_id: str) -> Run | None:
+    """A run by its id, or the one that stands for it."""
+    try:
+        return client.get_run(run_id)
+    except mlflow.MlflowException:
+        twins = client.search_runs([experiment], f"tags.`{COPIED_FROM}` = '{run_id}'")
+        return twins[0] if twins else None
+
+
+def _points(client: MlflowClient, run: Run) -> dict[tuple[str, int, int, str], Metric]:
+    """Every value that a run's metrics had, by what tells them apart."""
+    points = (
+        m for key in run.data.metrics for m in client.get_metric_history(run.info.run_id, key)
+    )
+    return {(m.key, m.step, m.timestamp, repr(m.value)): m for m in points}
+
+
+def _sizes(client: MlflowClient, run_id: str, folder: str, name: str) -> list[int | None]:
+    """Size of an artifact, if it is there."""
+    path = f"{folder}/{name}" if folder else name
+    return [f.file_size for f in client.list_artifacts(run_id, folder or None) if f.path == path]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from models.contracts import FelsinaError
 from models.record import write_atomic
 from pipelines.commands.crossings import crossings, joint_line
 from pipelines.commands.terminal import (
@@ -19,7 +22,19 @@ from pipelines.commands.terminal import (
 )
 from pipelines.release import build_release
 from pipelines.settings import home
-from pipelines.train import FORECASTS, REPORT, Trained, open_registered, score, settings_for, train
+from pipelines.train import (
+    FORECASTS,
+    REPORT,
+    Trained,
+    made_of,
+    open_registered,
+    score,
+    settings_for,
+    train,
+    work_key,
+)
+from training.cluster import SlurmJob, bundle
+from training.ranks import joined, rank
 
 
 def _trained(
@@ -44,9 +59,11 @@ def train_one(
     assignments: list[str] | None,
     json: bool,
 ) -> None:
-    """Train and say where the model lies."""
-    with Stages() as stages:
+    """Train, with the processes of ``torchrun`` or ``srun`` beside it; say where the model lies."""
+    with joined(), Stages(shown=rank() == 0) as stages:
         trained = _trained(dataset, profile, seed, config, assignments, stages)
+        if rank() > 0:
+            return
     record = {
         "trained": str(trained.folder),
         "parameters": trained.fitted.parameters,
@@ -57,6 +74,69 @@ def train_one(
         answer(record)
     else:
         say(f"trained {trained.folder}: {record['parameters']} parameters, {record['seconds']} s")
+
+
+def search_one(
+    dataset: Path,
+    profile: str,
+    seed: int,
+    config: Path | None,
+    assignments: list[str] | None,
+    trials: int,
+) -> None:
+    """Search, and print the best settings as a file for ``--config``."""
+    from pipelines.search import search
+
+    opened = open_registered(dataset)
+    settings = settings_for(opened, profile, seed, config, assignments)
+    with Stages() as stages:
+        stages.begin(opened.spec.dataset, f"search over {trials} trials")
+        found = search(opened, settings, home(), stages, trials, say)
+    sys.stdout.write(found.toml())
+
+
+def submit_one(
+    dataset: Path,
+    profile: str,
+    seed: int,
+    config: Path | None,
+    assignments: list[str] | None,
+    slurm: str,
+    trials: int,
+) -> None:
+    """Write a batch script that trains or searches on GPU nodes, and submit it."""
+    job = SlurmJob.parse(slurm)
+    if trials and job.processes > 1:
+        raise FelsinaError(
+            f"--slurm {slurm!r} with --trials: a trial takes one GPU; write nodes=1,gpus=1 and "
+            "array=N for N of them at a time"
+        )
+    if job.array > 1 and not trials:
+        raise FelsinaError(f"--slurm {slurm!r}: array is for --trials; leave it out to train one")
+    opened = open_registered(dataset)
+    settings = settings_for(opened, profile, seed, config, assignments)
+    place = home()
+    name = work_key(opened, made_of(opened, settings)) + ("-search" if trials else "")
+    command = [sys.executable, "-m", "pipelines.cli", "train", "--dataset", str(dataset.resolve())]
+    command += ["--profile", profile, "--seed", str(seed)]
+    command += ["--config", str(config.resolve())] if config else []
+    command += [part for text in assignments or [] for part in ("--set", text)]
+    command += ["--trials", str(trials)] if trials else []
+    path = place / "slurm" / f"{name}.sbatch"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bundle(place, name).mkdir(parents=True, exist_ok=True)
+    script = job.script(name, command, Path(__file__).parents[2], place)
+    write_atomic(path, script.encode())
+    try:
+        done = subprocess.run(["sbatch", str(path)], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise FelsinaError(
+            f"sbatch is not on PATH; {path} is written: submit it where SLURM is"
+        ) from error
+    if done.returncode:
+        reason = " ".join(done.stderr.split())
+        raise FelsinaError(f"sbatch refused {path}: {reason}")
+    say(f"{done.stdout.strip()}: {path}")
 
 
 def _scored(trained: Trained, stages: Stages) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from io import StringIO
 from types import TracebackType
 from typing import Any
 
@@ -32,9 +33,14 @@ _STAGES = {
 
 
 class Stages:
-    """Progress on stderr, one bar a stage; a plain line a stage where there is no terminal."""
+    """Progress on stderr, one bar a stage; a plain line a stage where there is no terminal.
 
-    def __init__(self) -> None:
+    Args:
+        shown: false in a process that works beside the one that tells.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        console = err if shown else Console(file=StringIO())
         self._progress = Progress(
             TextColumn("  {task.description:<52}"),
             BarColumn(bar_width=24),
@@ -42,8 +48,8 @@ class Stages:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=err,
-            disable=not err.is_terminal,
+            console=console,
+            disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, float] = {}
@@ -76,8 +82,8 @@ class Stages:
         if stage not in self._began:
             self._began[stage] = time.monotonic()
             self._tasks[stage] = self._progress.add_task(text, total=1.0)
-            if not err.is_terminal:
-                err.print(f"  {text} ...")
+            if not self._progress.console.is_terminal:
+                self._progress.console.print(f"  {text} ...")
         self._progress.update(self._tasks[stage], completed=min(share, 1.0))
 
     def metrics(self, step: int, values: dict[str, float]) -> None:

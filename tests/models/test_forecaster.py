@@ -343,24 +343,6 @@ def test_members_are_averaged():
     assert [q.shape for q in model.member_quantiles(training)] == [members[0].shape] * 3
 
 
-def test_an_inductive_forecaster_serves_a_city_it_never_saw():
-    """Its state fits any graph, and a node's forecast does not depend on who else is there."""
-    model = make_model(inductive=True, graph=False)
-    window = windows(model)
-    other = Forecaster(model.spec, make_graph(2), model.architecture).eval()
-    other.load_state_dict(model.state_dict())
-    few = window | {name: window[name][..., 1:3] for name in ("past", "lags")}
-    torch.testing.assert_close(run(other, few), run(model, window)[:, :, 1:3], rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("factor", [0.01, 100.0])
-def test_an_inductive_forecast_scales_with_its_window(factor):
-    model = make_model(inductive=True, graph=False)
-    window = windows(model)
-    larger = window | {name: window[name] * factor for name in ("past", "lags")}
-    torch.testing.assert_close(run(model, larger), run(model, window) * factor, rtol=1e-2, atol=0.1)
-
-
 def test_nothing_but_linear_embedding_and_layer_norm_owns_weights():
     shapes = [shape for _, shape in SHAPES.values()]
     for shape in shapes:
