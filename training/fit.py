@@ -23,7 +23,7 @@ from models.exported import Predict
 from models.forecaster import Forecaster
 from models.windows import WindowBuilder
 from training.acceleration import accelerated, fitting_device
-from training.calibration import conformal_offsets
+from training.calibration import cautious, conformal_offsets
 from training.datamodule import WindowsDataModule
 from training.dataset import CityDataset
 from training.module import ForecastModule
@@ -296,7 +296,8 @@ def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None
             return forecaster.uncalibrated(**inputs).cpu().numpy()
 
     quantiles, target = forecasts(uncalibrated, builder, origins)
-    offsets = conformal_offsets(quantiles, target, fitted.spec.quantiles)
+    levels = fitted.spec.quantiles
+    offsets, _ = cautious(conformal_offsets(quantiles, target, levels), levels, origins)
     forecaster.offset.copy_(torch.as_tensor(offsets))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers.frames import BATCH, Frames, Peer, in_batches
 from models.contracts import FloatArray, IntArray
-from training.calibration import conformal_offsets
+from training.calibration import cautious, conformal_offsets
 from training.losses import pinball
 
 ROWS = 1200
@@ -89,7 +89,8 @@ def _calibrated(network: nn.Module, frames: Frames) -> Peer:
             return frames.natural(rising, batch).permute(0, 2, 1, 3).numpy()
 
     guess = in_batches(raw, frames.calibration)
-    offsets = conformal_offsets(guess, frames.targets(frames.calibration), levels)
+    asked = conformal_offsets(guess, frames.targets(frames.calibration), levels)
+    offsets, _ = cautious(asked, levels, frames.calibration)
 
     def predict(origins: IntArray) -> FloatArray:
         quantiles = raw(origins)

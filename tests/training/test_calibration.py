@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.contracts import QUANTILES
-from training.calibration import conformal_offsets, dress
+from training.calibration import cautious, conformal_offsets, dress
 
 LOW, MIDDLE, HIGH = (QUANTILES.index(level) for level in (0.1, 0.5, 0.9))
 
@@ -97,6 +97,18 @@ def test_a_lead_without_targets_is_left_alone():
     offsets = conformal_offsets(quantiles, target, QUANTILES)
     assert (offsets[1] == 0).all()
     assert (offsets[[0, 2], HIGH] != 0).all()
+
+
+def test_a_band_is_widened_with_caution_and_never_narrowed():
+    offsets = conformal_offsets(*simulated(500, 0.6, 0), QUANTILES)
+    three_weeks = np.concatenate([np.arange(168), 400 + np.arange(168), 800 + np.arange(164)])
+    careful, weeks = cautious(offsets, QUANTILES, three_weeks)
+    assert weeks == 3
+    np.testing.assert_allclose(careful, 0.75 * offsets, rtol=1e-6)
+    too_wide = conformal_offsets(*simulated(500, 3, 0), QUANTILES)
+    careful, weeks = cautious(too_wide, QUANTILES, np.arange(500))
+    assert weeks == 1
+    assert (careful == 0).all()
 
 
 def test_levels_that_are_not_symmetric_are_refused():

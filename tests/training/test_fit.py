@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import training.fit
 from models.contracts import FelsinaError
 from models.windows import WindowBuilder
 from tests.factories import Silent, make_settings
@@ -204,6 +205,12 @@ def test_a_window_with_its_target_is_forecast_as_one_without(fitted, dataset):
     )
 
 
+@pytest.fixture
+def whole_offsets(monkeypatch):
+    """What the windows ask for, whole: caution with few weeks has a test of its own."""
+    monkeypatch.setattr(training.fit, "cautious", lambda offsets, levels, origins: (offsets, 1))
+
+
 def own_coverage(fitted: Fitted, builder: WindowBuilder, origins: np.ndarray) -> np.ndarray:
     """Share of the calibration windows' targets in the 80 % band, by lead."""
     quantiles, target = forecasts(fitted.predict, builder, origins)
@@ -215,7 +222,7 @@ def own_coverage(fitted: Fitted, builder: WindowBuilder, origins: np.ndarray) ->
 
 @pytest.mark.parametrize("level", [1.0, 0.02])
 def test_the_calibrated_band_holds_80_per_cent_of_the_windows_it_was_calibrated_on(
-    level, dataset, unbroken, tmp_path
+    level, dataset, unbroken, tmp_path, whole_offsets
 ):
     """Also where the forecasts lie near zero, so that the clamp cuts a part of the band."""
     builder = dataset.builder(unbroken.spec)
@@ -240,7 +247,7 @@ def test_the_calibrated_band_holds_80_per_cent_of_the_windows_it_was_calibrated_
         assert (covered < 0.83).all(), covered
 
 
-def test_the_clamp_does_not_widen_the_band(dataset, unbroken):
+def test_the_clamp_does_not_widen_the_band(dataset, unbroken, whole_offsets):
     """Offsets are measured on the very band that they widen.
 
     A fan about zero, cut at zero, and positive targets beyond it: the band should end just above

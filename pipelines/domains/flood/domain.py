@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
+    # Where a rise takes hours, a gauge's last days tell its scale better than its history does.
+    quick_water = dataset.spec.steps_per_day > 1
     return {
         "lags": (),
         "architecture": {
             "anchor": "last",
+            "inductive": quick_water,
+            "graph": not quick_water,
             "calendar": False,
             "annual": False,
             "width": 64,
