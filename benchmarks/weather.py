@@ -59,7 +59,7 @@ def conditions(
         if spec.seconds <= 3600:
             known[f"{late} h late"] = [delayed(builder, late * 3600 // spec.seconds)]
         else:
-            known[f"{late} steps late"] = [delayed(builder, late)]
+            known[f"{late} step{'s' if late > 1 else ''} late"] = [delayed(builder, late)]
     if spec.forcings:
         known["without forcings"] = [unknown]
     return known
