@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.contracts import FloatArray
+from models.contracts import FloatArray, IntArray
 
 RATE = 0.03
 """Step of the correction after an issue, in units of the 10-90 % band."""
@@ -59,18 +59,18 @@ class AdaptiveBands:
         out[..., middle::-1] = np.minimum.accumulate(down, axis=-1)
         return np.maximum(out, 0) if nonnegative else out
 
-    def update(self, lead: int, issued: FloatArray, truth: FloatArray) -> None:
-        """Learn from the targets of one lead that have come true.
+    def update(self, lead: int | IntArray, issued: FloatArray, truth: FloatArray) -> None:
+        """Learn from targets that have come true, of one lead or of several different ones.
 
         Args:
-            lead: from 1.
-            issued: [N, Q] the corrected forecast that was issued for them.
-            truth: [N], NaN where nothing was observed: nothing is learned there.
+            lead: from 1; or [L] of them, none twice.
+            issued: [N, Q], or [L, N, Q]: the corrected forecast that was issued for them.
+            truth: [N], or [L, N]; NaN where nothing was observed: nothing is learned there.
         """
         seen = ~np.isnan(truth)
         for p, (lower, upper) in enumerate(self._pairs):
             nominal = self.levels[upper] - self.levels[lower]
-            missed = (truth < issued[:, lower]) | (truth > issued[:, upper])
+            missed = (truth < issued[..., lower]) | (truth > issued[..., upper])
             step = RATE * np.where(seen, missed - (1 - nominal), 0)
             moved = self.correction[p, lead - 1] + step
             self.correction[p, lead - 1] = np.clip(moved, *BOUNDS)
@@ -79,7 +79,7 @@ class AdaptiveBands:
 def replay(
     quantiles: FloatArray,
     target: FloatArray,
-    origins: FloatArray,
+    origins: IntArray,
     levels: tuple[float, ...],
     nonnegative: bool,
 ) -> FloatArray:
@@ -99,11 +99,14 @@ def replay(
     bands = AdaptiveBands(levels, horizon, nodes)
     issued = np.empty_like(quantiles)
     learned = np.zeros(horizon, int)
+    leads = np.arange(1, horizon + 1)
     for b in range(count):
-        for h in range(horizon):
-            while learned[h] < b and origins[learned[h]] + h + 1 <= origins[b]:
-                known = learned[h]
-                bands.update(h + 1, issued[known, h], target[known, h])
-                learned[h] += 1
+        while True:
+            due = (learned < b) & (origins[learned] + leads <= origins[b])
+            if not due.any():
+                break
+            lead, known = leads[due], learned[due]
+            bands.update(lead, issued[known, lead - 1], target[known, lead - 1])
+            learned[due] += 1
         issued[b] = bands.apply(quantiles[b], nonnegative)
     return issued

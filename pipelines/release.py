@@ -27,6 +27,11 @@ from serving.release import (
 )
 from training.tracking import Tracker
 
+ADAPTIVE = (
+    "quantile tracking by lead and node, in units of the 10-90 % band: a central band widens by "
+    "rate times its nominal coverage after a miss and narrows by rate times the rest after a hit"
+)
+
 
 def build_release(trained: Trained, home: Path) -> Path:
     """Seal a backtested model as a release folder, registered in MLflow; once.
@@ -104,6 +109,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         "forcings_over_horizon": "observed values stood in for their forecasts"
         if spec.known_future
         else "none used",
+        "weather": report["weather"],
         "interval": {
             "method": "split conformal by lead",
             "nominal": 0.8,
@@ -115,7 +121,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "bands are only widened, by k / (k + 1) of what k calibration weeks ask for",
             "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
-            "adaptive": None,
+            "adaptive": {"rule": ADAPTIVE, "served": False} | report["adaptive"],
         },
         "members": run["members"],
         "thresholds": {

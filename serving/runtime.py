@@ -7,6 +7,7 @@ import numpy as np
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.exported import open_session, predictor
 from models.joint import exceedance, load_template, members, within
+from models.mixture import mix
 from models.windows import WindowBuilder
 from serving.release import MEMBERS, MODEL, Release
 
@@ -30,10 +31,15 @@ class Runtime:
         self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
 
     def forecast(self, builder: WindowBuilder, window: Window, origin: int) -> Forecast:
-        """The forecast of a single window whose last observation is row ``origin``."""
+        """The forecast of a window whose last observation is row ``origin``.
+
+        Several windows are members of one ensemble, alike but for their forcings: their forecasts
+        are mixed.
+        """
         spec = self.release.spec
         leads = origin + np.arange(1, spec.horizon + 1)
-        quantiles = self.predict(window)[0]
+        found = self.predict(window)
+        quantiles = mix(found, spec.quantiles) if len(found) > 1 else found[0]
         at_lead, up_to_lead = self._exceedance(quantiles)
         return Forecast(
             quantiles=quantiles,

@@ -13,6 +13,8 @@ from models.contracts import FelsinaError, FloatArray
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True, ge=-1e30, le=1e30)]
 Column = list[Number | None]
 """Values in order of time; null where nothing was observed."""
+MOST_MEMBERS = 51
+"""Members of a posted weather ensemble, as many as the largest that is in daily use has."""
 
 
 class Body(BaseModel):
@@ -80,6 +82,12 @@ class WindowBody(Body):
         description="Lag in steps to node id to one value a lead, for lags beyond `past`.",
     )
     forcings: dict[str, ForcingWindow] = Field(default_factory=dict)
+    ensemble: list[dict[str, Column]] = Field(
+        default_factory=list,
+        max_length=MOST_MEMBERS,
+        description="Members of a weather ensemble: each gives another `future` of some of the "
+        "`forcings`. The answer is the equal mixture of their forecasts.",
+    )
 
 
 class Interval(BaseModel):

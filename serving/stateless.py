@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.contracts import FelsinaError, FloatArray
+from models.contracts import INPUTS, FelsinaError, FloatArray, Window
 from models.windows import WindowBuilder
 from serving.catalogue import Answer, check_grid, input_warnings, now
 from serving.runtime import Runtime
-from serving.schemas import Column, WindowBody, utc
+from serving.schemas import Column, ForcingWindow, WindowBody, utc
+
+MOST_MIXED = 200_000
+"""Members x leads x nodes of an ensemble: some four seconds on one core."""
 
 
 def forecast_window(runtime: Runtime, body: WindowBody) -> Answer:
@@ -26,9 +29,10 @@ def forecast_window(runtime: Runtime, body: WindowBody) -> Answer:
     past = _columns(runtime, body.past, spec.lookback, "past")
     if np.isnan(past).all():
         raise FelsinaError("past holds no value; give the lookback of at least one node")
-    forcings = _forcings(runtime, body)
-    builder = WindowBuilder(spec, start, past, forcings)
-    window = builder.batch(np.array([spec.lookback - 1]))
+    tables = [_forcings(runtime, forcings) for forcings in _members(runtime, body)]
+    builders = [WindowBuilder(spec, start, past, table) for table in tables]
+    windows = [builder.batch(np.array([spec.lookback - 1])).inputs() for builder in builders]
+    window = Window(**{name: np.concatenate([w[name] for w in windows]) for name in INPUTS})
     lags = window.lags
     for text, columns in body.lag_values.items():
         if text not in (known := [str(lag) for lag in spec.lags]):
@@ -36,11 +40,32 @@ def forecast_window(runtime: Runtime, body: WindowBody) -> Answer:
                 f"lag_values {text!r}: the model reads lags {', '.join(known) or 'none'}"
             )
         given = _columns(runtime, columns, spec.horizon, f"lag_values {text}")
-        held = lags[0, known.index(text)]
-        lags[0, known.index(text)] = np.where(np.isnan(given), held, given)
+        held = lags[:, known.index(text)]
+        lags[:, known.index(text)] = np.where(np.isnan(given), held, given)
     window = replace(window, lags=lags)
-    answer = runtime.forecast(builder, window, spec.lookback - 1)
-    return Answer(answer, init, now(), tuple(input_warnings(runtime, window, forcings)))
+    answer = runtime.forecast(builders[0], window, spec.lookback - 1)
+    lacking = np.sum(tables, axis=0)  # NaN where any member lacks a value
+    return Answer(answer, init, now(), tuple(input_warnings(runtime, window, lacking)))
+
+
+def _members(runtime: Runtime, body: WindowBody) -> list[dict[str, ForcingWindow]]:
+    """The forcings of each member of the ensemble; of the body alone where there is none."""
+    spec, nodes = runtime.release.spec, runtime.release.graph.nodes
+    if (size := len(body.ensemble) * spec.horizon * nodes) > MOST_MIXED:
+        raise FelsinaError(
+            f"ensemble: {len(body.ensemble)} members of {nodes} nodes x {spec.horizon} leads are "
+            f"{size} forecasts, over {MOST_MIXED}; send fewer members"
+        )
+    found = []
+    for number, futures in enumerate(body.ensemble, 1):
+        if absent := [column for column in futures if column not in body.forcings]:
+            raise FelsinaError(
+                f"ensemble: member {number} gives {absent[0]!r}, whose past is not under forcings; "
+                "add it there"
+            )
+        given = {c: body.forcings[c].model_copy(update={"future": futures[c]}) for c in futures}
+        found.append(body.forcings | given)
+    return found or [body.forcings]
 
 
 def _columns(runtime: Runtime, columns: dict[str, Column], length: int, what: str) -> FloatArray:
@@ -57,14 +82,14 @@ def _columns(runtime: Runtime, columns: dict[str, Column], length: int, what: st
     return table
 
 
-def _forcings(runtime: Runtime, body: WindowBody) -> FloatArray:
+def _forcings(runtime: Runtime, forcings: dict[str, ForcingWindow]) -> FloatArray:
     """[T + H, M, F] from the posted forcings, NaN where left out."""
     spec, graph = runtime.release.spec, runtime.release.graph
     names = [forcing.name for forcing in spec.forcings]
     places = runtime.forcing_places
     table = np.full((spec.lookback + spec.horizon, places, len(names)), np.nan)
-    for column in sorted(body.forcings, key=lambda c: "@" in c):
-        window = body.forcings[column]
+    for column in sorted(forcings, key=lambda c: "@" in c):
+        window = forcings[column]
         name, at, node = column.partition("@")
         if name not in names:
             raise FelsinaError(

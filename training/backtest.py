@@ -20,7 +20,7 @@ from models.exported import Predict
 from models.forecaster import Architecture
 from models.joint import Ranks
 from models.windows import WindowBuilder
-from training.calibration import dress
+from training.calibration import adaptive_skill, dress
 from training.dataset import CityDataset
 from training.events import EventScores
 from training.fit import Fitted, forecasts
@@ -29,6 +29,7 @@ from training.metrics import Score
 from training.protocols import ProtocolScores
 from training.ridge import fit_backbone, tensors
 from training.threshold_events import threshold_events
+from training.weather import weather_skill
 
 Point = Callable[[IntArray, Window], FloatArray]
 BATCH = 64
@@ -84,12 +85,9 @@ def backtest(
     published = ProtocolScores(dataset)
     median = spec.quantiles.index(0.5)
     events = EventScores(dataset, builder, tuple(scores), spec.quantiles)
+    batch, predict = (BATCH, fitted.predict) if predict is None else (1, predict)
     quantiles, target = forecasts(
-        predict or fitted.predict,
-        builder,
-        origins,
-        BATCH if predict is None else 1,
-        lambda share: progress(0.7 * share),
+        predict, builder, origins, batch, lambda share: progress(0.7 * share)
     )
     for start in range(0, len(origins), BATCH):
         rows = slice(start, start + BATCH)
@@ -106,7 +104,7 @@ def backtest(
             scores[name].update(dressed, target[rows], guess)
             published.update(name, guess, target[rows])
             events.update(name, masks, dressed, target[rows], guess)
-        progress(0.7 + 0.3 * min(1.0, (start + BATCH) / len(origins)))
+        progress(0.7 + 0.2 * min(1.0, (start + BATCH) / len(origins)))
     report = {
         "dataset": spec.dataset,
         "domain": spec.domain,
@@ -120,7 +118,10 @@ def backtest(
         },
         "joint": joint_skill(quantiles, target, template, spec, dataset.graph),
         "threshold_events": threshold_events(dataset, spec, origins, quantiles, template),
+        "adaptive": adaptive_skill(quantiles, target, origins, spec),
+        "weather": weather_skill(predict, builder, origins, batch),
     } | published.result()
+    progress(1.0)
     return Backtest(report, origins, builder.times(origins), quantiles, target)
 
 

@@ -10,9 +10,16 @@ that breaks in those weeks does not widen every band.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from models.contracts import FloatArray, IntArray
+from models.adaptive import BOUNDS, RATE, replay
+from models.contracts import FloatArray, ForecastSpec, IntArray
+from training.metrics import Score
+
+_CELLS = 2**21
+"""Targets whose adaptive bands are worked out at a time."""
 
 
 def conformal_offsets(
@@ -103,3 +110,29 @@ def _quantiles(
     if not len(known):
         return np.zeros(len(levels)) if otherwise is None else otherwise
     return np.quantile(known, levels)
+
+
+def adaptive_skill(
+    quantiles: FloatArray, target: FloatArray, origins: IntArray, spec: ForecastSpec
+) -> dict[str, Any]:
+    """How forecasts would have scored with bands that follow what came true (``models.adaptive``).
+
+    Args:
+        quantiles: [B, H, N, Q] static forecasts, by rising origin.
+        target: [B, H, N], NaN where missing.
+        origins: [B] rows of ``init_time``.
+        spec: levels, and whether the target never falls below zero.
+
+    Returns:
+        Coverages and CRPS, and the rule's ``rate`` and ``bounds``.
+    """
+    score = Score(spec.horizon, spec.quantiles)
+    nodes = max(1, _CELLS // max(1, target[..., 0].size))
+    for n in range(0, target.shape[2], nodes):
+        part = slice(n, n + nodes)
+        truth = target[..., part]
+        issued = replay(quantiles[:, :, part], truth, origins, spec.quantiles, spec.nonnegative)
+        score.update(issued, truth)
+    found = score.result()
+    kept = ("coverage_50", "coverage_80", "coverage_90", "crps", "width_80")
+    return {key: found[key] for key in kept} | {"rate": RATE, "bounds": list(BOUNDS)}

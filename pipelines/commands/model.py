@@ -10,6 +10,7 @@ from typing import Any
 
 from models.contracts import FelsinaError
 from models.record import write_atomic
+from pipelines.commands.conditions import adaptive_line, weather
 from pipelines.commands.crossings import crossings, joint_line
 from pipelines.commands.terminal import (
     Stages,
@@ -166,6 +167,9 @@ def backtest_one(
         part.replace(forecasts)
         say(f"forecasts in {forecasts}")
     out.print(scores(report))
+    out.print(adaptive_line(report))
+    if (known := weather(report)) is not None:
+        out.print(known)
     if "protocol" in report:
         out.print(protocol_scores(report))
     out.print(crossings(report))

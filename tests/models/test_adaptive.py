@@ -68,3 +68,20 @@ def test_forecasts_a_day_apart_learn_from_whole_days():
     out = replay(quantiles, target, np.arange(50) * 24, QUANTILES, False)
     assert np.array_equal(out[0], quantiles[0])
     assert not np.array_equal(out[1], quantiles[1])
+
+
+def test_all_leads_of_an_issue_are_learned_as_one_by_one():
+    """The rule itself, written out: every lead and node apart, with what was known by then."""
+    rng = np.random.default_rng(3)
+    origins = np.cumsum(rng.integers(1, 4, 40))
+    quantiles = np.sort(rng.normal(size=(40, 5, 2, 11)).astype(np.float32), axis=-1)
+    target = rng.normal(size=(40, 5, 2)).astype(np.float32)
+    out = replay(quantiles, target, origins, QUANTILES, False)
+    for h in range(5):
+        bands = AdaptiveBands(QUANTILES, 5, 2)
+        learned = 0
+        for b in range(40):
+            while learned < b and origins[learned] + h + 1 <= origins[b]:
+                bands.update(h + 1, out[learned, h], target[learned, h])
+                learned += 1
+            np.testing.assert_array_equal(out[b, h], bands.apply(quantiles[b])[h])

@@ -239,6 +239,14 @@ def test_backtest_writes_what_is_asked_for(run: Run, tiny: Tiny, tmp_path: Path)
     assert "Train the network" not in err
     assert "felsina" in out
     assert "high (top 5 %)" in out
+    assert "adaptive bands (not served): coverage" in out
+    assert [
+        line.split("  ")[0] for line in out.splitlines() if line.startswith(("as ", "unkn"))
+    ] == [
+        "as observed",
+        "as forecast",
+        "unknown",
+    ]
     assert json.loads(metrics.read_bytes()) == tiny.report
     table = pd.read_parquet(forecasts)
     levels = [f"q{level:g}" for level in QUANTILES]

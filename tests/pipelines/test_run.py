@@ -44,6 +44,12 @@ def test_the_manifest_says_where_a_release_comes_from(tiny: Tiny) -> None:
     assert set(manifest["metrics"]) == baselines
     assert {"felsina", "persistence", "seasonal_naive_day"} <= baselines
     assert manifest["metrics"]["felsina"]["mae"] == tiny.report["models"]["felsina"]["mae"]
+    assert manifest["weather"] == tiny.report["weather"]
+    assert manifest["weather"]["without"]["mae"] > manifest["weather"]["observed"]["mae"]
+    adaptive = manifest["calibration"]["adaptive"]
+    assert adaptive.pop("served") is False
+    assert "quantile tracking" in adaptive.pop("rule")
+    assert adaptive == tiny.report["adaptive"]
     whole = json.dumps(manifest)
     assert str(tiny.home) not in whole
     assert str(tiny.folder) not in whole

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from models.contracts import QUANTILES
+from models.mixture import mix
 from pipelines.run import hold_observations
 from serving.api import create_app
 from serving.catalogue import Catalogue
@@ -350,3 +351,28 @@ def test_loading_the_dataset_again_changes_no_answer(
     first = get(client, "/v1/forecasts/tiny")
     hold_observations(tiny.dataset, tiny.spec.reach, store)
     assert get(client, "/v1/forecasts/tiny")["features"] == first["features"]
+
+
+def test_an_ensemble_of_weather_is_the_mixture_of_its_members(
+    client: TestClient, tiny: Tiny
+) -> None:
+    body = tiny.window(int(tiny.origins[20]), with_lags=True)
+    past = body["forcings"]["temp_c"]["past"]
+
+    def quantiles(**changes: object) -> np.ndarray:
+        """[N, H, Q]"""
+        return np.moveaxis(table(post(client, "/v1/forecasts/tiny", body | changes)), 1, -1)
+
+    def forced(future: list[float]) -> dict[str, object]:
+        return body["forcings"] | {"temp_c": {"past": past, "future": future}}
+
+    members = [{"temp_c": [value] * 6} for value in (-5.0, 12.0, 30.0)]
+    alone = np.stack([quantiles(forcings=forced(member["temp_c"])) for member in members])
+    mixed = quantiles(ensemble=members)
+    np.testing.assert_allclose(mixed, mix(alone, QUANTILES), rtol=1e-4, atol=1e-2)
+    widths = [(found[..., -1] - found[..., 0]).mean() for found in (mixed, *alone)]
+    assert widths[0] > max(widths[1:])
+    np.testing.assert_allclose(quantiles(ensemble=members[:1] * 3), alone[0], rtol=1e-4, atol=1e-2)
+    lacking = body | {"ensemble": [*members, {"temp_c": [None] * 6}]}
+    (warning,) = post(client, "/v1/forecasts/tiny", lacking)["warnings"]
+    assert "temp_c is not known for 6 of 6 leads" in warning

@@ -322,3 +322,22 @@ def test_a_body_at_the_limit_is_read(client: TestClient) -> None:
     head = {"content-type": "application/json"}
     assert client.post("/v1/observations/tiny", content=raw, headers=head).status_code == 200
     reason(client.post("/v1/observations/tiny", content=raw + b" ", headers=head), 413)
+
+
+def test_an_ensemble_that_does_not_fit_is_named(
+    client: TestClient, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = tiny.window(int(tiny.origins[0]), with_lags=False)
+
+    def refused(*members: dict[str, list[float]], **changes: object) -> str:
+        body = window | {"ensemble": list(members)} | changes
+        return reason(client.post("/v1/forecasts/tiny", json=body))
+
+    whole = {"temp_c": [1.0] * 6}
+    assert "member 2 gives 'wind'" in refused(whole, {"wind": [1.0] * 6})
+    assert "member 1 gives 'temp_c'" in refused(whole, forcings={})
+    assert "forcing temp_c: 5 values, not 6" in refused(whole, {"temp_c": [1.0] * 5})
+    assert "its past only" in refused({"rain_mm": [1.0] * 6})
+    assert "ensemble" in refused(*[whole] * 52)
+    monkeypatch.setattr("serving.stateless.MOST_MIXED", 47)
+    assert "2 members of 4 nodes x 6 leads are 48 forecasts, over 47" in refused(whole, whole)

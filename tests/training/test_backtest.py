@@ -8,8 +8,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from models.adaptive import BOUNDS, RATE, replay
 from models.contracts import QUANTILES
 from training.backtest import Backtest, backtest, baselines, write_forecasts
+from training.calibration import adaptive_skill
 from training.dataset import CityDataset
 from training.fit import Fitted
 from training.metrics import Score
@@ -46,6 +48,8 @@ def test_the_report_has_the_keys_of_the_contract(result, dataset, fitted):
         "models",
         "joint",
         "threshold_events",
+        "adaptive",
+        "weather",
     }
     assert report["joint"] is None, "no template was given"
     assert list(report["threshold_events"]) == ["p95"]
@@ -93,6 +97,27 @@ def test_events_are_those_of_the_forecasts(result, dataset, fitted):
     assert scores["felsina"]["bias"] == pytest.approx(error.mean(), rel=1e-5)
     (counts,) = {(score["targets"], score["events"]) for score in scores.values()}
     assert counts[0] == high.sum() > counts[1] > 0
+
+
+def test_adaptive_bands_are_scored_on_the_same_forecasts(result, fitted):
+    found = result.report["adaptive"]
+    spec = fitted.spec
+    issued = replay(result.quantiles, result.target, result.origins, spec.quantiles, True)
+    score = Score(spec.horizon, spec.quantiles)
+    score.update(issued, result.target)
+    for name in ("coverage_50", "coverage_80", "coverage_90", "crps"):
+        assert found[name] == pytest.approx(score.result()[name], rel=1e-6)
+    static = result.report["models"]["felsina"]["coverage_80"]
+    assert found["coverage_80"] != static
+    assert (found["rate"], found["bounds"]) == (RATE, list(BOUNDS))
+
+
+def test_adaptive_bands_are_the_same_by_parts_of_the_city(result, fitted, monkeypatch):
+    monkeypatch.setattr("training.calibration._CELLS", result.target[..., 0].size * 3)
+    again = adaptive_skill(result.quantiles, result.target, result.origins, fitted.spec)
+    found = result.report["adaptive"]
+    assert again.pop("bounds") == found["bounds"]
+    assert again == pytest.approx({name: found[name] for name in again}, rel=1e-6)
 
 
 def test_all_models_count_the_same_targets(dataset, fitted, monkeypatch):
