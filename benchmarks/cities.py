@@ -154,12 +154,18 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
+def both_modes(dataset: CityDataset, profile: str) -> tuple[TrainSettings, TrainSettings]:
+    """The ordinary settings, and the same of a model that knows no node by name."""
+    texts = ["architecture.inductive=true"]
+    return (
+        settings_for(dataset, profile, SEED),
+        settings_for(dataset, profile, SEED, assignments=texts),
+    )
+
+
 def never_seen(dataset: CityDataset, profile: str, folds: int, first: int) -> None:
     """Score models that never saw a building on it, beside those that did."""
-    settings = settings_for(dataset, profile, SEED)
-    inductive = settings.model_copy(
-        update={"architecture": settings.architecture.model_copy(update={"inductive": True})}
-    )
+    settings, inductive = both_modes(dataset, profile)
     nodes = np.arange(dataset.graph.nodes)
     parts = np.array_split(np.random.default_rng(SEED).permutation(nodes), folds)[:first]
     spec = dataset.spec.with_lags(settings.lags)
@@ -214,7 +220,7 @@ def never_seen(dataset: CityDataset, profile: str, folds: int, first: int) -> No
 
 def faults(dataset: CityDataset, profile: str) -> None:
     """Score a model whose inputs are altered on targets that are not."""
-    settings = settings_for(dataset, profile, SEED)
+    settings, inductive = both_modes(dataset, profile)
     nodes = np.arange(dataset.graph.nodes)
     count = -(-len(nodes) // SHARE)
     chosen = np.sort(np.random.default_rng(SEED).permutation(nodes)[:count])
@@ -225,12 +231,14 @@ def faults(dataset: CityDataset, profile: str) -> None:
     unaltered = quantiles_of(ordinary, dataset)
     naive, target = dressed(dataset, spec)
     rows = []
-    for fault in ("dead", "new", "drifting"):
-        city = altered(dataset, chosen, fault)
-        model = fitted(city, settings) if fault == "new" else ordinary
+    for fault in ("dead", "drifting", "new", "new, inductive"):
+        city = altered(dataset, chosen, fault.split(",")[0])
+        model = ordinary
+        if fault.startswith("new"):
+            model = fitted(city, inductive if "inductive" in fault else settings)
         found = quantiles_of(model, city)
         week, _ = dressed(city, spec)
-        changed = _changed(city, dataset, spec, fault)
+        changed = scored(city, dataset, spec, fault)
         for name, group in (("altered", chosen), ("others", others)):
             maes = [
                 float(np.nanmean(np.abs(q[changed][..., middle] - target[changed])[..., group]))
@@ -243,14 +251,14 @@ def faults(dataset: CityDataset, profile: str) -> None:
     table(["sensors", "nodes", *columns, "ratio"], rows)
 
 
-def _changed(
+def scored(
     city: CityDataset, dataset: CityDataset, spec: ForecastSpec, fault: str
 ) -> IntArray | slice:
     """The test origins that are scored: those after the sensor died, or has come."""
     origins, test = tests(dataset, spec), dataset.splits.validation_end
     if fault == "dead":
         return np.flatnonzero(origins >= (test + len(city.values)) // 2)
-    if fault == "new":
+    if fault.startswith("new"):
         return np.flatnonzero(origins >= test + APPEARS_AFTER * spec.steps_per_day)
     return slice(None)
 
