@@ -238,7 +238,7 @@ def faults(dataset: CityDataset, profile: str) -> None:
             model = fitted(city, inductive if "inductive" in fault else settings)
         found = quantiles_of(model, city)
         week, _ = dressed(city, spec)
-        changed = scored(city, dataset, spec, fault)
+        changed = scored(dataset, spec, fault)
         for name, group in (("altered", chosen), ("others", others)):
             maes = [
                 float(np.nanmean(np.abs(q[changed][..., middle] - target[changed])[..., group]))
@@ -251,13 +251,11 @@ def faults(dataset: CityDataset, profile: str) -> None:
     table(["sensors", "nodes", *columns, "ratio"], rows)
 
 
-def scored(
-    city: CityDataset, dataset: CityDataset, spec: ForecastSpec, fault: str
-) -> IntArray | slice:
+def scored(dataset: CityDataset, spec: ForecastSpec, fault: str) -> IntArray | slice:
     """The test origins that are scored: those after the sensor died, or has come."""
     origins, test = tests(dataset, spec), dataset.splits.validation_end
     if fault == "dead":
-        return np.flatnonzero(origins >= (test + len(city.values)) // 2)
+        return np.flatnonzero(origins >= (test + len(dataset.values)) // 2)
     if fault.startswith("new"):
         return np.flatnonzero(origins >= test + APPEARS_AFTER * spec.steps_per_day)
     return slice(None)
