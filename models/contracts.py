@@ -237,6 +237,29 @@ class CityGraph:
             raise FelsinaError(f"{where}: unknown node {', '.join(unknown[:5])}; known: {some}")
         return np.array([position[node] for node in ids], np.int64)
 
+    def subset(self, chosen: IntArray) -> CityGraph:
+        """The nodes at positions ``chosen``, in that order, and the edges between them."""
+        place = np.full(self.nodes, -1, np.int64)
+        place[chosen] = np.arange(len(chosen))
+        source, target = place[self.source], place[self.target]
+        kept = (source >= 0) & (target >= 0)
+
+        def picked(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[i] for i in chosen)
+
+        return CityGraph(
+            ids=picked(self.ids),
+            lon=self.lon[chosen],
+            lat=self.lat[chosen],
+            names=picked(self.names),
+            areas=picked(self.areas),
+            thresholds=self.thresholds[chosen],
+            attributes={name: picked(column) for name, column in self.attributes.items()},
+            source=source[kept],
+            target=target[kept],
+            weight=self.weight[kept],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form with None for unknown numbers; ``from_dict`` reads it back."""
 

@@ -140,6 +140,20 @@ class Forecaster(nn.Module):
         frame = self.backbone.frame(**window, held_out=True)
         return self._members(frame, window["past_calendar"], window["future_calendar"])
 
+    @torch.no_grad()
+    def lend(self, new: Tensor) -> None:
+        """Give nodes that the train span never observed the mean of what the others learned.
+
+        Args:
+            new: [N] whether a node was never observed.
+        """
+        if self.architecture.inductive or not new.any() or new.all():
+            return
+        learned = [self.backbone.weight, self.backbone.residual]
+        learned += [member.get_parameter("node.weight") for member in self.members]
+        for rows in learned:
+            rows[new] = rows[~new].mean(0)
+
     def _members(self, frame: Frame, past_calendar: Tensor, coming: Tensor) -> list[Tensor]:
         point = self.backbone(frame)
         centre = (point * frame.scale + frame.mean)[..., None]

@@ -143,6 +143,9 @@ class ProfileLevel(nn.Module):
         empty = torch.zeros_like(self.table)
         total, count = (empty.index_add(0, slots, x) for x in (filled, seen))
         self.table.copy_(self._shrunk(total, count))
+        new = count.sum(0) == 0  # its own level, the others' shape
+        if new.any() and not new.all():
+            self.table[:, new] = self.table[:, ~new].mean(1, keepdim=True)
         folds = min(FOLDS, len(day.unique()))
         self.held_out = self.table.new_zeros(folds, *self.table.shape)
         for fold in range(folds):

@@ -42,6 +42,10 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting as key=value; may be repeated.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
+Like = Annotated[
+    Path | None,
+    typer.Option(help="Train nothing: take the inductive model of this trained folder."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
 
@@ -69,12 +73,13 @@ def run(
     seed: Seed = 0,
     assignments: Set = None,
     config: Config = None,
+    like: Like = None,
     json: Json = False,
 ) -> None:
     """The whole chain, dataset folder to served release, then exit."""
     from pipelines.commands.run import run_all
 
-    run_all(dataset, profile, seed, config, assignments, only_missing=False, json=json)
+    run_all(dataset, profile, seed, config, assignments, only_missing=False, json=json, like=like)
 
 
 @app.command()
@@ -131,11 +136,12 @@ def backtest(
     seed: Seed = 0,
     assignments: Set = None,
     config: Config = None,
+    like: Like = None,
 ) -> None:
     """Fit on train, stop and calibrate on validation, score on test beside the baselines."""
     from pipelines.commands.model import backtest_one
 
-    backtest_one(dataset, json, forecasts, profile, seed, config, assignments)
+    backtest_one(dataset, json, forecasts, profile, seed, config, assignments, like)
 
 
 @data.command()
@@ -202,12 +208,13 @@ def build(
     seed: Seed = 0,
     assignments: Set = None,
     config: Config = None,
+    like: Like = None,
     json: Json = False,
 ) -> None:
     """Seal a trained and backtested model as a release folder; ``run`` also holds observations."""
     from pipelines.commands.model import build_one
 
-    build_one(dataset, profile, seed, config, assignments, json)
+    build_one(dataset, profile, seed, config, assignments, json, like)
 
 
 @release.command()

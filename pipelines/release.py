@@ -151,7 +151,8 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "settings": run["settings"],
             "steps": run["steps"],
             "parameters": report["parameters"],
-        },
+        }
+        | ({"adopted": run["adopted"]} if "adopted" in run else {}),
         "export": run["parity"],
     }
 

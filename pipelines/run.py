@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipelines.adopt import adopt, refuse_training
 from pipelines.domains.registry import Domain
 from pipelines.release import build_release, point_at
 from pipelines.settings import held, store_place
@@ -34,21 +35,29 @@ def run_chain(
     seed: int = 0,
     file: Path | None = None,
     assignments: list[str] | None = None,
+    like: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Dataset folder to served release: train, backtest, release, hold observations, point.
+
+    With ``like``, a trained folder of an inductive model, nothing is trained.
 
     Returns:
         The release folder and the backtest's report.
     """
     dataset = open_registered(folder)
     spec = dataset.spec
-    settings = settings_for(dataset, profile, seed, file, assignments)
+    if like is not None:
+        refuse_training(profile, seed, file, assignments)
     listener.begin(
         spec.dataset,
         f"{spec.domain}: {dataset.graph.nodes} nodes, {len(dataset.values)} steps of {spec.step}, "
         f"{spec.horizon} steps ahead",
     )
-    trained = train(dataset, settings, home, listener)
+    if like is not None:
+        trained = adopt(dataset, like, home, listener)
+    else:
+        settings = settings_for(dataset, profile, seed, file, assignments)
+        trained = train(dataset, settings, home, listener)
     report = score(trained, home, lambda share: listener.progress("backtest", share))
     listener.progress("release", 0.0)
     release = build_release(trained, home)

@@ -46,8 +46,8 @@ STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
     "forecasts.parquet",
     "quality.json",
 )
-
-
+Fitting = Callable[[CityDataset, TrainSettings, Path, Listener], Fitted]
+"""Makes a forecaster for a dataset, as ``training.fit.fit`` does."""
 _PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
@@ -112,7 +112,18 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
     A killed training goes on from its last checkpoint when it is called again. Of several
     processes (``training.ranks``) the first alone locks, tracks and writes.
     """
-    made_from = made_of(dataset, settings)
+    return made_by(fit, dataset, settings, home, listener, made_of(dataset, settings))
+
+
+def made_by(
+    fitting: Fitting,
+    dataset: CityDataset,
+    settings: TrainSettings,
+    home: Path,
+    listener: Listener,
+    made_from: dict[str, Any],
+) -> Trained:
+    """The trained folder of what ``fitting`` makes, or the one found of the same ``made_from``."""
     key = work_key(dataset, made_from)
     folder, work = home / "trained" / key, home / "work" / key
     first = rank() == 0
@@ -120,9 +131,9 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
         if not agreed((folder / RUN).is_file()):
             if first:
                 shutil.rmtree(folder, ignore_errors=True)
-                _train(dataset, settings, home, made_from, work, folder, listener)
+                _train(fitting, dataset, settings, home, made_from, work, folder, listener)
             else:
-                fit(dataset, settings, work / "checkpoints", listener)
+                fitting(dataset, settings, work / "checkpoints", listener)
             together()
         return _read(folder, dataset, settings)
 
@@ -143,6 +154,7 @@ def work_key(dataset: CityDataset, made_from: dict[str, Any]) -> str:
 
 
 def _train(
+    fitting: Fitting,
     dataset: CityDataset,
     settings: TrainSettings,
     home: Path,
@@ -160,7 +172,7 @@ def _train(
     quality = quality_of(dataset)
     tracker.tags({"data.quality": counted(quality["summary"]["kinds"])})
     try:
-        fitted = fit(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
+        fitted = fitting(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
     except Exception:
         tracker.end("FAILED")
         raise

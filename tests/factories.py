@@ -110,6 +110,15 @@ def header(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
+def make_part(folder: Path, names: dict[str, str], seed: int = 0, **changes: Any) -> Path:
+    """Write a dataset folder, without edges, of some tiny nodes under other names."""
+    series, forcings = make_series(seed=seed)
+    nodes = pd.DataFrame({"id": list(names.values())})
+    chosen = series[list(names)].rename(columns=names)
+    write_dataset(folder, header(**changes), nodes, chosen, forcings=forcings)
+    return folder
+
+
 def make_dataset(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """Write the tiny dataset folder; ``changes`` go into ``dataset.toml``."""
     graph = make_graph()

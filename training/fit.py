@@ -163,6 +163,8 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
     with accelerated(forecaster, settings):
         taken = _train(module, data, settings, epochs, work, listener)
     forecaster.eval()
+    train_values = torch.as_tensor(builder.values[: splits.train_end])
+    forecaster.lend(torch.isnan(train_values).all(0))
     if not all(torch.isfinite(p).all() for p in forecaster.parameters()):
         raise FelsinaError(
             f"training on {spec.dataset} diverged; lower learning_rate = {settings.learning_rate}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from models.contracts import FelsinaError
 from models.record import write_atomic
+from pipelines.adopt import adopt, refuse_training
 from pipelines.commands.conditions import adaptive_line, weather
 from pipelines.commands.crossings import crossings, joint_line
 from pipelines.commands.terminal import (
@@ -45,8 +46,13 @@ def _trained(
     config: Path | None,
     assignments: list[str] | None,
     stages: Stages,
+    like: Path | None = None,
 ) -> Trained:
     opened = open_registered(dataset)
+    if like is not None:
+        refuse_training(profile, seed, config, assignments)
+        stages.begin(opened.spec.dataset, f"{opened.graph.nodes} nodes, as {like.name}")
+        return adopt(opened, like, home(), stages)
     settings = settings_for(opened, profile, seed, config, assignments)
     stages.begin(opened.spec.dataset, f"{opened.graph.nodes} nodes, {len(opened.values)} steps")
     return train(opened, settings, home(), stages)
@@ -152,10 +158,11 @@ def backtest_one(
     seed: int,
     config: Path | None,
     assignments: list[str] | None,
+    like: Path | None = None,
 ) -> None:
     """Backtest; write the metrics and forecasts asked for."""
     with Stages() as stages:
-        trained = _trained(dataset, profile, seed, config, assignments, stages)
+        trained = _trained(dataset, profile, seed, config, assignments, stages, like)
         report = _scored(trained, stages)
     if json is not None:
         write_atomic(json, (trained.folder / REPORT).read_bytes())
@@ -187,10 +194,11 @@ def build_one(
     config: Path | None,
     assignments: list[str] | None,
     json: bool,
+    like: Path | None = None,
 ) -> None:
     """Build a release and say where it lies."""
     with Stages() as stages:
-        trained = _trained(dataset, profile, seed, config, assignments, stages)
+        trained = _trained(dataset, profile, seed, config, assignments, stages, like)
         _scored(trained, stages)
         folder = build_release(trained, home())
     if json:

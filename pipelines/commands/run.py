@@ -25,6 +25,7 @@ def run_all(
     assignments: list[str] | None,
     only_missing: bool,
     json: bool = False,
+    like: Path | None = None,
 ) -> None:
     """Run the chain on one dataset folder, or on every part of the embedded city."""
     from pipelines.domains.registry import registered
@@ -50,7 +51,9 @@ def run_all(
         for item in wanted:
             began = time.perf_counter()
             folder = item if isinstance(item, Path) else embedded_folder(embedded[item], place)
-            release, report = run_chain(folder, place, stages, profile, seed, config, assignments)
+            release, report = run_chain(
+                folder, place, stages, profile, seed, config, assignments, like
+            )
             seconds = time.perf_counter() - began
             say(f"  released {release.name} in {seconds:.0f} s")
             records.append(

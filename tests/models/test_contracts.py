@@ -227,3 +227,21 @@ def test_a_forecast_of_another_shape_is_refused():
     ):
         with pytest.raises(FelsinaError, match="does not match"):
             replace(forecast, **changes)
+
+
+def test_a_subset_keeps_the_edges_between_its_nodes():
+    graph = replace(make_graph(4), attributes={"kind": ("p", "q", "r", "s")})
+    part = graph.subset(np.array([3, 0, 1]))
+    assert part.ids == ("d", "a", "b")
+    assert part.names == ("node d", "node a", "node b")
+    assert part.attributes == {"kind": ("s", "p", "q")}
+    np.testing.assert_array_equal(part.lon, graph.lon[[3, 0, 1]])
+
+    def edges(g: CityGraph) -> dict[tuple[str, str], float]:
+        ends = zip(g.source, g.target, g.weight, strict=True)
+        return {(g.ids[s], g.ids[t]): float(w) for s, t, w in ends}
+
+    kept = {"a", "b", "d"}
+    expected = {ends: w for ends, w in edges(graph).items() if set(ends) <= kept}
+    assert len(expected) == 2
+    assert edges(part) == expected

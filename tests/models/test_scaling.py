@@ -189,6 +189,16 @@ def test_every_slot_of_the_week_is_its_own():
     assert set(make_profile(weekly=False).slots(calendar(7)).tolist()) == set(range(48))
 
 
+def test_a_node_never_seen_has_the_shape_of_the_others():
+    values = random_values(24 * 28, 3)
+    alone, joined = make_profile(), make_profile(nodes=3)
+    alone.fit(values[:, :2], calendar(28))
+    values[:, 2] = torch.nan
+    joined.fit(values, calendar(28))
+    torch.testing.assert_close(joined.table[:, :2], alone.table)
+    torch.testing.assert_close(joined.table[:, 2], alone.table.mean(1))
+
+
 @pytest.mark.parametrize("multiplicative", [True, False])
 def test_the_level_of_the_last_week_moves_the_profile(multiplicative):
     values, columns = random_values(24 * 42, missing=0) + 10, calendar(42)

@@ -270,3 +270,29 @@ def test_the_clamp_does_not_widen_the_band(dataset, unbroken, whole_offsets):
     calibrate(fitted, builder, calibration)
     covered = own_coverage(fitted, builder, calibration)
     np.testing.assert_allclose(covered, 0.8, atol=0.02)
+
+
+def test_a_sensor_that_appears_after_training_is_forecast_as_the_others_are(
+    dataset, unbroken, tmp_path
+):
+    """It has its own level, and the mean of what the others learned."""
+    values = dataset.values.copy()
+    values[: dataset.splits.validation_end, 2] = np.nan
+    model = fit(replace(dataset, values=values), SETTINGS, tmp_path, Silent())
+    others = [0, 1, 3]
+    learned = [model.forecaster.backbone.weight, model.forecaster.backbone.residual]
+    learned += [member.node.weight for member in model.forecaster.members]
+    for rows in learned:
+        torch.testing.assert_close(rows[2], rows[others].mean(0))
+    origins = np.arange(dataset.splits.validation_end + 24, dataset.splits.steps - 6, 5)
+    quantiles, target = forecasts(model.predict, dataset.builder(model.spec), origins)
+    error = np.nanmean(np.abs(quantiles[..., 5] - target)[..., 2])
+    assert error < 0.2 * np.nanmean(target[..., 2])
+    inside = (target >= quantiles[..., 1]) & (target <= quantiles[..., 9])
+    assert inside[..., 2][~np.isnan(target[..., 2])].mean() > 0.4
+
+
+def test_nothing_is_lent_where_every_node_was_seen(unbroken):
+    before = deepcopy(unbroken.forecaster.state_dict())
+    unbroken.forecaster.lend(torch.zeros(4, dtype=torch.bool))
+    assert all(torch.equal(v, before[k]) for k, v in unbroken.forecaster.state_dict().items())
