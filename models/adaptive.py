@@ -18,6 +18,9 @@ from models.contracts import FloatArray, IntArray
 
 RATE = 0.03
 """Step of the correction after an issue, in units of the 10-90 % band."""
+PATIENCE = 8
+"""Issues that may pass before an outcome is known; where more do, the step shrinks in proportion,
+or the rule would move many times before it sees what it did, and swing."""
 BOUNDS = (-0.4, 2.0)
 """Least and largest correction: bands never cross the median and never grow without end."""
 
@@ -30,12 +33,14 @@ class AdaptiveBands:
         levels: Q quantile levels, symmetric about the median.
         horizon: H.
         nodes: N.
+        stride: steps of the grid from one issue to the next.
         correction: [P, H, N], outermost band first, zero at the start.
     """
 
     levels: tuple[float, ...]
     horizon: int
     nodes: int
+    stride: int = 1
     correction: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +48,8 @@ class AdaptiveBands:
         count = len(self.levels)
         self._pairs = [(q, count - 1 - q) for q in range(count // 2)]
         self._width = self.levels.index(0.1), self.levels.index(0.9)
+        waiting = np.arange(1, self.horizon + 1) / self.stride
+        self._rate = (RATE / np.maximum(1, waiting / PATIENCE)).astype(np.float32)
         self.correction = np.zeros((len(self._pairs), self.horizon, self.nodes), np.float32)
 
     def apply(self, quantiles: FloatArray, nonnegative: bool = False) -> FloatArray:
@@ -71,8 +78,9 @@ class AdaptiveBands:
         for p, (lower, upper) in enumerate(self._pairs):
             nominal = self.levels[upper] - self.levels[lower]
             missed = (truth < issued[..., lower]) | (truth > issued[..., upper])
-            step = RATE * np.where(seen, missed - (1 - nominal), 0)
-            moved = self.correction[p, lead - 1] + step
+            learned = np.where(seen, missed - (1 - nominal), 0)
+            rate = self._rate[lead - 1, None] if np.ndim(lead) else self._rate[lead - 1]
+            moved = self.correction[p, lead - 1] + rate * learned
             self.correction[p, lead - 1] = np.clip(moved, *BOUNDS)
 
 
@@ -96,7 +104,8 @@ def replay(
         [B, H, N, Q] corrected forecasts.
     """
     count, horizon, nodes, _ = quantiles.shape
-    bands = AdaptiveBands(levels, horizon, nodes)
+    stride = int(np.median(np.diff(origins))) if count > 1 else 1
+    bands = AdaptiveBands(levels, horizon, nodes, stride)
     issued = np.empty_like(quantiles)
     learned = np.zeros(horizon, int)
     leads = np.arange(1, horizon + 1)
