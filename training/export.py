@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnxscript import opset20
 from torch import Tensor, nn
 
 from models.contracts import INPUTS, FelsinaError, Window
@@ -44,6 +45,13 @@ class _Graph(nn.Module):
         return self.forecaster(**given, **none)
 
 
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """``log(1 + exp(x))``: ONNX Runtime computes Softplus value by value, Exp and Log in vectors."""
+    below = opset20.Exp(opset20.Neg(opset20.Abs(x)))
+    one = opset20.Constant(value_float=1.0)
+    return opset20.Add(opset20.Relu(x), opset20.Log(opset20.Add(below, one)))
+
+
 def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
     """Write the forecaster as ``path``, batch dynamic, scaler and calibration inside.
 
@@ -73,6 +81,7 @@ def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
                 input_names=graph.names,
                 output_names=["quantiles"],
                 dynamic_shapes=(tuple({0: batch} for _ in arguments),),
+                custom_translation_table={torch.ops.aten.softplus.default: _softplus},
                 verbose=False,
             )
     finally:
