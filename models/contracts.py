@@ -228,6 +228,29 @@ class CityGraph:
         """N, the number of nodes."""
         return len(self.ids)
 
+    def part(self, nodes: IntArray) -> CityGraph:
+        """Some nodes, in that order, and the edges between them."""
+        position = np.full(self.nodes, -1)
+        position[nodes] = np.arange(len(nodes))
+        source, target = position[self.source], position[self.target]
+        kept = (source >= 0) & (target >= 0)
+
+        def some(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[n] for n in nodes)
+
+        return CityGraph(
+            ids=some(self.ids),
+            lon=self.lon[nodes],
+            lat=self.lat[nodes],
+            names=some(self.names),
+            areas=some(self.areas),
+            thresholds=self.thresholds[nodes],
+            attributes={name: some(column) for name, column in self.attributes.items()},
+            source=source[kept],
+            target=target[kept],
+            weight=self.weight[kept],
+        )
+
     def index(self, ids: list[str], where: str = "nodes") -> IntArray:
         """Positions of ``ids``; an unknown id is refused with its name."""
         position = {node: i for i, node in enumerate(self.ids)}

@@ -23,6 +23,7 @@ from models.windows import WindowBuilder
 from training.ridge import tensors
 
 OPSET = 20
+_OPS: Any = opset20
 PARITY = 1e-4
 """Largest difference allowed, relative to the spread of a node's forecasts."""
 _BATCHES, _THREADS, _REPEATS = (1, 4, 32), (1, 2), 40
@@ -46,10 +47,10 @@ class _Graph(nn.Module):
 
 
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """``log(1 + exp(x))``: ONNX Runtime computes Softplus value by value, Exp and Log in vectors."""
-    below = opset20.Exp(opset20.Neg(opset20.Abs(x)))
-    one = opset20.Constant(value_float=1.0)
-    return opset20.Add(opset20.Relu(x), opset20.Log(opset20.Add(below, one)))
+    """``log(1 + exp(x))``; ONNX Runtime has fast Exp and Log, but takes Softplus value by value."""
+    below = _OPS.Exp(_OPS.Neg(_OPS.Abs(x)))
+    one = _OPS.Constant(value_float=1.0)
+    return _OPS.Add(_OPS.Relu(x), _OPS.Log(_OPS.Add(below, one)))
 
 
 def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:

@@ -227,3 +227,20 @@ def test_a_forecast_of_another_shape_is_refused():
     ):
         with pytest.raises(FelsinaError, match="does not match"):
             replace(forecast, **changes)
+
+
+def test_a_part_of_a_graph_keeps_its_nodes_and_the_edges_between_them():
+    graph = make_graph()
+    part = graph.part(np.array([2, 0, 1]))
+    assert part.ids == ("c", "a", "b")
+    assert part.lon.tolist() == graph.lon[[2, 0, 1]].tolist()
+    edges = {
+        (graph.ids[s], graph.ids[t]): w
+        for s, t, w in zip(graph.source, graph.target, graph.weight, strict=True)
+        if "d" not in (graph.ids[s], graph.ids[t])
+    }
+    assert edges
+    assert edges == {
+        (part.ids[s], part.ids[t]): w
+        for s, t, w in zip(part.source, part.target, part.weight, strict=True)
+    }
