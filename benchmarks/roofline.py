@@ -72,7 +72,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def slowest(
-    step: Callable[[], None], device: torch.device
+    step: Callable[[], object], device: torch.device
 ) -> tuple[str, float, float, float, float]:
     """The operator, at one shape, that takes most time in ``step``.
 
