@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.contracts import CityGraph, ForecastSpec
+from models.contracts import CityGraph, ForecastSpec, IntArray
 from models.layers import Diffusion, log_bins
 from models.scaling import NodeScaler, ProfileLevel
 
@@ -83,9 +83,9 @@ class Backbone(nn.Module):
         inductive: bool = False,
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.graph = spec, graph
         self.anchor = "weeks" if inductive and anchor == "profile" else anchor
-        self.inductive = inductive
+        self.inductive, self.weekly = inductive, weekly
         nodes, horizon, forcings = 1 if inductive else graph.nodes, spec.horizon, len(spec.forcings)
         self.scaler = NodeScaler(nodes, forcings, by_window=inductive)
         week = 7 * spec.steps_per_day
@@ -154,24 +154,51 @@ class Backbone(nn.Module):
             future_forcings=scaler.normalise_forcings(future_forcings, future_forcings.shape[-1]),
         )
 
-    def design(self, frame: Frame) -> Tensor:
-        """Regressors [B, N, H, D] of each target's deviation from its anchor."""
-        _, horizon, nodes = frame.anchor.shape
-        anchor = frame.anchor.permute(0, 2, 1)
+    def part(self, nodes: IntArray) -> Backbone:
+        """The same scaler and profile, without weights, for some ``nodes``, in that order.
+
+        Neighbours that are not among them are not seen.
+        """
+        anchor = "profile" if self.anchor == "weeks" else self.anchor
+        graph = self.graph.subset(nodes)
+        part = Backbone(self.spec, graph, anchor, self.weekly, False, self.inductive)
+        if self.diffusion:  # even without an edge: a lonely node has as many regressors as others
+            part.diffusion = Diffusion(graph, hops=1)
+        part.to(self.weight.device)
+        scaler, rows = self.scaler, torch.as_tensor(nodes, device=self.weight.device)
+        part.scaler.load_state_dict(scaler.state_dict() if self.inductive else scaler.part(rows))
+        if self.anchor == "profile":
+            part.profile.table = self.profile.table[:, rows]
+            part.profile.held_out = self.profile.held_out[..., rows]
+        return part
+
+    def design(self, frame: Frame, kept: Tensor | None = None) -> Tensor:
+        """Regressors [B, N, H, D] of each target's deviation from its anchor.
+
+        Args:
+            frame: of all nodes.
+            kept: the nodes wanted, where others are there as their neighbours only.
+        """
+
+        def of(part: Tensor) -> Tensor:
+            """What is wanted of [B, N or 1, ...]."""
+            return part if kept is None or part.shape[1] == 1 else part[:, kept]
+
         deviation = (frame.past - frame.past_anchor) * frame.seen
-        own = deviation[:, -self.recent :].permute(0, 2, 1)
-        parts = [own]
+        anchor = of(frame.anchor.permute(0, 2, 1))
+        nodes, horizon = anchor.shape[1:]
+        parts = [of(deviation[:, -self.recent :].permute(0, 2, 1))]
         if self.diffusion:
             near = deviation[:, -len(self.near_bins) :].permute(0, 2, 1)
-            parts.append(self.diffusion(torch.matmul(near, self.near_bins)))
+            parts.append(of(self.diffusion(torch.matmul(near, self.near_bins))))
         if frame.past_forcings.shape[-1]:
-            forced = frame.past_forcings.permute(0, 2, 1, 3).flatten(2)
+            forced = of(frame.past_forcings.permute(0, 2, 1, 3)).flatten(2)
             parts.append(forced.expand(-1, nodes, -1))
         steady = torch.cat(parts, dim=-1)[:, :, None].expand(-1, -1, horizon, -1)
-        lags = frame.lags[:, self.lags].permute(0, 3, 2, 1)
+        lags = of(frame.lags[:, self.lags].permute(0, 3, 2, 1))
         moving = [torch.ones_like(anchor)[..., None], anchor[..., None], lags]
         if frame.future_forcings.shape[-1]:
-            coming = frame.future_forcings.permute(0, 2, 1, 3).expand(-1, nodes, -1, -1)
+            coming = of(frame.future_forcings.permute(0, 2, 1, 3)).expand(-1, nodes, -1, -1)
             moving += [coming, coming.square()]
         return torch.cat([*moving, steady], dim=-1)
 

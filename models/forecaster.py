@@ -108,12 +108,14 @@ class Forecaster(nn.Module):
         Returns:
             [B, H, N, Q] in the target's unit, calibrated, never falling with the level.
         """
-        quantiles = self.uncalibrated(
+        frame = self.backbone.frame(
             past, lags, past_forcings, future_forcings, past_calendar, future_calendar
         )
+        quantiles = self._mean(frame, past_calendar, future_calendar)
         low, high = self.spec.quantiles.index(0.1), self.spec.quantiles.index(0.9)
-        width = (quantiles[..., high] - quantiles[..., low])[..., None]
-        shifted = ordered(quantiles + self.offset[:, None] * width, self.middle)
+        width = quantiles[high] - quantiles[low]
+        shifted = quantiles + self.offset.T[:, None, :, None] * width
+        shifted = ordered(shifted.permute(1, 2, 3, 0), self.middle)
         return shifted.clamp(min=0) if self.spec.nonnegative else shifted
 
     def uncalibrated(
@@ -129,7 +131,7 @@ class Forecaster(nn.Module):
         frame = self.backbone.frame(
             past, lags, past_forcings, future_forcings, past_calendar, future_calendar
         )
-        return torch.stack(self._members(frame, past_calendar, future_calendar)).mean(0)
+        return self._mean(frame, past_calendar, future_calendar).permute(1, 2, 3, 0)
 
     def member_quantiles(self, window: dict[str, Tensor]) -> list[Tensor]:
         """Each member's quantiles [B, H, N, Q] of training windows, to be scored one by one.
@@ -138,7 +140,13 @@ class Forecaster(nn.Module):
             window: inputs of the train span; the profile leaves each stamp's own day out.
         """
         frame = self.backbone.frame(**window, held_out=True)
-        return self._members(frame, window["past_calendar"], window["future_calendar"])
+        members = self._members(frame, window["past_calendar"], window["future_calendar"])
+        return [member.permute(1, 2, 3, 0) for member in members]
+
+    def _mean(self, frame: Frame, past_calendar: Tensor, coming: Tensor) -> Tensor:
+        """The members' mean quantiles [Q, B, H, N]."""
+        members = self._members(frame, past_calendar, coming)
+        return torch.stack(members).mean(0) if len(members) > 1 else members[0]
 
     @torch.no_grad()
     def lend(self, new: Tensor) -> None:
@@ -155,11 +163,15 @@ class Forecaster(nn.Module):
             rows[new] = rows[~new].mean(0)
 
     def _members(self, frame: Frame, past_calendar: Tensor, coming: Tensor) -> list[Tensor]:
+        """Each member's quantiles [Q, B, H, N].
+
+        Levels come first: what a node has to itself then meets whole rows, not runs of Q numbers.
+        """
         point = self.backbone(frame)
-        centre = (point * frame.scale + frame.mean)[..., None]
-        spread = (self.backbone.residual.T * frame.scale)[..., None]
+        centre = point * frame.scale + frame.mean
+        spread = self.backbone.residual.T * frame.scale
         raws = [member(frame, point, past_calendar, coming) for member in self.members]
-        return [centre + spread * fan(raw, self.middle).permute(0, 2, 1, 3) for raw in raws]
+        return [centre + spread * fan(raw.permute(3, 0, 2, 1), self.middle) for raw in raws]
 
 
 class ResidualNetwork(nn.Module):
@@ -284,12 +296,14 @@ class ResidualNetwork(nn.Module):
 
 
 def fan(raw: Tensor, middle: int) -> Tensor:
-    """Rising values from raw outputs [..., Q]: a median, and softplus steps up and down from it."""
-    steps = functional.softplus(raw + GAUSSIAN)
-    centre = raw[..., middle : middle + 1]
-    up = centre + steps[..., middle + 1 :].cumsum(-1)
-    down = centre - steps[..., :middle].flip(-1).cumsum(-1).flip(-1)
-    return torch.cat([down, centre, up], dim=-1)
+    """Rising values from raw outputs [Q, ...]: a median, and softplus steps up and down from it."""
+    centre = raw[middle]
+    up, down = [centre], [centre]
+    for step in functional.softplus(raw[middle + 1 :] + GAUSSIAN).unbind(0):
+        up.append(up[-1] + step)
+    for step in functional.softplus(raw[:middle].flip(0) + GAUSSIAN).unbind(0):
+        down.append(down[-1] - step)
+    return torch.stack([*reversed(down[1:]), *up])
 
 
 def ordered(quantiles: Tensor, middle: int) -> Tensor:

@@ -86,7 +86,7 @@ class Diffusion(nn.Module):
         neighbours, shares = getattr(self, f"{name}_neighbours"), getattr(self, f"{name}_shares")
         total = torch.zeros_like(x)
         for k in range(neighbours.shape[1]):
-            total = total + x[:, neighbours[:, k]] * shares[:, k, None]
+            total = total + x.index_select(1, neighbours[:, k]) * shares[:, k, None]
         return total
 
 

@@ -17,6 +17,10 @@ SMOOTHING = 1200
 """Seconds on either side from which a slot borrows: five days of 5-minute speeds are noisy."""
 FOLDS = 8
 """Parts of the days that are held out in turn; no multiple of 7, so that weekdays mix."""
+COLUMNS = 4096
+"""Nodes whose moments are taken at once."""
+HELD_OUT_BYTES = 2 << 30
+"""Memory for the tables of held-out parts; a city that needs more has fewer parts, at least two."""
 
 
 class NodeScaler(nn.Module):
@@ -52,6 +56,11 @@ class NodeScaler(nn.Module):
             self.forcing_mean.copy_(mean)
             self.forcing_scale.copy_(scale)
 
+    def part(self, nodes: Tensor) -> dict[str, Tensor]:
+        """State of a scaler of some ``nodes`` alone."""
+        state = self.state_dict()
+        return state | {name: state[name][nodes] for name in ("mean", "scale")}
+
     def measure(self, past: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that a window's past [B, T, N] is scaled by: [B | 1, 1, N].
 
@@ -77,18 +86,24 @@ class NodeScaler(nn.Module):
 
 def _moments(columns: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column; a column never seen takes the pooled ones."""
-    seen = ~torch.isnan(columns)
-    filled = torch.where(seen, columns, torch.zeros_like(columns)).double()
-    count = seen.sum(0)
-    mean = filled.sum(0) / count.clamp(min=1)
-    deviation = torch.where(seen, filled - mean, torch.zeros_like(filled))
-    scale = (deviation.square().sum(0) / count.clamp(min=1)).sqrt()
+    parts = [_moments_seen(part) for part in columns.split(COLUMNS, dim=1)]
+    mean, scale, count = (torch.cat(part) for part in zip(*parts, strict=True))
     known = count > 0
     if known.any():
         mean = torch.where(known, mean, mean[known].mean())
         pooled = scale[known].mean()
         scale = torch.where(known & (scale > 1e-3 * pooled), scale, pooled)
     return mean.float(), torch.where(scale > 0, scale, torch.ones_like(scale)).float()
+
+
+def _moments_seen(columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and count of what each column holds, in 64 bit."""
+    seen = ~torch.isnan(columns)
+    filled = torch.where(seen, columns, torch.zeros_like(columns)).double()
+    count = seen.sum(0)
+    mean = filled.sum(0) / count.clamp(min=1)
+    deviation = torch.where(seen, filled - mean, torch.zeros_like(filled))
+    return mean, (deviation.square().sum(0) / count.clamp(min=1)).sqrt(), count
 
 
 class ProfileLevel(nn.Module):
@@ -146,7 +161,8 @@ class ProfileLevel(nn.Module):
         new = count.sum(0) == 0  # its own level, the others' shape
         if new.any() and not new.all():
             self.table[:, new] = self.table[:, ~new].mean(1, keepdim=True)
-        folds = min(FOLDS, len(day.unique()))
+        affordable = HELD_OUT_BYTES // (self.table.numel() * self.table.element_size())
+        folds = min(FOLDS, len(day.unique()), max(2, affordable))
         self.held_out = self.table.new_zeros(folds, *self.table.shape)
         for fold in range(folds):
             mine = day % folds == fold
@@ -166,8 +182,11 @@ class ProfileLevel(nn.Module):
     def _smooth(self, sums: Tensor) -> Tensor:
         """Running mean [days, steps, N] round the clock."""
         by_day = sums.reshape(self.days, self.steps_per_day, -1)
-        shifts = range(-self.reach, self.reach + 1)
-        return torch.stack([by_day.roll(shift, 1) for shift in shifts]).mean(0)
+        smooth = by_day.clone()
+        for shift in range(1, self.reach + 1):
+            smooth += by_day.roll(shift, 1)
+            smooth += by_day.roll(-shift, 1)
+        return smooth / (2 * self.reach + 1)
 
     def profile(self, calendar: Tensor, held_out: bool = False) -> Tensor:
         """Usual values [B, X, N] for a calendar [B, X, C]; ``held_out`` in training."""

@@ -49,6 +49,11 @@ class WindowBuilder:
         seconds = times.astype(np.int64)
         self._clock = utc_offsets(seconds, spec.timezone) // spec.seconds
 
+    def part(self, nodes: IntArray) -> WindowBuilder:
+        """Windows of some ``nodes`` alone, in that order."""
+        forcings = self.forcings if self.forcings.shape[1] == 1 else self.forcings[:, nodes]
+        return WindowBuilder(self.spec, self.start, self.values[:, nodes], forcings)
+
     def times(self, index: IntArray) -> NDArray[np.datetime64]:
         """UTC stamps of row numbers, which may lie outside the series."""
         return self.start + np.asarray(index) * np.timedelta64(self.spec.seconds, "s")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnxscript import opset20
 from torch import Tensor, nn
 
 from models.contracts import INPUTS, FelsinaError, Window
@@ -22,6 +23,7 @@ from models.windows import WindowBuilder
 from training.ridge import tensors
 
 OPSET = 20
+_OPS: Any = opset20
 PARITY = 1e-4
 """Largest difference allowed, relative to the spread of a node's forecasts."""
 _BATCHES, _THREADS, _REPEATS = (1, 4, 32), (1, 2), 40
@@ -42,6 +44,13 @@ class _Graph(nn.Module):
         batch = inputs[0].shape[0]
         none = {n: t.new_zeros((batch, *t.shape[1:])) for n, t in self.empty.items()}
         return self.forecaster(**given, **none)
+
+
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """``log(1 + exp(x))``; ONNX Runtime has fast Exp and Log, but takes Softplus value by value."""
+    below = _OPS.Exp(_OPS.Neg(_OPS.Abs(x)))
+    one = _OPS.Constant(value_float=1.0)
+    return _OPS.Add(_OPS.Relu(x), _OPS.Log(_OPS.Add(below, one)))
 
 
 def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
@@ -73,6 +82,7 @@ def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
                 input_names=graph.names,
                 output_names=["quantiles"],
                 dynamic_shapes=(tuple({0: batch} for _ in arguments),),
+                custom_translation_table={torch.ops.aten.softplus.default: _softplus},
                 verbose=False,
             )
     finally:

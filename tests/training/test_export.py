@@ -1,5 +1,7 @@
 """The exported graph says what torch says, and holds nothing that races."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from models.forecaster import Architecture, Forecaster
 from models.windows import WindowBuilder
 from tests.factories import make_graph, make_spec
 from training.export import PARITY, check_parity, export_onnx, refuse_races
+from training.ridge import tensors
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,35 @@ def test_beyond_a_thousand_nodes_neighbours_are_gathered_without_a_race(gatherin
     assert "Gather" in {node.op_type for node in onnx.load(path).graph.node}
     told = check_parity(model, path, builder, np.arange(100, 200))
     assert told["largest_relative_difference"] <= PARITY
+
+
+def test_fifteen_hundred_nodes_are_exported_and_forecast_alike(tmp_path):
+    spec = make_spec(forcings=(), lags=(), lookback=12, horizon=3)
+    nodes, ring = 1500, make_graph(26)
+    names = tuple(map(str, range(nodes)))
+    everywhere = {"ids": names, "names": names, "areas": names}
+    nowhere = np.full(nodes, np.nan)
+    order = np.random.default_rng(0).permutation(nodes)
+    graph = replace(
+        ring,
+        **everywhere,
+        lon=nowhere,
+        lat=nowhere,
+        thresholds=np.full((nodes, 3), np.nan),
+        attributes={},
+        source=np.concatenate([order, order]),
+        target=np.concatenate([np.roll(order, 1), np.roll(order, -3)]),
+        weight=np.ones(2 * nodes, np.float32),
+    )
+    model, builder = random_model(spec, graph), plain_builder(spec, nodes)
+    assert nodes > layers.DENSE_NODES
+    window, path = builder.batch(np.array([100, 110])), tmp_path / "model.onnx"
+    export_onnx(model, window, path)
+    told = predictor(open_session(path, threads=2))(window)
+    with torch.inference_mode():
+        expected = model(**tensors(window)).numpy()
+    assert told.shape == (2, 3, nodes, 11)
+    np.testing.assert_allclose(told, expected, rtol=1e-4, atol=1e-2)
 
 
 class Adder(torch.nn.Module):

@@ -1,6 +1,7 @@
 """The ridge finds what is there, ignores what is missing, and doubts noise."""
 
 import numpy as np
+import pytest
 import torch
 
 from models.backbone import Backbone
@@ -158,6 +159,35 @@ def test_with_neighbours_the_ridge_learns_what_comes_down_the_river():
     gains = errors[False] / errors[True]
     assert gains[1].max() > 2
     assert gains[2:].max() < 1.1
+
+
+@pytest.mark.parametrize("inductive", [False, True])
+@pytest.mark.parametrize("anchor", ["profile", "last"])
+def test_nodes_fitted_part_by_part_have_the_same_weights(anchor, inductive, monkeypatch):
+    """Neighbours in other parts, gaps and a forcing of each node's own included."""
+    rng = np.random.default_rng(0)
+    values = 50 + rng.normal(0, 5, (1200, 12)).cumsum(0) / 20
+    values[3:, 1] += values[:-3, 0]
+    values[rng.random(values.shape) < 0.05] = np.nan
+    forcings = rng.normal(10, 4, (1200, 12, 1))
+    spec = make_spec_here(forcings=TEMPERATURE, lookback=30)
+    builder, graph = WindowBuilder(spec, START, values, forcings), make_graph(12)
+    found, told = [], []
+    for size in (ridge.PART_BYTES, 1):
+        monkeypatch.setattr(ridge, "PART_BYTES", size)
+        backbone = Backbone(spec, graph, anchor, True, True, inductive)
+        told.append(shares := [])
+        fit_backbone(backbone, builder, 1200, np.arange(29, 1190), shares.append)
+        found.append(backbone)
+    whole, parts = found
+    assert len(ridge.node_parts(parts, 12)) == 12
+    assert len(told[1]) == 12 * len(told[0])
+    assert told[1] == sorted(told[1])
+    assert told[1][-1] == 1
+    largest = float(whole.weight.abs().max())
+    assert largest > 0
+    torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-3, atol=1e-3 * largest)
+    torch.testing.assert_close(parts.residual, whole.residual, rtol=1e-4, atol=1e-5)
 
 
 def test_tensors_keep_names_and_types():
