@@ -118,7 +118,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         },
         "calibration": {
             "method": "split conformal by lead and central band, in units of the 10-90 % band; "
-            "bands are only widened, by k / (k + 1) of what k calibration weeks ask for",
+            "k / (k + 1) of what k calibration weeks ask for",
             "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
             "adaptive": {"rule": ADAPTIVE, "served": False} | report["adaptive"],

@@ -59,26 +59,21 @@ def conformal_offsets(
     return offsets
 
 
-def cautious(
-    offsets: FloatArray, levels: tuple[float, ...], origins: IntArray
-) -> tuple[FloatArray, int]:
-    """Offsets that a new month can be trusted with.
+def cautious(offsets: FloatArray, origins: IntArray) -> tuple[FloatArray, int]:
+    """What a new month can be trusted with: k / (k + 1) of what k calibration weeks ask for.
 
-    A band is only ever widened: a quiet month is no reason to be surer in the next. And it is
-    widened by k / (k + 1) of what k calibration weeks ask for: windows of a week err alike, so the
-    weeks are the sample, and few of them tell little of the next.
+    Windows of a week err alike, so the weeks are the sample, and few of them tell little of the
+    next; without any the forecaster's own quantiles stand.
 
     Args:
         offsets: [H, Q] of ``conformal_offsets``.
-        levels: Q levels.
         origins: [B] rows of the calibration windows; weeks are their unbroken runs.
 
     Returns:
         [H, Q], and k.
     """
     weeks = 1 + int(np.count_nonzero(np.diff(origins) > 1))
-    outwards = np.sign(np.array(levels, np.float32) - 0.5)
-    return outwards * np.maximum(outwards * offsets, 0) * (weeks / (weeks + 1)), weeks
+    return offsets * np.float32(weeks / (weeks + 1)), weeks
 
 
 def dress(point: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> FloatArray:

@@ -299,7 +299,7 @@ def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None
 
     quantiles, target = forecasts(uncalibrated, builder, origins)
     levels = fitted.spec.quantiles
-    offsets, _ = cautious(conformal_offsets(quantiles, target, levels), levels, origins)
+    offsets, _ = cautious(conformal_offsets(quantiles, target, levels), origins)
     forecaster.offset.copy_(torch.as_tensor(offsets))
 
 
