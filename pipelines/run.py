@@ -48,6 +48,7 @@ def run_chain(
     spec = dataset.spec
     if like is not None:
         refuse_training(profile, seed, file, assignments)
+    settings = settings_for(dataset, profile, seed, file, assignments)
     listener.begin(
         spec.dataset,
         f"{spec.domain}: {dataset.graph.nodes} nodes, {len(dataset.values)} steps of {spec.step}, "
@@ -56,7 +57,6 @@ def run_chain(
     if like is not None:
         trained = adopt(dataset, like, home, listener)
     else:
-        settings = settings_for(dataset, profile, seed, file, assignments)
         trained = train(dataset, settings, home, listener)
     report = score(trained, home, lambda share: listener.progress("backtest", share))
     listener.progress("release", 0.0)
