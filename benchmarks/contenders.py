@@ -175,6 +175,7 @@ def _baselines(dataset: CityDataset) -> dict[str, Record]:
 
         truth = _targets(dataset, calibration)
         bands = dress(in_batches(guess, calibration), truth, spec.quantiles)
+        bands -= bands[..., spec.quantiles.index(0.5), None]  # the point forecast is the median
 
         def predict(rows: IntArray, guess: Predict = guess, bands: Any = bands) -> FloatArray:
             quantiles = guess(rows)[..., None] + bands

@@ -53,8 +53,9 @@ model, mean over the seeds with half the range between them. 50, 80 and 90 % are
 those bands. `fit s` is the time of the fit on one thread, of peers and ridge CPU time.
 
 Peers see Felsina's windows, lags, calendar and weather, are scaled by the train span, and stop on
-the stopping windows and every eighth week of training. LightGBM has bands from its own errors on
-the calibration windows; the networks forecast quantiles, conformally widened there as Felsina's.
+the stopping windows and every eighth week of training. LightGBM and the baselines have bands from
+their own errors on the calibration windows, about their point forecast; the networks forecast
+quantiles, conformally moved there as Felsina's.
 """
 
 Runs = dict[str, list[Record]]

@@ -71,6 +71,7 @@ def fit(dataset: CityDataset, lags: tuple[int, ...], seed: int) -> Peer:
 
     guess = in_batches(point, frames.calibration)
     bands = dress(guess, frames.targets(frames.calibration), frames.spec.quantiles)
+    bands -= bands[..., frames.spec.quantiles.index(0.5), None]  # the point forecast is the median
 
     def predict(origins: IntArray) -> FloatArray:
         quantiles = point(origins)[..., None] + bands
