@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from models.adaptive import BOUNDS, RATE, replay
+from models.adaptive import BOUNDS, PATIENCE, RATE, replay
 from models.contracts import FloatArray, ForecastSpec, IntArray
 from training.metrics import Score
 
@@ -59,7 +59,7 @@ def conformal_offsets(
     return offsets
 
 
-def cautious(offsets: FloatArray, origins: IntArray) -> tuple[FloatArray, int]:
+def cautious(offsets: FloatArray, origins: IntArray) -> FloatArray:
     """What a new month can be trusted with: k / (k + 1) of what k calibration weeks ask for.
 
     Windows of a week err alike, so the weeks are the sample, and few of them tell little of the
@@ -70,10 +70,10 @@ def cautious(offsets: FloatArray, origins: IntArray) -> tuple[FloatArray, int]:
         origins: [B] rows of the calibration windows; weeks are their unbroken runs.
 
     Returns:
-        [H, Q], and k.
+        [H, Q].
     """
     weeks = 1 + int(np.count_nonzero(np.diff(origins) > 1))
-    return offsets * np.float32(weeks / (weeks + 1)), weeks
+    return offsets * np.float32(weeks / (weeks + 1))
 
 
 def dress(point: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> FloatArray:
@@ -119,7 +119,7 @@ def adaptive_skill(
         spec: levels, and whether the target never falls below zero.
 
     Returns:
-        Coverages and CRPS, and the rule's ``rate`` and ``bounds``.
+        Coverages and CRPS, and the rule's ``rate``, ``patience`` and ``bounds``.
     """
     score = Score(spec.horizon, spec.quantiles)
     nodes = max(1, _CELLS // max(1, target[..., 0].size))
@@ -130,4 +130,5 @@ def adaptive_skill(
         score.update(issued, truth)
     found = score.result()
     kept = ("coverage_50", "coverage_80", "coverage_90", "crps", "width_80")
-    return {key: found[key] for key in kept} | {"rate": RATE, "bounds": list(BOUNDS)}
+    rule = {"rate": RATE, "patience": PATIENCE, "bounds": list(BOUNDS)}
+    return {key: found[key] for key in kept} | rule

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import FloatArray, IntArray
+from models.scaling import DAY_KIND, DAY_OF_YEAR, HOLIDAY
 from models.windows import WindowBuilder
 from training.dataset import CityDataset
 from training.detectors import runs_of
@@ -66,11 +67,11 @@ def find_events(dataset: CityDataset, builder: WindowBuilder) -> Events:
     rows = np.arange(0, end - horizon, max(1, (end - horizon) // _MOST_ROWS))
     rise = np.stack([_top(past[rows + lead] - past[rows]) for lead in range(1, horizon + 1)])
     calendar = builder.calendar(0, len(dataset.values))
-    named = {"holiday": calendar[:, 2] == 1}
+    named = {"holiday": calendar[:, DAY_KIND] == HOLIDAY}
     units = [forcing.unit for forcing in dataset.spec.forcings]
     if dataset.forcings is not None and "degC" in units:
         temperature = dataset.forcings[: len(calendar), :, units.index("degC")]
-        day = np.cumsum(np.diff(calendar[:, 3], prepend=calendar[0, 3]) != 0)
+        day = np.cumsum(np.diff(calendar[:, DAY_OF_YEAR], prepend=calendar[0, DAY_OF_YEAR]) != 0)
         named["heat_wave"] = _heat_waves(temperature, day, end)
     return Events(rise, _top(past), named)
 

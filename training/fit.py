@@ -143,7 +143,7 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         builder,
         train,
         stopping,
-        _issued(dataset, builder, train),
+        splits.issued(spec, dataset.start, train),
         settings.batch,
         settings.issue_share,
         settings.evaluate_every,
@@ -172,14 +172,6 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
     fitted = Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
     calibrate(fitted, builder, calibration)
     return Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
-
-
-def _issued(dataset: CityDataset, builder: WindowBuilder, origins: IntArray) -> IntArray:
-    """The origins at whose time of day forecasts are issued, where the dataset says."""
-    every = dataset.splits.issue_every
-    if every is None:
-        return origins[:0]
-    return origins[builder.times(origins + 1).astype(np.int64) % every == 0]
 
 
 def _train(
@@ -299,7 +291,7 @@ def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None
 
     quantiles, target = forecasts(uncalibrated, builder, origins)
     levels = fitted.spec.quantiles
-    offsets, _ = cautious(conformal_offsets(quantiles, target, levels), origins)
+    offsets = cautious(conformal_offsets(quantiles, target, levels), origins)
     forecaster.offset.copy_(torch.as_tensor(offsets))
 
 

@@ -68,10 +68,8 @@ def _origins(dataset: CityDataset, builder: WindowBuilder) -> IntArray:
     seen = ~np.isnan(builder.values).all(axis=1)
     ahead = np.any(sliding_window_view(seen, spec.horizon), axis=1)
     origins = origins[ahead[origins + 1]]
-    if splits.issue_every is not None:
-        issued = origins[builder.times(origins + 1).astype(np.int64) % splits.issue_every == 0]
-        origins = issued if len(issued) >= MEMBERS else origins
-    return origins
+    issued = splits.issued(spec, dataset.start, origins)
+    return issued if len(issued) >= MEMBERS else origins
 
 
 def _disjoint(origins: IntArray, horizon: int) -> int:

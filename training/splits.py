@@ -50,7 +50,11 @@ class Splits:
     def test(self, spec: ForecastSpec, start: np.datetime64) -> IntArray:
         """Every step from the last before ``validation_end``, or the issue hours only."""
         origins = np.arange(self.validation_end - 1, self.steps - spec.horizon)
+        return origins if self.issue_every is None else self.issued(spec, start, origins)
+
+    def issued(self, spec: ForecastSpec, start: np.datetime64, origins: IntArray) -> IntArray:
+        """Those ``origins`` at whose time of day forecasts are issued; none where none is set."""
         if self.issue_every is None:
-            return origins
+            return origins[:0]
         first = start.astype("datetime64[s]").astype(np.int64) + (origins + 1) * spec.seconds
         return origins[first % self.issue_every == 0]

@@ -90,7 +90,7 @@ def _calibrated(network: nn.Module, frames: Frames) -> Peer:
 
     guess = in_batches(raw, frames.calibration)
     asked = conformal_offsets(guess, frames.targets(frames.calibration), levels)
-    offsets, _ = cautious(asked, frames.calibration)
+    offsets = cautious(asked, frames.calibration)
 
     def predict(origins: IntArray) -> FloatArray:
         quantiles = raw(origins)

@@ -208,7 +208,7 @@ def test_a_window_with_its_target_is_forecast_as_one_without(fitted, dataset):
 @pytest.fixture
 def whole_offsets(monkeypatch):
     """What the windows ask for, whole: caution with few weeks has a test of its own."""
-    monkeypatch.setattr(training.fit, "cautious", lambda offsets, origins: (offsets, 1))
+    monkeypatch.setattr(training.fit, "cautious", lambda offsets, origins: offsets)
 
 
 def own_coverage(fitted: Fitted, builder: WindowBuilder, origins: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import Domain
+from pipelines.domains.registry import SMALL_NETWORK, Domain
 
 if TYPE_CHECKING:
     from pipelines.domains.published import Published
@@ -18,9 +18,7 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
     if dataset.graph.nodes > 1:
         # Three networks take 1 % off the error and three times the training.
         return steps | {"architecture": {"members": 1 if quick else 3}}
-    # One series teaches little: a large network would learn its year by heart.
-    small = {"width": 64, "blocks": 2, "dropout": 0.3, "members": 3}
-    return steps | {"architecture": small, "learning_rate": 5e-4, "weight_decay": 0.1}
+    return SMALL_NETWORK | steps
 
 
 def _synthesise(folder: Path, seed: int) -> None:

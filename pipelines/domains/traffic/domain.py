@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import Domain
+from pipelines.domains.registry import SMALL_NETWORK, Domain
 
 if TYPE_CHECKING:
     from pipelines.domains.published import Published
@@ -19,13 +19,7 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
             "steps": 300 if profile == "quick" else 900,
             "batch": 8,
         }
-    return {
-        "architecture": {"width": 64, "blocks": 2, "dropout": 0.3, "members": 3},
-        "steps": 300 if profile == "quick" else 600,
-        "batch": 64,
-        "learning_rate": 5e-4,
-        "weight_decay": 0.1,
-    }
+    return SMALL_NETWORK | {"steps": 300 if profile == "quick" else 600, "batch": 64}
 
 
 def _synthesise(folder: Path, seed: int) -> None:
