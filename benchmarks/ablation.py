@@ -4,7 +4,8 @@
 
 The test span is cut off. What was the validation span is forecast instead, by a model that trains
 and stops on what lies before it: so the table may decide what stays. Each variant is the full
-profile with one part changed. Prints Markdown; records are kept in the home folder.
+profile, one network, with one part changed. Prints Markdown, progress on stderr; records are kept
+in the home folder, a process a core makes them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 import training.fit
 from benchmarks.contenders import Quiet, Record, say
 from benchmarks.forecasting import DATASETS
+from benchmarks.jobs import in_processes
 from models.backbone import Backbone, Frame
 from models.record import canonical_json, sha256_bytes, write_atomic
 from pipelines.settings import home
@@ -34,7 +36,10 @@ from pipelines.train import code_digest, open_registered, settings_for
 from training.dataset import CityDataset
 from training.fit import fit, forecasts
 from training.metrics import Score
+from training.module import ForecastModule
 from training.settings import TrainSettings, merge, resolve_settings
+
+ONE, NO_FORCINGS = "one network", "no forcings"
 
 
 def before_test(dataset: CityDataset) -> CityDataset:
@@ -58,7 +63,7 @@ def changed(settings: TrainSettings, changes: dict[str, Any]) -> TrainSettings:
 def variants(dataset: CityDataset, settings: TrainSettings) -> dict[str, dict[str, Any]]:
     """Name to the changes of the settings, where a part is there to be changed."""
     a = settings.architecture
-    found: dict[str, dict[str, Any]] = {"as it is": {}}
+    found: dict[str, dict[str, Any]] = {ONE: {}}
     if a.calendar:
         found["no calendar"] = {"architecture": {"calendar": False}}
     if settings.lags:
@@ -66,11 +71,11 @@ def variants(dataset: CityDataset, settings: TrainSettings) -> dict[str, dict[st
     if len(dataset.graph.source):
         other = "no graph" if a.graph else "with graph"
         found[other] = {"architecture": {"graph": not a.graph}}
-    other = "one network" if a.members > 1 else "three networks averaged"
-    found[other] = {"architecture": {"members": 1 if a.members > 1 else 3}}
+    found["three averaged"] = {"architecture": {"members": 3}}
     anchor = "last" if a.anchor == "profile" else "profile"
     found[f"anchor: {anchor}"] = {"architecture": {"anchor": anchor}}
-    found["inductive"] = {"architecture": {"inductive": True, "graph": False}}
+    other = {"inductive": not a.inductive, "graph": False}
+    found["by node" if a.inductive else "inductive"] = {"architecture": other}
     return found
 
 
@@ -109,7 +114,20 @@ def _blind(look_up: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return forward
 
 
+def with_sensor_dropout() -> Any:
+    """In training a tenth of the sensors of each window have no past."""
+    step = ForecastModule.training_step
+
+    def deaf(self: ForecastModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        past = batch["past"]
+        dead = torch.rand(past.shape[0], 1, past.shape[2], device=past.device) < 0.1
+        return step(self, batch | {"past": past.masked_fill(dead, torch.nan)}, index)
+
+    return mock.patch.object(ForecastModule, "training_step", deaf)
+
+
 PATCHES = {
+    "sensor dropout": with_sensor_dropout,
     "no ridge": without_ridge,
     "no mask": without_mask,
     "no node embedding": without_node_embedding,
@@ -128,12 +146,12 @@ def score(dataset: CityDataset, settings: TrainSettings, name: str) -> Record:
         "steps": dataset.splits.steps,
         "code": code_digest(),
         "settings": settings.model_dump(mode="json"),
-        "patch": name if name in (*PATCHES, "no network", "no forcings") else "",
+        "patch": name if name in (*PATCHES, NO_FORCINGS) else "",
     }
     key = sha256_bytes(canonical_json(made_from))[:12]
     path = home() / "benchmarks" / "ablation" / f"{dataset.spec.dataset}-{key}.json"
     if not path.exists():
-        if name == "no forcings":
+        if name == NO_FORCINGS:
             dataset = replace(dataset, spec=replace(dataset.spec, forcings=()), forcings=None)
         with PATCHES.get(name, _nothing)(), tempfile.TemporaryDirectory() as work:
             fitted = fit(dataset, settings, Path(work), Quiet())
@@ -146,20 +164,19 @@ def score(dataset: CityDataset, settings: TrainSettings, name: str) -> Record:
     return json.loads(path.read_bytes())
 
 
-def ablate(dataset: CityDataset, seeds: int) -> dict[str, list[Record]]:
-    """Records of every variant, one a seed."""
-    cut = before_test(dataset)
-    found: dict[str, list[Record]] = {}
-    for seed in range(seeds):
-        settings = settings_for(cut, "full", seed)
-        plans = {n: changed(settings, c) for n, c in variants(cut, settings).items()}
-        plans |= dict.fromkeys(PATCHES, settings)
-        if cut.spec.forcings:
-            plans["no forcings"] = settings
-        for name, plan in plans.items():
-            found.setdefault(name, []).append(record := score(cut, plan, name))
-            say(f"{cut.spec.dataset} {name} seed {seed}: MAE {record['mae']:.4g}")
-    return found
+def plans(dataset: CityDataset, seed: int) -> dict[str, TrainSettings]:
+    """Settings of every variant by its name; ``dataset`` without its test span."""
+    one = changed(settings_for(dataset, "full", seed), {"architecture": {"members": 1}})
+    found = {name: changed(one, changes) for name, changes in variants(dataset, one).items()}
+    found |= dict.fromkeys(PATCHES, one)
+    return found | ({NO_FORCINGS: one} if dataset.spec.forcings else {})
+
+
+def job(folder: Path, name: str, seed: int) -> None:
+    """Make the record of one variant of the dataset in ``folder``."""
+    cut = before_test(open_registered(folder))
+    record = score(cut, plans(cut, seed)[name], name)
+    say(f"{cut.spec.dataset} {name} seed {seed}: MAE {record['mae']:.4g}")
 
 
 def section(dataset: CityDataset, found: dict[str, list[Record]]) -> str:
@@ -176,7 +193,7 @@ def section(dataset: CityDataset, found: dict[str, list[Record]]) -> str:
     ]
     for name, runs in found.items():
         spread = np.ptp([r["mae"] for r in runs]) / 2
-        mae, crps = (mean(name, k) / mean("as it is", k) - 1 for k in ("mae", "crps"))
+        mae, crps = (mean(name, k) / mean(ONE, k) - 1 for k in ("mae", "crps"))
         lines.append(
             f"| {name} | {mean(name, 'mae'):.4g} ± {spread:.2g} | {mae:+.1%} | {crps:+.1%} | "
             f"{mean(name, 'coverage_80'):.1%} | {mean(name, 'fit_seconds'):.0f} |"
@@ -193,10 +210,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     folder = Path(os.environ.get("FELSINA_DATA", "../shared")) / "datasets"
-    for name in options.dataset or DATASETS:
-        dataset = open_registered(folder / name)
-        sys.stdout.write(section(dataset, ablate(dataset, options.seeds)) + "\n")
-        sys.stdout.flush()
+    seeds, names = range(options.seeds), options.dataset or DATASETS
+    cut = {name: before_test(open_registered(folder / name)) for name in names}
+    wanted = {(n, s): plans(cut[n], s) for n in names for s in seeds}
+    in_processes(job, [(folder / n, v, s) for (n, s), found in wanted.items() for v in found])
+    for name in names:
+        found = {
+            variant: [score(cut[name], wanted[name, s][variant], variant) for s in seeds]
+            for variant in wanted[name, 0]
+        }
+        sys.stdout.write(section(cut[name], found) + "\n")
 
 
 if __name__ == "__main__":

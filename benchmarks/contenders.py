@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measures import measure
+from benchmarks.measures import NOMINAL, measure
 from benchmarks.peers.frames import in_batches
+from models.adaptive import replay
 from models.baselines import LookBack
 from models.contracts import FelsinaError, FloatArray, IntArray
 from models.exported import open_session, predictor
@@ -150,10 +151,14 @@ def _felsina(dataset: CityDataset, seed: int) -> Record:
     quantiles = table.to_numpy(np.float32).reshape(shape)
     builder, graph = dataset.builder(spec), predictor(open_session(trained.folder / GRAPH))
     origins = dataset.splits.test(spec, dataset.start)
+    target = _targets(dataset, origins)
+    following = replay(quantiles, target, origins, spec.quantiles, spec.nonnegative)
+    adaptive = _judged(dataset, following)
     return _judged(dataset, quantiles) | {
         "fit_seconds": trained.run["seconds"],
         "window_ms": _milliseconds(lambda rows: graph(builder.batch(rows)), origins),
         "parameters": trained.fitted.parameters,
+        "adaptive": {key: adaptive[key] for key in (*NOMINAL, "crps", "groups")},
     }
 
 
@@ -205,6 +210,7 @@ def _judged(dataset: CityDataset, quantiles: FloatArray) -> Record:
         spec.seconds,
         dataset.graph.ids,
         gauges(dataset),
+        fallback,
     )
 
 

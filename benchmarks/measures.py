@@ -38,7 +38,10 @@ BARS = {
     ),
 }
 """Targets that are plain numbers; the others are set by the ridge in the same run."""
-COVERAGE = (0.76, 0.84)
+NOMINAL = {"coverage_50": 0.5, "coverage_80": 0.8, "coverage_90": 0.9}
+NEAR, NEAR_IN_GROUP, NEAR_ADAPTIVE = 0.04, 0.06, 0.02
+"""How far a coverage may be from its share: of all nodes, of a group, of adaptive bands."""
+GROUPS = ("small", "middle", "large")
 
 
 def measure(
@@ -49,6 +52,7 @@ def measure(
     seconds: int,
     ids: tuple[str, ...],
     gauges: bool,
+    size: FloatArray,
 ) -> dict[str, Any]:
     """All figures of one model on the test origins.
 
@@ -60,6 +64,7 @@ def measure(
         seconds: of one step.
         ids: N node ids.
         gauges: whether the nodes are river gauges.
+        size: [N] what groups the nodes: their mean in the train span.
     """
     horizon = target.shape[1]
     score = Score(horizon, levels)
@@ -76,7 +81,34 @@ def measure(
             result[f"mae_to_{minutes}_min"] = float(np.mean(part))
     if gauges:
         result |= gauge_measures(median, target, persistence, seconds, ids)
-    return result
+    return result | {"groups": group_coverage(quantiles, target, levels, size)}
+
+
+def group_coverage(
+    quantiles: FloatArray, target: FloatArray, levels: tuple[float, ...], size: FloatArray
+) -> dict[str, dict[str, float]]:
+    """Coverage of each third of the nodes by ``size``; of six nodes or more, {} for fewer.
+
+    Args:
+        quantiles: [B, H, N, Q].
+        target: [B, H, N].
+        levels: Q levels.
+        size: [N].
+    """
+    found: dict[str, dict[str, float]] = {}
+    if len(size) < 2 * len(GROUPS):
+        return found
+    for name, nodes in zip(GROUPS, np.array_split(np.argsort(size), len(GROUPS)), strict=True):
+        score = Score(target.shape[1], levels)
+        score.update(quantiles[:, :, nodes], target[:, :, nodes])
+        result = score.result()
+        found[name] = {key: result[key] for key in NOMINAL}
+    return found
+
+
+def farthest(*coverages: dict[str, float]) -> float:
+    """Largest distance of a coverage from its nominal share."""
+    return max(abs(found[key] - share) for found in coverages for key, share in NOMINAL.items())
 
 
 def district_wape(median: FloatArray, target: FloatArray) -> float | None:

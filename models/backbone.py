@@ -18,6 +18,8 @@ from models.scaling import NodeScaler, ProfileLevel
 
 RECENT = 24
 """Own last steps that the ridge sees."""
+FADING = 0.8
+"""What is left of a deviation from the anchor a step after the last observed one."""
 NEIGHBOUR_STEPS = 8
 """Last steps of the neighbours that the ridge sees, in log-spaced bins."""
 
@@ -184,7 +186,7 @@ class Backbone(nn.Module):
             """What is wanted of [B, N or 1, ...]."""
             return part if kept is None or part.shape[1] == 1 else part[:, kept]
 
-        deviation = (frame.past - frame.past_anchor) * frame.seen
+        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen, self.recent)
         anchor = of(frame.anchor.permute(0, 2, 1))
         nodes, horizon = anchor.shape[1:]
         parts = [of(deviation[:, -self.recent :].permute(0, 2, 1))]
@@ -206,6 +208,21 @@ class Backbone(nn.Module):
         """Point forecast [B, H, N] in each node's own units."""
         correction = (self.design(frame) * self.weight).sum(-1)
         return frame.anchor + correction.permute(0, 2, 1)
+
+
+def carried(deviation: Tensor, seen: Tensor, steps: int) -> Tensor:
+    """Deviations [B, T, N] where each gap holds the last observed one, fading, for ``steps`` steps.
+
+    A value that is late is not one at its anchor. Spans double, so that the graph stays short.
+    """
+    reach = 1
+    while reach < steps:
+        none = torch.zeros_like(deviation[:, :reach])
+        earlier = torch.cat([none, deviation[:, :-reach]], dim=1) * FADING**reach
+        deviation = torch.where(seen > 0, deviation, earlier)
+        seen = torch.maximum(seen, torch.cat([none, seen[:, :-reach]], dim=1))
+        reach *= 2
+    return deviation
 
 
 def last_value(z: Tensor) -> Tensor:

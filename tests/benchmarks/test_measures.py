@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.measures import Bar, district_wape, gauge_measures
+from benchmarks.measures import Bar, district_wape, farthest, gauge_measures, group_coverage
 
 
 def test_the_district_counts_only_times_at_which_every_node_is_known():
@@ -38,3 +38,16 @@ def test_a_bar_says_what_it_asks_for():
     assert not Bar("mae", 3.36).met(3.4)
     assert Bar("nse", 0.5, least=True).met(0.6)
     assert str(Bar("wape", 0.0475)) == "wape <= 0.0475"
+
+
+def test_coverage_is_told_by_thirds_of_the_nodes_by_size():
+    levels = (0.05, *(round(0.1 * d, 1) for d in range(1, 10)), 0.95)
+    size = np.array([5.0, 1, 6, 2, 4, 3])
+    target = np.zeros((20, 2, 6))
+    quantiles = np.linspace(-1, 1, len(levels)) * np.ones((20, 2, 6, 1))
+    target[..., 2] = 9
+    found = group_coverage(quantiles, target, levels, size)
+    assert found["small"] == dict.fromkeys(("coverage_50", "coverage_80", "coverage_90"), 1.0)
+    assert found["large"]["coverage_80"] == 0.5
+    assert farthest(found["large"]) == pytest.approx(0.4)
+    assert group_coverage(quantiles[:, :, :5], target[..., :5], levels, size[:5]) == {}

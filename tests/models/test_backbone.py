@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.backbone import Backbone, last_value
+from models.backbone import FADING, Backbone, carried, last_value
 from models.contracts import Forcing
 from models.windows import WindowBuilder
 from tests.factories import make_graph, make_series, make_spec
@@ -40,6 +40,19 @@ def test_last_value_is_the_last_that_was_observed():
     nan = torch.nan
     z = torch.tensor([[[1.0, nan, 3.0], [2.0, nan, nan], [nan, nan, nan]]])
     assert last_value(z).tolist() == [[[2.0, 0.0, 3.0]]]
+
+
+@pytest.mark.parametrize("gap", [1, 2, 5, 9])
+def test_a_gap_holds_the_last_deviation_fading(gap):
+    deviation = torch.randn(2, 12, 3)
+    seen = torch.ones_like(deviation)
+    seen[:, 12 - gap :, 1] = 0
+    filled = carried(deviation * seen, seen, 12)
+    assert torch.equal(filled[..., [0, 2]], deviation[..., [0, 2]])
+    fading = FADING ** torch.arange(1, gap + 1)
+    torch.testing.assert_close(filled[:, 12 - gap :, 1], deviation[:, 11 - gap, None, 1] * fading)
+    nothing = torch.zeros(1, 12, 1)
+    assert torch.equal(carried(nothing, nothing, 12), nothing)
 
 
 @pytest.mark.parametrize("anchor", ["profile", "last"])
@@ -91,7 +104,7 @@ def test_the_design_is_as_wide_as_the_ridge(changes, anchor, mixing):
     assert torch.isfinite(backbone.design(frame)).all()
 
 
-def test_missing_values_and_forcings_are_zero_in_the_frame():
+def test_missing_values_and_forcings_are_zero_in_the_frame_and_carried_in_the_design():
     backbone, builder = make_backbone()
     builder.values[890:900, 2] = np.nan
     builder.forcings[895:903] = np.nan
@@ -106,8 +119,8 @@ def test_missing_values_and_forcings_are_zero_in_the_frame():
         assert torch.isfinite(part).all()
     deviation = backbone.design(frame)[0, 2, :, 2 + 1 + 2 : 2 + 1 + 2 + backbone.recent]
     gap = missing[0, -backbone.recent :, 2]
-    assert (deviation[:, gap] == 0).all()
-    assert (deviation[:, ~gap] != 0).any()
+    after = torch.arange(backbone.recent)[gap][0]
+    torch.testing.assert_close(deviation[:, after], deviation[:, after - 1] * FADING)
 
 
 def test_in_training_a_day_is_held_out_of_its_own_anchor():
