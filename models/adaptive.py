@@ -25,6 +25,35 @@ BOUNDS = (-0.4, 2.0)
 """Least and largest correction: bands never cross the median and never grow without end."""
 
 
+def corrected(
+    quantiles: FloatArray,
+    correction: FloatArray,
+    levels: tuple[float, ...],
+    nonnegative: bool = False,
+) -> FloatArray:
+    """Widen or narrow a forecast; its median stays, its quantiles never cross.
+
+    Args:
+        quantiles: [H, N, Q].
+        correction: [P, H, N] of each central band, outermost first, in units of the 10-90 % band.
+        levels: Q levels.
+        nonnegative: whether the target never falls below zero.
+
+    Returns:
+        [H, N, Q].
+    """
+    unit = quantiles[..., levels.index(0.9)] - quantiles[..., levels.index(0.1)]
+    out = quantiles.copy()
+    for p, moved in enumerate(correction):
+        out[..., p] -= moved * unit
+        out[..., -1 - p] += moved * unit
+    middle = len(levels) // 2
+    out[..., middle:] = np.maximum.accumulate(out[..., middle:], axis=-1)
+    down = out[..., middle::-1]
+    out[..., middle::-1] = np.minimum.accumulate(down, axis=-1)
+    return np.maximum(out, 0) if nonnegative else out
+
+
 @dataclass
 class AdaptiveBands:
     """Corrections [P, H, N] of the P central bands of a forecast.
@@ -47,41 +76,38 @@ class AdaptiveBands:
         """Start from the static bands."""
         count = len(self.levels)
         self._pairs = [(q, count - 1 - q) for q in range(count // 2)]
-        self._width = self.levels.index(0.1), self.levels.index(0.9)
         waiting = np.arange(1, self.horizon + 1) / self.stride
         self._rate = (RATE / np.maximum(1, waiting / PATIENCE)).astype(np.float32)
         self.correction = np.zeros((len(self._pairs), self.horizon, self.nodes), np.float32)
 
     def apply(self, quantiles: FloatArray, nonnegative: bool = False) -> FloatArray:
-        """Widen or narrow a forecast [H, N, Q]; its median stays, its quantiles never cross."""
-        low, high = self._width
-        unit = quantiles[..., high] - quantiles[..., low]
-        out = quantiles.copy()
-        for p, (lower, upper) in enumerate(self._pairs):
-            out[..., lower] -= self.correction[p] * unit
-            out[..., upper] += self.correction[p] * unit
-        middle = len(self.levels) // 2
-        out[..., middle:] = np.maximum.accumulate(out[..., middle:], axis=-1)
-        down = out[..., middle::-1]
-        out[..., middle::-1] = np.minimum.accumulate(down, axis=-1)
-        return np.maximum(out, 0) if nonnegative else out
+        """A forecast [H, N, Q] ``corrected`` by what was learned."""
+        return corrected(quantiles, self.correction, self.levels, nonnegative)
 
-    def update(self, lead: int | IntArray, issued: FloatArray, truth: FloatArray) -> None:
-        """Learn from targets that have come true, of one lead or of several different ones.
+    def learn(
+        self, row: int, truth: FloatArray, origins: IntArray, issued: FloatArray | list[FloatArray]
+    ) -> None:
+        """Learn from what came true at one time.
 
         Args:
-            lead: from 1; or [L] of them, none twice.
-            issued: [N, Q], or [L, N, Q]: the corrected forecast that was issued for them.
-            truth: [N], or [L, N]; NaN where nothing was observed: nothing is learned there.
+            row: of that time.
+            truth: [N]; NaN where nothing was observed: nothing is learned there.
+            origins: [I] rows of ``init_time`` of past forecasts, none twice.
+            issued: I corrected forecasts [H, N, Q]; NaN where they teach nothing.
         """
-        seen = ~np.isnan(truth)
+        lead = row - origins
+        (due,) = np.nonzero((lead >= 1) & (lead <= self.horizon))
+        if not len(due) or np.isnan(truth).all():
+            return
+        at = lead[due] - 1
+        bands = np.stack([issued[i][h] for i, h in zip(due, at, strict=True)])
+        rate = self._rate[at, None]
         for p, (lower, upper) in enumerate(self._pairs):
             nominal = self.levels[upper] - self.levels[lower]
-            missed = (truth < issued[..., lower]) | (truth > issued[..., upper])
-            learned = np.where(seen, missed - (1 - nominal), 0)
-            rate = self._rate[lead - 1, None] if np.ndim(lead) else self._rate[lead - 1]
-            moved = self.correction[p, lead - 1] + rate * learned
-            self.correction[p, lead - 1] = np.clip(moved, *BOUNDS)
+            missed = (truth < bands[..., lower]) | (truth > bands[..., upper])
+            unknown = np.isnan(truth) | np.isnan(bands[..., lower])
+            learned = np.where(unknown, 0, missed - (1 - nominal))
+            self.correction[p, at] = np.clip(self.correction[p, at] + rate * learned, *BOUNDS)
 
 
 def replay(
@@ -107,15 +133,13 @@ def replay(
     stride = int(np.median(np.diff(origins))) if count > 1 else 1
     bands = AdaptiveBands(levels, horizon, nodes, stride)
     issued = np.empty_like(quantiles)
-    learned = np.zeros(horizon, int)
-    leads = np.arange(1, horizon + 1)
     for b in range(count):
-        while True:
-            due = (learned < b) & (origins[learned] + leads <= origins[b])
-            if not due.any():
-                break
-            lead, known = leads[due], learned[due]
-            bands.update(lead, issued[known, lead - 1], target[known, lead - 1])
-            learned[due] += 1
+        first = np.searchsorted(origins, origins[b - 1] - horizon) if b else 0
+        past = slice(first, b)
+        for row in range(int(origins[b - 1]) + 1 if b else int(origins[b]), int(origins[b]) + 1):
+            told = int(np.searchsorted(origins, row)) - 1
+            if told >= 0 and row - origins[told] <= horizon:
+                truth = target[told, row - origins[told] - 1]
+                bands.learn(row, truth, origins[past], issued[past])
         issued[b] = bands.apply(quantiles[b], nonnegative)
     return issued

@@ -121,7 +121,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
             "k / (k + 1) of what k calibration weeks ask for",
             "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
-            "adaptive": {"rule": ADAPTIVE, "served": False} | report["adaptive"],
+            "adaptive": {"rule": ADAPTIVE} | report["adaptive"],
         },
         "members": run["members"],
         "thresholds": {
@@ -137,6 +137,7 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         "data": {
             "digests": dataset.digests,
             "start": start,
+            "issue_every": dataset.splits.issue_every,
             "train_end": train_end,
             "validation_end": validation_end,
             "end": end,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,10 @@ MOST_VALUES = 2_000_000
 """Values that one GET of observations may answer."""
 Format = Literal["json", "geojson", "csv"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
+Bands = Annotated[
+    Literal["adaptive", "released"],
+    Query(description="Bands that follow what came true, or the release's own as backtested."),
+]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -76,6 +81,10 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             "synthetic": release.manifest["data"]["synthetic"],
             "data_as_of": None if latest is None else schemas.iso(latest),
         }
+
+    def asked(dataset: str, init_time: datetime | None, bands: Bands) -> Answer:
+        init = None if init_time is None else schemas.utc(init_time)
+        return catalogue.forecast(dataset, init, adaptive=bands == "adaptive")
 
     def answered(runtime: Runtime, answer: Answer, nodes: IntArray, form: Format) -> Response:
         head = formats.envelope(runtime.release, answer)
@@ -159,18 +168,21 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         nodes: Nodes = None,
         format: Format = "json",
         init_time: AwareDatetime | None = None,
+        bands: Bands = "adaptive",
     ) -> Any:
         """The latest forecast, or the one from what was observed up to `init_time`."""
         runtime = catalogue.runtime(dataset)
         wanted = chosen(runtime, nodes)
-        init = None if init_time is None else schemas.utc(init_time)
-        return answered(runtime, catalogue.forecast(dataset, init), wanted, format)
+        return answered(runtime, asked(dataset, init_time, bands), wanted, format)
 
     @app.get(
         "/v1/forecasts/{dataset}/members", response_model=schemas.MembersAnswer, tags=["forecasts"]
     )
     def joint_members(
-        dataset: str, nodes: Nodes = None, init_time: AwareDatetime | None = None
+        dataset: str,
+        nodes: Nodes = None,
+        init_time: AwareDatetime | None = None,
+        bands: Bands = "adaptive",
     ) -> Any:
         """Ways that all nodes and leads may go together, equally likely; the same quantiles."""
         runtime = catalogue.runtime(dataset)
@@ -180,8 +192,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
                 f"members of {len(wanted)} nodes are {size} values, over {MOST_VALUES}; "
                 "ask for fewer nodes"
             )
-        init = None if init_time is None else schemas.utc(init_time)
-        answer = catalogue.forecast(dataset, init)
+        answer = asked(dataset, init_time, bands)
         return Response(
             formats.members_json(runtime, answer, wanted), media_type=formats.MEDIA["json"]
         )
@@ -189,11 +200,12 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     @app.get(
         "/v1/forecasts/{dataset}/areas", response_model=schemas.AreasAnswer, tags=["forecasts"]
     )
-    def areas(dataset: str, init_time: AwareDatetime | None = None) -> Any:
+    def areas(
+        dataset: str, init_time: AwareDatetime | None = None, bands: Bands = "adaptive"
+    ) -> Any:
         """Sums over each area and the city, for targets that add up, such as load or counts."""
         runtime = catalogue.runtime(dataset)
-        init = None if init_time is None else schemas.utc(init_time)
-        answer = catalogue.forecast(dataset, init)
+        answer = asked(dataset, init_time, bands)
         return Response(formats.areas_json(runtime, answer), media_type=formats.MEDIA["json"])
 
     @app.post(

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.windows import WindowBuilder
+from serving.bands import correction
 from serving.release import champions, load_release
 from serving.runtime import Runtime
 from serving.store import FORCED, OBSERVED, Store
@@ -35,12 +36,14 @@ class Answer:
         data_as_of: latest observation held, which may be later than ``init_time``.
         computed_at: when the forecast was computed, UTC.
         warnings: sentences about inputs that were missing.
+        adaptive: whether the bands follow what came true; else they are the release's own.
     """
 
     forecast: Forecast
     data_as_of: np.datetime64
     computed_at: np.datetime64
     warnings: tuple[str, ...]
+    adaptive: bool = False
 
 
 class Catalogue:
@@ -56,7 +59,7 @@ class Catalogue:
         self._runtimes: dict[str, Runtime] = {}
         self._refused: dict[Path, int] = {}
         self._scan = threading.Lock()
-        self._answers: OrderedDict[tuple[str, int, np.datetime64], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, int, np.datetime64, bool], Answer] = OrderedDict()
         self._lock = threading.Lock()
         self._scanned = -_RESCAN_SECONDS
 
@@ -105,8 +108,15 @@ class Catalogue:
             raise NotFound(f"no release of dataset {dataset!r} is served; served: {served}")
         return runtimes[dataset]
 
-    def forecast(self, dataset: str, init_time: np.datetime64 | None = None) -> Answer:
+    def forecast(
+        self, dataset: str, init_time: np.datetime64 | None = None, adaptive: bool = True
+    ) -> Answer:
         """The forecast from what was observed up to ``init_time`` (the latest, when None).
+
+        Args:
+            dataset: name of the dataset.
+            init_time: time of the last observation shown to the model.
+            adaptive: whether its bands follow what came true, where that is known.
 
         Raises:
             NotFound: if nothing is served or held.
@@ -119,46 +129,59 @@ class Catalogue:
                 f"no observations of {dataset} are held; post some to /v1/observations/{dataset}"
             )
         init = latest if init_time is None else init_time
-        key = (runtime.release.id, revision, init)
+        key = (runtime.release.id, revision, init, adaptive)
         with self._lock:
             if key in self._answers:
                 self._answers.move_to_end(key)
                 return self._answers[key]
-        answer = self._compute(runtime, init, latest)
+        answer = self._compute(runtime, init, latest, adaptive)
         with self._lock:
             self._answers[key] = answer
             while len(self._answers) > _KEPT:
                 self._answers.popitem(last=False)
         return answer
 
-    def _compute(self, runtime: Runtime, init: np.datetime64, latest: np.datetime64) -> Answer:
-        spec, graph = runtime.release.spec, runtime.release.graph
+    def _compute(
+        self, runtime: Runtime, init: np.datetime64, latest: np.datetime64, adaptive: bool
+    ) -> Answer:
+        spec = runtime.release.spec
         check_grid(runtime, init)
-        start = init - np.timedelta64((spec.reach - 1) * spec.seconds, "s")
-        values = np.full((spec.reach, graph.nodes), np.nan)
-        for near, far in spec.spans:
-            first = spec.reach - min(far, spec.reach)
-            since = start + np.timedelta64(first * spec.seconds, "s")
-            steps = spec.reach - near - first
-            values[first : first + steps] = self.store.read(
-                spec.dataset, OBSERVED, list(graph.ids), since, steps, spec.seconds
-            )
-        forcings = self._forcings(runtime, start)
-        builder = WindowBuilder(spec, start, values, forcings)
+        builder = self._held(runtime, init)
         origin = spec.reach - 1
         window = builder.batch(np.array([origin]))
-        forecast = runtime.forecast(builder, window, origin)
-        if not forecast.observed_fraction.any():
+        if np.isnan(window.past).all():
             raise FelsinaError(
                 f"nothing of {spec.dataset} was observed in the {spec.lookback} steps up to "
                 f"{init}Z; the latest observation held is {latest}Z"
             )
-        return Answer(forecast, latest, now(), tuple(input_warnings(runtime, window, forcings)))
+        moved = None
+        if adaptive:
+            moved = correction(
+                runtime, self.store, init, lambda time, rows: self._held(runtime, time, rows)
+            )
+        forecast = runtime.forecast(builder, window, origin, moved)
+        warnings = tuple(input_warnings(runtime, window, builder.forcings))
+        return Answer(forecast, latest, now(), warnings, moved is not None)
 
-    def _forcings(self, runtime: Runtime, start: np.datetime64) -> FloatArray:
-        """[reach + H, M, F] held forcings, NaN where none is held."""
+    def _held(self, runtime: Runtime, init: np.datetime64, more: int = 0) -> WindowBuilder:
+        """Held observations and forcings for the window of ``init`` and the ``more`` before it."""
+        spec, graph = runtime.release.spec, runtime.release.graph
+        steps = spec.reach + more
+        start = init - np.timedelta64((steps - 1) * spec.seconds, "s")
+        values = np.full((steps, graph.nodes), np.nan)
+        for near, far in spec.spans:
+            first = steps - min(far + more, steps)
+            since = start + np.timedelta64(first * spec.seconds, "s")
+            rows = steps - near - first
+            values[first : first + rows] = self.store.read(
+                spec.dataset, OBSERVED, list(graph.ids), since, rows, spec.seconds
+            )
+        return WindowBuilder(spec, start, values, self._forcings(runtime, start, steps))
+
+    def _forcings(self, runtime: Runtime, start: np.datetime64, steps: int) -> FloatArray:
+        """[steps + H, M, F] held forcings, NaN where none is held."""
         spec, ids = runtime.release.spec, runtime.release.graph.ids
-        steps = spec.reach + spec.horizon
+        steps += spec.horizon
         places = runtime.forcing_places
         names = {f.name: [f.name, *(f"{f.name}@{i}" for i in ids)] for f in spec.forcings}
         held = set(self.store.held(spec.dataset, FORCED)) if names else set()

@@ -69,9 +69,21 @@ def envelope(release: Release, answer: Answer) -> dict[str, Any]:
         },
         "approval": approved,
         "synthetic": manifest["data"]["synthetic"],
-        "interval": manifest["interval"],
+        "interval": _interval(manifest, answer.adaptive),
         "attribution": [a for a in [manifest["data"]["attribution"]] if a],
         "warnings": list(answer.warnings),
+    }
+
+
+def _interval(manifest: dict[str, Any], adaptive: bool) -> dict[str, Any]:
+    """How the bands were made, and how often such ones held in the backtest."""
+    interval = manifest["interval"]
+    if not adaptive:
+        return interval
+    method = f"{interval['method']}, then following what came true"
+    return interval | {
+        "method": method,
+        "empirical": manifest["calibration"]["adaptive"]["coverage_80"],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.adaptive import corrected
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.exported import open_session, predictor
 from models.joint import exceedance, load_template, members, within
@@ -30,16 +31,24 @@ class Runtime:
         self.template = load_template(release.folder / MEMBERS, spec.horizon, graph.nodes)
         self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
 
-    def forecast(self, builder: WindowBuilder, window: Window, origin: int) -> Forecast:
+    def forecast(
+        self,
+        builder: WindowBuilder,
+        window: Window,
+        origin: int,
+        moved: FloatArray | None = None,
+    ) -> Forecast:
         """The forecast of a window whose last observation is row ``origin``.
 
         Several windows are members of one ensemble, alike but for their forcings: their forecasts
-        are mixed.
+        are mixed. ``moved`` [P, H, N] is the correction of the bands, if any.
         """
         spec = self.release.spec
         leads = origin + np.arange(1, spec.horizon + 1)
         found = self.predict(window)
         quantiles = mix(found, spec.quantiles) if len(found) > 1 else found[0]
+        if moved is not None:
+            quantiles = corrected(quantiles, moved, spec.quantiles, spec.nonnegative)
         at_lead, up_to_lead = self._exceedance(quantiles)
         return Forecast(
             quantiles=quantiles,

@@ -51,10 +51,18 @@ _revisions = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("latest", sa.BigInteger),
 )
+_corrections = sa.Table(
+    "corrections",
+    _metadata,
+    sa.Column("release", sa.String, primary_key=True),
+    sa.Column("issued", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("moved", sa.LargeBinary, nullable=False),
+)
+"""How far the bands of an issue were moved, float32."""
 
 
 class Store:
-    """Held observations and forcings, by dataset.
+    """Held observations and forcings, by dataset, and corrections of bands, by release.
 
     Args:
         url: a SQLAlchemy URL, or a path of an sqlite file.
@@ -177,6 +185,38 @@ class Store:
         if row is None:
             return 0, None
         return row.revision, None if row.latest is None else np.datetime64(row.latest, "s")
+
+    def corrections(
+        self, release: str, shape: tuple[int, int, int]
+    ) -> dict[np.datetime64, FloatArray]:
+        """Issue time to the correction [P, H, N] that its bands had, of the issues still kept."""
+        query = sa.select(_corrections.c.issued, _corrections.c.moved).where(
+            _corrections.c.release == release
+        )
+        with self.engine.connect() as connection:
+            return {
+                np.datetime64(issued, "s"): np.frombuffer(moved, "<f4").reshape(shape).copy()
+                for issued, moved in connection.execute(query)
+            }
+
+    def keep_corrections(
+        self, release: str, found: dict[np.datetime64, FloatArray], after: np.datetime64
+    ) -> None:
+        """Keep corrections of issues ``after`` a time and drop older ones; the first kept stays."""
+        rows = [
+            {
+                "release": release,
+                "issued": int(time.astype("datetime64[s]").astype(np.int64)),
+                "moved": moved.astype("<f4").tobytes(),
+            }
+            for time, moved in found.items()
+            if time > after
+        ]
+        oldest = int(after.astype("datetime64[s]").astype(np.int64))
+        old = (_corrections.c.release == release) & (_corrections.c.issued <= oldest)
+        with self.engine.begin() as connection:
+            connection.execute(self._insert(_corrections).on_conflict_do_nothing(), rows)
+            connection.execute(sa.delete(_corrections).where(old))
 
     def _insert(self, table: sa.Table) -> Any:
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite

@@ -55,7 +55,8 @@ def test_nothing_is_learned_from_what_was_not_observed():
 def test_corrections_stay_within_their_bounds():
     bands = AdaptiveBands(QUANTILES, 1, 2)
     for _ in range(500):
-        bands.update(1, np.zeros((2, 11), np.float32), np.array([1.0, 0.0], np.float32))
+        truth, issued = np.array([1.0, 0.0], np.float32), np.zeros((1, 1, 2, 11), np.float32)
+        bands.learn(1, truth, np.array([0]), issued)
     assert bands.correction[:, 0, 0] == pytest.approx(BOUNDS[1])
     assert bands.correction[:, 0, 1] == pytest.approx(BOUNDS[0])
     wide = bands.apply(np.broadcast_to(NORMAL, (1, 2, 11)).astype(np.float32), nonnegative=True)
@@ -75,13 +76,15 @@ def test_all_leads_of_an_issue_are_learned_as_one_by_one():
     rng = np.random.default_rng(3)
     origins = np.cumsum(rng.integers(1, 4, 40))
     quantiles = np.sort(rng.normal(size=(40, 5, 2, 11)).astype(np.float32), axis=-1)
-    target = rng.normal(size=(40, 5, 2)).astype(np.float32)
+    values = rng.normal(size=(origins[-1] + 6, 2)).astype(np.float32)
+    target = values[origins[:, None] + np.arange(1, 6)]
     out = replay(quantiles, target, origins, QUANTILES, False)
     for h in range(5):
         bands = AdaptiveBands(QUANTILES, 5, 2)
         learned = 0
         for b in range(40):
             while learned < b and origins[learned] + h + 1 <= origins[b]:
-                bands.update(h + 1, out[learned, h], target[learned, h])
+                row, one = origins[learned] + h + 1, slice(learned, learned + 1)
+                bands.learn(row, target[learned, h], origins[one], out[one])
                 learned += 1
             np.testing.assert_array_equal(out[b, h], bands.apply(quantiles[b])[h])

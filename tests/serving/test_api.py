@@ -82,7 +82,7 @@ def test_datasets_are_listed_and_filtered(client: TestClient, tiny: Tiny) -> Non
 
 def test_a_forecast_says_everything_needed_to_judge_it(client: TestClient, tiny: Tiny) -> None:
     before = datetime.now().astimezone().replace(microsecond=0)
-    answer = get(client, "/v1/forecasts/tiny")
+    answer = get(client, "/v1/forecasts/tiny", bands="released")
     after = datetime.now().astimezone()
     end = len(tiny.dataset.values)
     release = load_release(tiny.release)
@@ -132,7 +132,7 @@ def test_a_forecast_of_held_past_is_the_backtest(client: TestClient, tiny: Tiny)
     backtested = pd.read_parquet(tiny.trained / "forecasts.parquet")
     for origin in tiny.origins[[0, 1, 30, 100, -1]]:
         init = tiny.times(origin, origin + 1)[0]
-        answer = get(client, "/v1/forecasts/tiny", init_time=init)
+        answer = get(client, "/v1/forecasts/tiny", init_time=init, bands="released")
         assert answer["init_time"] == init
         assert answer["warnings"] == []
         rows = backtested[backtested["init_time"] == pd.Timestamp(init)]
@@ -149,13 +149,13 @@ def test_what_came_later_changes_no_earlier_forecast(
 ) -> None:
     origin = int(tiny.origins[50])
     init = tiny.times(origin, origin + 1)[0]
-    with_future = get(client, "/v1/forecasts/tiny", init_time=init)
+    with_future = get(client, "/v1/forecasts/tiny", init_time=init, bands="released")
     other = TestClient(create_app(Catalogue(tiny.home, Store(tmp_path / "earlier.db"))))
     first = origin - tiny.spec.reach + 1
     post(other, "/v1/observations/tiny", tiny.observed(first, origin + 1))
     post(other, "/v1/forcings/tiny", tiny.forced(first, origin + 1))
     post(other, "/v1/forcings/tiny", tiny.forced(origin + 1, origin + 7, "temp_c"))
-    without = get(other, "/v1/forecasts/tiny")
+    without = get(other, "/v1/forecasts/tiny", bands="released")
     assert without["init_time"] == without["data_as_of"] == init
     assert without["features"] == with_future["features"]
     assert without["warnings"] == []
@@ -201,7 +201,7 @@ def test_a_window_of_ones_own_gives_the_same_forecast(client: TestClient, tiny: 
     across_the_clock_change = int(tiny.origins[3])
     for origin in (across_the_clock_change, int(tiny.origins[-1])):
         body = tiny.window(origin, with_lags=True)
-        held = get(client, "/v1/forecasts/tiny", init_time=body["init_time"])
+        held = get(client, "/v1/forecasts/tiny", init_time=body["init_time"], bands="released")
         brought = post(client, "/v1/forecasts/tiny", body)
         for answer in (held, brought):
             answer.pop("issued_at")
@@ -217,7 +217,8 @@ def test_a_window_without_lags_is_a_store_that_holds_the_lookback_alone(
     brought = post(client, "/v1/forecasts/tiny", body)
     post(empty_client, "/v1/observations/tiny", tiny.observed(origin - 47, origin + 1))
     post(empty_client, "/v1/forcings/tiny", tiny.forced(origin - 47, origin + 7))
-    assert get(empty_client, "/v1/forecasts/tiny")["features"] == brought["features"]
+    held = get(empty_client, "/v1/forecasts/tiny", bands="released")
+    assert held["features"] == brought["features"]
     whole = post(client, "/v1/forecasts/tiny", tiny.window(origin, with_lags=True))
     assert whole["features"] != brought["features"]
 
