@@ -71,8 +71,8 @@ def post(base: str, dataset: CityDataset, first: int, last: int) -> None:
                 call(f"{base}/v1/forcings/{spec.dataset}", {"times": times, "values": values})
 
 
-def replay(base: str, folder: Path, origins: int) -> tuple[str, int, float, float]:
-    """Dataset, origins compared, largest relative difference, milliseconds a GET."""
+def replay(base: str, folder: Path, origins: int) -> tuple[str, int, float, float, float]:
+    """Dataset, origins, largest relative difference, ms a GET of released and of adaptive bands."""
     dataset = open_registered(folder)
     release = call(f"{base}/v1/datasets/{dataset.spec.dataset}")
     manifest = json.loads((home() / "releases" / release["release"] / "manifest.json").read_text())
@@ -85,24 +85,29 @@ def replay(base: str, folder: Path, origins: int) -> tuple[str, int, float, floa
     builder = dataset.builder(spec)
     levels = [f"q{level:g}" for level in spec.quantiles]
     held = max(0, int(test[0]) - spec.reach)
-    worst, spent = 0.0, 0.0
+    worst = 0.0
+    spent: dict[str, list[float]] = {"released": [], "adaptive": []}
     for origin in test.tolist():
         post(base, dataset, held, origin + 1)
         held = origin + 1
-        began = time.perf_counter()
-        answer = call(f"{base}/v1/forecasts/{spec.dataset}")
-        spent += time.perf_counter() - began
+        answers = {}
+        for bands, seconds in spent.items():
+            began = time.perf_counter()
+            answers[bands] = call(f"{base}/v1/forecasts/{spec.dataset}?bands={bands}")
+            seconds.append(time.perf_counter() - began)
+        answer = answers["released"]
         init = builder.times(np.array([origin]))[0]
         assert answer["init_time"] == f"{init}Z", (answer["init_time"], init)
-        rows = backtest[backtest.init_time == pd.Timestamp(init, tz="UTC")]
-        expected = rows[levels].to_numpy().reshape(spec.horizon, dataset.graph.nodes, len(levels))
+        rows = backtest.loc[backtest["init_time"] == pd.Timestamp(init, tz="UTC"), levels]
+        expected = np.asarray(rows).reshape(spec.horizon, dataset.graph.nodes, len(levels))
         found = np.array(
             [[f["quantiles"][level[1:]] for level in levels] for f in answer["features"]]
         ).transpose(2, 0, 1)
         worst = max(
             worst, float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
         )
-    return spec.dataset, len(test), worst, 1000 * spent / len(test)
+    released, adaptive = (1000 * float(np.median(seconds)) for seconds in spent.values())
+    return spec.dataset, len(test), worst, released, adaptive
 
 
 def main() -> None:
@@ -128,11 +133,11 @@ def main() -> None:
                     break
                 except (urllib.error.URLError, ConnectionError):
                     time.sleep(0.5)
-            print("| dataset | origins | largest relative difference | ms a fresh forecast |")
-            print("| --- | --- | --- | --- |")
+            print("| dataset | origins | largest relative difference | ms released | ms adaptive |")
+            print("| --- | --- | --- | --- | --- |")
             for path in options.folders:
-                name, count, worst, spent = replay(base, path, options.origins)
-                print(f"| {name} | {count} | {worst:.1e} | {spent:.0f} |", flush=True)
+                name, count, worst, *ms = replay(base, path, options.origins)
+                print(f"| {name} | {count} | {worst:.1e} | {ms[0]:.0f} | {ms[1]:.0f} |", flush=True)
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(30)

@@ -20,7 +20,7 @@ Defaults = Callable[["CityDataset", str], dict[str, Any]]
 
 
 SMALL_NETWORK: dict[str, Any] = {
-    "architecture": {"width": 64, "blocks": 2, "dropout": 0.3, "members": 3},
+    "architecture": {"width": 64, "blocks": 2, "dropout": 0.3},
     "learning_rate": 5e-4,
     "weight_decay": 0.1,
 }
