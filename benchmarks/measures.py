@@ -77,8 +77,11 @@ def measure(
     leads = {m: 60 * m // seconds for m in (15, 30, 60)}
     if leads[60] <= horizon and leads[15]:
         for minutes, lead in leads.items():
-            part = [by_lead[str(h)]["mae"] for h in range(1, lead + 1)]
-            result[f"mae_to_{minutes}_min"] = float(np.mean(part))
+            part = [by_lead[str(h)] for h in range(1, lead + 1)]
+            result[f"mae_to_{minutes}_min"] = float(np.mean([p["mae"] for p in part]))
+            result[f"rmse_to_{minutes}_min"] = float(
+                np.sqrt(np.mean([p["rmse"] ** 2 for p in part]))
+            )
     if gauges:
         result |= gauge_measures(median, target, persistence, seconds, ids)
     return result | {"groups": group_coverage(quantiles, target, levels, size)}

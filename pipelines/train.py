@@ -100,9 +100,10 @@ def settings_for(
 
 
 def code_digest() -> str:
-    """Digest of the sources that decide what a model becomes."""
+    """Digest of the sources that decide what a model becomes; simulators are none of them."""
     root = Path(__file__).parents[1]
-    files = sorted(p for room in ("models", "training") for p in (root / room).rglob("*.py"))
+    found = (p for room in ("models", "training") for p in (root / room).rglob("*.py"))
+    files = sorted(p for p in found if "physics" not in p.parts)
     return sha256_bytes(canonical_json({str(p.relative_to(root)): sha256_file(p) for p in files}))
 
 
