@@ -52,7 +52,7 @@ def card(trained: Trained, report: dict[str, Any]) -> str:
     ]
     rows = {name: report["models"][name] for name in ("felsina", *RIVALS)}
     if report.get("adaptive"):
-        rows["felsina, adaptive bands (replayed)"] = report["adaptive"] | {
+        rows["felsina, adaptive bands"] = report["adaptive"] | {
             "mae": None,
             "wape": None,
         }
