@@ -186,7 +186,7 @@ class Backbone(nn.Module):
             """What is wanted of [B, N or 1, ...]."""
             return part if kept is None or part.shape[1] == 1 else part[:, kept]
 
-        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen, self.recent)
+        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen)
         anchor = of(frame.anchor.permute(0, 2, 1))
         nodes, horizon = anchor.shape[1:]
         parts = [of(deviation[:, -self.recent :].permute(0, 2, 1))]
@@ -210,18 +210,16 @@ class Backbone(nn.Module):
         return frame.anchor + correction.permute(0, 2, 1)
 
 
-def carried(deviation: Tensor, seen: Tensor, steps: int) -> Tensor:
-    """Deviations [B, T, N] where each gap holds the last observed one, fading, for ``steps`` steps.
+def carried(deviation: Tensor, seen: Tensor) -> Tensor:
+    """Deviations [B, T, N] where a gap's first three steps hold the last observed one, fading.
 
-    A value that is late is not one at its anchor. Spans double, so that the graph stays short.
+    A value that is late is not one at its anchor; a station that is dead for hours is.
     """
-    reach = 1
-    while reach < steps:
+    for reach in (1, 2):
         none = torch.zeros_like(deviation[:, :reach])
         earlier = torch.cat([none, deviation[:, :-reach]], dim=1) * FADING**reach
         deviation = torch.where(seen > 0, deviation, earlier)
         seen = torch.maximum(seen, torch.cat([none, seen[:, :-reach]], dim=1))
-        reach *= 2
     return deviation
 
 
