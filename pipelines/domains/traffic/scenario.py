@@ -118,7 +118,10 @@ def run_scenario(
         "network": {"name": network.name, "sha256": network.digest, "edges": len(network.edges)},
         "span": {**span.__dict__, "period": PERIOD, "unit": "s"},
         "seeds": list(range(1, asked.seeds + 1)),
-        "measures": [m.model_dump(by_alias=True, exclude_defaults=False) for m in asked.measures],
+        "measures": [
+            measure.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            for measure in asked.measures
+        ],
         "changed": {
             "lanes_limited": len(change.speed_limits),
             "edges_closed": list(change.closed),
