@@ -1,5 +1,6 @@
 """Runs of SUMO: what a seed decides, and what each measure does to the streets."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,17 @@ def test_the_command_line_does_not_load_the_simulator() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_stop_in_a_route_is_skipped_too(streets: Network, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    for path in streets.folder.glob("*.xml"):
+        text = path.read_text().replace('lane="A3B3_0" startPos', 'lane="B3C3_0" startPos')
+        whole = re.sub(r'(<route edges="[^"]*")/>\s*(<stop [^>]*>)', r"\1>\2</route>", text)
+        (folder / path.name).write_text(whole)
+    inside = open_network(folder)
+    assert "></route>" in inside.routes[0].read_text()
+    closed = simulate(inside, Intervention(closed=(STRAIGHT,)), 1, SPAN, runs)
+    assert flow(closed, STRAIGHT) == 0
+    assert closed.totals["without_route"] == 0

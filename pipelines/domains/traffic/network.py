@@ -213,7 +213,9 @@ def open_network(folder: Path) -> Network:
     )
     for path in routes:
         for element in parsed(path).iter():
-            network.require(edges_of(element), f"{path.name}: {element.tag} {element.get('id')}")
+            network.require(
+                edges_of(element), f"{path.name}: {element.tag} {element.get('id', 'of a vehicle')}"
+            )
     return network
 
 

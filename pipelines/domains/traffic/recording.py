@@ -159,7 +159,7 @@ def _edge_table(folder: Path) -> pd.DataFrame:
         "emissions": {"CO2_abs": ("co2_g", 1e-3), "NOx_abs": ("nox_g", 1e-3)},
     }
     for name, attributes in read.items():
-        for interval in parsed(folder / f"{name}.xml").iter("interval"):
+        for interval in parsed(folder / f"measured-{name}.xml").iter("interval"):
             begin = float(interval.get("begin", 0))
             for edge in interval.iter("edge"):
                 row = rows.setdefault((begin, edge.get("id", "")), {})

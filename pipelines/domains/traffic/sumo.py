@@ -97,7 +97,7 @@ def _run(
     inputs.mkdir()
     routes, additional, removed = list(network.routes), [], 0
     if change.closed:
-        removed = without_closed(network, routes, change.closed, inputs)
+        removed = without_closed(network, routes, change, inputs)
         routes = [inputs / path.name for path in routes]
     for path in network.additional:  # copied, since what they write goes where they lie
         additional.append(folder / path.name)
@@ -128,10 +128,12 @@ def _outputs_and_measures(network: Network, change: Intervention, span: Span) ->
     for name in ("traffic", "emissions"):
         kind = {} if name == "traffic" else {"type": name}
         measured = {"begin": start, "end": end, "period": str(PERIOD), "withInternal": "true"}
-        ET.SubElement(root, "edgeData", {"id": name, "file": f"{name}.xml", **measured, **kind})
+        ET.SubElement(
+            root, "edgeData", {"id": name, "file": f"measured-{name}.xml", **measured, **kind}
+        )
     for speed in sorted(set(change.speed_limits.values())):
         lanes = " ".join(lane for lane, limit in change.speed_limits.items() if limit == speed)
-        sign = ET.SubElement(root, "variableSpeedSign", id=f"limit-{speed:.2f}", lanes=lanes)
+        sign = ET.SubElement(root, "variableSpeedSign", id=f"limit-{speed}", lanes=lanes)
         ET.SubElement(sign, "step", time=str(span.begin), speed=str(speed))
     always = {"begin": str(span.begin), "end": end}
     if change.closed:

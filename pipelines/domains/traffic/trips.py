@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from pipelines.domains.traffic.measures import Intervention
 from pipelines.domains.traffic.network import Network, edges_of, parsed
 
 _PUBLIC = frozenset({"bus", "coach", "tram", "rail", "rail_urban", "rail_electric", "subway"})
@@ -24,7 +25,9 @@ def type_classes(network: Network) -> dict[str, frozenset[str]]:
         for element in root.iter("vTypeDistribution"):
             members = [child.get("id", "") for child in element.iter("vType")]
             members += element.get("vTypes", "").split()
-            classes[element.get("id", "")] = frozenset().union(*(classes[m] for m in members))
+            classes[element.get("id", "")] = frozenset().union(
+                *(classes.get(member, classes[_DEFAULT_TYPE]) for member in members)
+            )
     return classes
 
 
@@ -52,15 +55,15 @@ def with_timetables(path: Path, factor: float, copy: Path) -> None:
 
 
 def without_closed(
-    network: Network, paths: Iterable[Path], closed: tuple[str, ...], folder: Path
+    network: Network, paths: Iterable[Path], change: Intervention, folder: Path
 ) -> int:
     """Copy files of trips into ``folder`` without those that a closure makes impossible.
 
-    A trip goes that begins or ends on a closed edge, or that has no other way; stops on closed
-    edges are left out of the others. SUMO itself would let the former through.
+    A trip is left out that begins or ends on a closed edge or has no other way, for SUMO would let
+    it pass; stops on closed edges are left out of the others.
 
     Returns:
-        How many trips (a flow counts as one).
+        How many trips were left out (a flow counts as one).
     """
     classes = type_classes(network)
     named = _named_routes(network)
@@ -68,23 +71,24 @@ def without_closed(
     removed = 0
     for path in paths:
         root = parsed(path)
+        for holder in list(root.iter()):  # a trip or its route
+            for stop in holder.findall("stop"):
+                if _stop_edge(network, stop) in change.closed:
+                    holder.remove(stop)
         for trip in list(_trips(root)):
-            for stop in list(trip.iter("stop")):
-                if _stop_edge(network, stop) in closed:
-                    trip.remove(stop)
             own = trip.find("route")
             edges = list(edges_of(trip if own is None else own))
             fixed = own is not None or "route" in trip.attrib
             if not edges:
                 edges = named.get(trip.get("route", ""), [])
             kind = _classes_of(trip, classes)
-            if not edges or (fixed and not set(edges) & set(closed)):
+            if not edges or (fixed and not set(edges) & set(change.closed)):
                 continue
             stops = [_stop_edge(network, stop) for stop in trip.iter("stop")]
             # A fixed route may be left between its stops; a trip must pass each edge it names.
             passed = [edges[0], *stops, edges[-1]] if fixed else edges
             if kind not in ways:
-                ways[kind] = _Ways(network, kind, closed)
+                ways[kind] = _Ways(network, kind, change)
             if not ways[kind].lead_through(passed):
                 root.remove(trip)
                 removed += 1
@@ -95,13 +99,13 @@ def without_closed(
 class _Ways:
     """Where vehicles get to without the closed edges."""
 
-    def __init__(self, network: Network, classes: frozenset[str], closed: tuple[str, ...]) -> None:
-        turns = set.intersection(*(network.turns(name) for name in classes))
+    def __init__(self, network: Network, classes: frozenset[str], change: Intervention) -> None:
+        turns = set.intersection(*(network.turns(name, change.taken) for name in classes))
         self._next: dict[str, list[str]] = {}
         for source, target in turns:
-            if target not in closed:
+            if target not in change.closed:
                 self._next.setdefault(source, []).append(target)
-        self._closed = set(closed)
+        self._closed = set(change.closed)
         self._reached: dict[str, set[str]] = {}
 
     def lead_through(self, edges: list[str]) -> bool:
