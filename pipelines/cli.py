@@ -29,6 +29,8 @@ app.add_typer(data, name="data")
 app.add_typer(release, name="release")
 tracking = typer.Typer(help="MLflow's runs: bring offline ones home.", no_args_is_help=True)
 app.add_typer(tracking, name="tracking")
+physics = typer.Typer(help="Simulators: compare with published cases.", no_args_is_help=True)
+app.add_typer(physics, name="physics")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 SomeDataset = Annotated[
@@ -239,6 +241,16 @@ def sync(json: Json = False) -> None:
     from pipelines.commands.tracking import sync_all
 
     sync_all(json)
+
+
+@physics.command("verify")
+def verify_physics(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the checks here.")] = None,
+) -> None:
+    """Hold every simulator to its published references: exit 2 where one is missed."""
+    from pipelines.commands.physics import verify_all
+
+    verify_all(json)
 
 
 def main() -> None:

@@ -27,6 +27,32 @@ SMALL_NETWORK: dict[str, Any] = {
 """For series that teach little: a large network would learn them by heart."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """One published number that a simulator must reproduce: a gate with bounds.
+
+    Attributes:
+        domain: whose simulator.
+        case: the published case.
+        quantity: what is compared, with its unit.
+        value: what the simulator says.
+        low: least that passes.
+        high: most that passes.
+    """
+
+    domain: str
+    case: str
+    quantity: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value is within the bounds."""
+        return self.low <= self.value <= self.high
+
+
 def _no_changes(dataset: CityDataset, profile: str) -> dict[str, Any]:
     return {}
 
@@ -43,6 +69,7 @@ class Domain:
         embedded: name of that dataset.
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
+        verify: compares its simulator with published references, given their folder.
     """
 
     name: str
@@ -52,6 +79,7 @@ class Domain:
     embedded: str = ""
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None
+    verify: Callable[[Path], list[Check]] | None = None
 
 
 def registered() -> dict[str, Domain]:
