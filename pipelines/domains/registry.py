@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Defaults = Callable[["CityDataset", str], dict[str, Any]]
 """From a dataset and a profile (``quick`` or ``full``) to changes of the generic settings."""
 
+Runner = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], dict[str, Any]]
+"""From a scenario (its TOML), the folder its paths are relative to, the folder to write into and
+``progress(stage, share)`` to a report for JSON, whose ``tables`` (title to rows) are shown."""
+
 
 SMALL_NETWORK: dict[str, Any] = {
     "architecture": {"width": 64, "blocks": 2, "dropout": 0.3},
@@ -70,6 +74,7 @@ class Domain:
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
         verify: compares its simulator with published references, given their folder.
+        scenario: runs a scenario through its simulator.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Domain:
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None
     verify: Callable[[Path], list[Check]] | None = None
+    scenario: Runner | None = None
 
 
 def registered() -> dict[str, Domain]:
