@@ -65,7 +65,8 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in rows[0] if rows else ():
         numeric = not isinstance(rows[0][name], str)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        justify = "right" if numeric else "left"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=not numeric)
     for row in rows:
         table.add_row(*map(_shown, row.values()))
     return table

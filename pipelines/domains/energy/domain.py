@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,14 @@ def _verify(reference: Path) -> list[Check]:
     return verify(reference)
 
 
+def _scenario(
+    scenario: dict[str, Any], base: Path, out: Path, progress: Callable[[str, float], None]
+) -> dict[str, Any]:
+    from pipelines.domains.energy.scenario import run_scenario
+
+    return run_scenario(scenario, base, out, progress)
+
+
 _PUBLISHED = {
     "etth1": "ETTh1.csv: loads and oil temperature of a transformer, hourly",
     "etth2": "ETTh2.csv: the same of another transformer",
@@ -58,4 +67,5 @@ DOMAIN = Domain(
     _PUBLISHED,
     _ingest,
     _verify,
+    _scenario,
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from models.contracts import FelsinaError
+from models.contracts import FelsinaError, FloatArray
 
 CODE = "Code_BuildingVariant"
 OPAQUE = ("Roof_1", "Roof_2", "Wall_1", "Wall_2", "Wall_3", "Floor_1", "Floor_2")
@@ -74,3 +75,29 @@ def seasonal_need_kwh_m2(table: pd.DataFrame) -> pd.Series:
     inertia = 0.8 + table["c_m"] / loss / 30
     used = (1 - ratio**inertia) / (1 - ratio ** (inertia + 1))
     return lost - used * gained
+
+
+def envelope(table: pd.DataFrame) -> tuple[NDArray[np.str_], dict[str, FloatArray]]:
+    """Codes of the variants, and of each what a building stock takes from an archetype.
+
+    Areas are a m2 of reference floor. Doors count as wall; U-values of parts next to unheated rooms
+    and soil hold what those save.
+    """
+    floor = table["A_C_Ref"].to_numpy(float)
+    found: dict[str, FloatArray] = {
+        "window_g": table["g_gl_n"].to_numpy(float),
+        "bridge_w_m2k": table["delta_U_ThermalBridging"].to_numpy(float),
+        "air_change_h": (table["n_air_use"] + table["n_air_infiltration"]).to_numpy(float),
+        "height_m": table["h_room"].to_numpy(float),
+    }
+    words = {"wall": ("Wall", "Door"), "roof": ("Roof",), "ground": ("Floor",)}
+    for name, starts in (words | {"window": ("Window",)}).items():
+        area, loss = np.zeros(len(table)), np.zeros(len(table))
+        for part in (part for part in (*OPAQUE, *OPENINGS) if part.startswith(starts)):
+            m2 = table[f"A_Calc_{part}"].to_numpy(float)
+            weight = table[f"b_Transmission_{part}"].to_numpy(float) if part in OPAQUE else 1.0
+            area = area + m2
+            loss = loss + weight * m2 * table[f"U_Actual_{part}"].to_numpy(float)
+        found[f"{name}_ratio"] = area / floor
+        found[f"{name}_w_m2k"] = loss / np.maximum(area, 1e-9)
+    return table[CODE].to_numpy(str), found
