@@ -97,13 +97,12 @@ class BuildingHours:
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def __call__(self, stock: Stock, kw: Tensor) -> None:
-        """Append a chunk, [T, b, C]; hours count from 0."""
-        hours, count = kw.shape[:2]
+        """Append a chunk, [C, T, b]; hours count from 0."""
+        hours, count = kw.shape[1:]
         ids = pa.DictionaryArray.from_arrays(
             pa.array(np.repeat(np.arange(count, dtype=np.int32), hours)), pa.array(list(stock.id))
         )
-        by_building = kw.transpose(0, 1).reshape(-1, len(CARRIERS)).numpy()
-        columns = [pa.array(by_building[:, i]) for i in range(len(CARRIERS))]
+        columns = [pa.array(carrier.T.reshape(-1).numpy()) for carrier in kw]
         hour = pa.array(np.tile(np.arange(hours, dtype=np.int16), count))
         self._writer.write_table(pa.table([ids, hour, *columns], schema=self._schema))
 

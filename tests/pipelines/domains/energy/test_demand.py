@@ -63,7 +63,7 @@ def test_chunks_change_nothing(stock: Stock, monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(parts.delivered_kwh, whole.delivered_kwh, rtol=1e-5)
     np.testing.assert_allclose(parts.hourly_kw, whole.hourly_kw, rtol=1e-3, atol=1e-3)
     seen: list[int] = []
-    Simulator(winter(), Assumptions()).run(stock, sink=lambda part, kw: seen.append(kw.shape[1]))
+    Simulator(winter(), Assumptions()).run(stock, sink=lambda part, kw: seen.append(kw.shape[2]))
     assert seen == [2, 2, 1]
 
 

@@ -12,6 +12,10 @@ import pytest
 from models.contracts import FelsinaError
 from pipelines.commands.physics import verify_all
 from pipelines.domains.energy import bestest
+from pipelines.domains.energy.assumptions import Assumptions
+from pipelines.domains.energy.demand import Simulator
+from pipelines.domains.energy.stock_table import read_archetypes, read_stock
+from pipelines.domains.energy.tabula import read_tabula
 from pipelines.domains.energy.verification import DENVER, LIMITS, TABULA, verify
 from pipelines.domains.energy.weather import read_weather
 
@@ -72,3 +76,19 @@ def test_mass_evens_out_and_the_dead_band_saves(reference: Path) -> None:
         assert found.loc["620", "annual_cooling"] < found.loc["600", "annual_cooling"]
         assert found.loc["600FF", "max_temperature"] > found.loc["900FF", "max_temperature"]
         assert found.loc["600FF", "min_temperature"] < found.loc["900FF", "min_temperature"]
+
+
+@needs_data
+def test_the_hourly_network_and_the_season_agree(reference: Path, tmp_path: Path) -> None:
+    """TABULA's variants by the hour in Torino, whose season has TABULA's kelvin days."""
+    path = reference / "energy" / TABULA
+    archetypes = read_archetypes(path)
+    rows = ["id,area,floor_m2,heat_source,archetype"]
+    rows += [f"{n},one,1000,gas_boiler,{name}" for n, name in enumerate(archetypes.names)]
+    (tmp_path / "stock.csv").write_text("\n".join(rows))
+    stock = read_stock(tmp_path / "stock.csv", archetypes).with_plants(-5.0)
+    weather = read_weather(reference / "weather" / "ITA_Torino.160590_IWEC.epw")
+    steady = Simulator(weather, Assumptions(on_h=(0, 24), setback_k=0))
+    ratio = steady.run(stock).heat_kwh / stock.floor_m2 / read_tabula(path)["q_h_nd"]
+    assert 0.95 < ratio.min() < ratio.max() < 1.2
+    assert 0.98 < ratio.median() < 1.06

@@ -1,15 +1,17 @@
-"""BESTEST beside other programs: tuned and standard coefficients, peaks, floating temperatures.
+"""The building simulator beside others: BESTEST's programs, and TABULA's seasonal method.
 
-    FELSINA_DATA=DIR python -m benchmarks.bestest [--plot docs/physics/bestest.png]
+    FELSINA_DATA=DIR python -m benchmarks.thermal [--plot docs/physics/bestest.png]
 
-Diagnostics of the building simulator; the gates are ``felsina physics verify``. A Markdown table
-on stdout.
+Tuned and standard coefficients, peaks and floating temperatures of BESTEST; TABULA's 42 Italian
+variants by the hour in Torino's year, whose season has as many kelvin days as TABULA's climate.
+Diagnostics; the gates are ``felsina physics verify``. Markdown on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -17,14 +19,20 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from pipelines.domains.energy import bestest
-from pipelines.domains.energy.verification import DENVER, LIMITS
+from pipelines.domains.energy.assumptions import Assumptions
+from pipelines.domains.energy.demand import Simulator
+from pipelines.domains.energy.stock_table import read_archetypes, read_stock
+from pipelines.domains.energy.tabula import read_tabula
+from pipelines.domains.energy.verification import DENVER, LIMITS, TABULA
 from pipelines.domains.energy.weather import read_weather
 
 PROGRAMS = ["bsimac", "cse", "dest", "energyplus", "espr", "trnsys"]
+TORINO, COLDEST_C = "ITA_Torino.160590_IWEC.epw", -5.0
 MODELICA = "ibpsa_iso13790_5r1c"
 PANELS = {
     "annual heating (MWh)": ("annual_heating", ["600", "620", "640", "685", "900"]),
@@ -68,6 +76,28 @@ def markdown(table: pd.DataFrame) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def seasonal(data: Path, scratch: Path) -> str:
+    """Hourly need over TABULA's: always 20 degC, TABULA's gains, air change and areas."""
+    path = data / "energy" / TABULA
+    table, archetypes = read_tabula(path), read_archetypes(path)
+    rows = [f"{n},one,1000,gas_boiler,{name}" for n, name in enumerate(archetypes.names)]
+    stock_file = scratch / "stock.csv"
+    stock_file.write_text("\n".join(["id,area,floor_m2,heat_source,archetype", *rows]))
+    stock = read_stock(stock_file, archetypes).with_plants(COLDEST_C)
+    weather = read_weather(data / "weather" / TORINO)
+    steady = Assumptions(on_h=(0, 24), setback_k=0)
+    need = Simulator(weather, steady).run(stock).heat_kwh / stock.floor_m2
+    published = table["q_h_nd"].to_numpy(float)
+    low, middle, high = np.quantile(need / published, (0, 0.5, 1))
+    days = (20 - weather.outdoor_c[steady.in_season(weather.times)]).sum() / 24
+    alike = np.corrcoef(need, published)[0, 1]
+    return (
+        f"Hourly need over TABULA's, {len(need)} variants in Torino's year ({days:.0f} kelvin days"
+        f" in season, TABULA {table['Sum_DeltaT_for_HeatingDays'].iloc[0]:.0f}): least {low:.2f},"
+        f" median {middle:.2f}, most {high:.2f}; correlation {alike:.3f}"
+    )
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
@@ -114,8 +144,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    table = compare(Path(os.environ["FELSINA_DATA"], "data", "energy"))
+    data = Path(os.environ["FELSINA_DATA"], "data")
+    table = compare(data / "energy")
     print("\n".join(markdown(table)))
+    with tempfile.TemporaryDirectory() as scratch:
+        print(f"\n{seasonal(data, Path(scratch))}")
     if options.plot:
         draw(table, options.plot)
 
