@@ -12,6 +12,7 @@ from models.contracts import FelsinaError
 from pipelines.commands import scenario
 from pipelines.commands.scenario import run_one
 from pipelines.domains.registry import Domain
+from tests.fixtures.tiny import felsina
 
 
 def count(found: dict[str, Any], base: Path, out: Path, progress: Any) -> dict[str, Any]:
@@ -90,3 +91,12 @@ def test_an_unknown_domain_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, 'name = "a"\ndomain = "odd"')
     with pytest.raises(FelsinaError, match="domain 'odd' is not registered"):
         run_one(file, "physics", tmp_path / "out", json=False)
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+    file = write(tmp_path, 'name = "a"\ndomain = "odd"')
+    done = felsina(tmp_path, "scenario", "run", str(file), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("felsina: domain 'odd' is not registered; use one of")
+    assert done.stdout == ""

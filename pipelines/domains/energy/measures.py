@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from models.contracts import FloatArray
+from models.contracts import FelsinaError, FloatArray
 from pipelines.domains.energy.assumptions import Frozen, NotNegative, Positive
-from pipelines.domains.energy.stock import Stock
+from pipelines.domains.energy.stock import HEAT_SOURCES, Stock
 
 Rows = NDArray[np.bool_]
 Words = str | list[str]
@@ -41,15 +41,21 @@ class Where(Frozen):
     heat_source: Words | None = None
 
     def rows(self, stock: Stock) -> Rows:
-        """[B] the buildings meant."""
+        """[B] the buildings meant; a name that the stock does not know is refused."""
         rows = np.ones(len(stock), bool)
         if self.built_before is not None:
             rows &= stock.built_year < self.built_before
         if self.built_from is not None:
             rows &= stock.built_year >= self.built_from
-        for name in ("area", "archetype", "heat_source"):
+        names = {"area": np.unique(stock.area), "archetype": np.unique(stock.archetype)}
+        for name, known in (names | {"heat_source": np.array(HEAT_SOURCES)}).items():
             wanted = getattr(self, name)
             if wanted is not None:
+                odd = np.setdiff1d(wanted, known)
+                if len(odd):
+                    raise FelsinaError(
+                        f"where: {name} {odd[0]!s} is not in the stock; use {', '.join(known)}"
+                    )
                 rows &= np.isin(getattr(stock, name), wanted)
         return rows
 

@@ -74,8 +74,13 @@ def test_rules_say_who(stock: Stock) -> None:
     assert who(area="south", built_before=1961) == "c"
     assert who(heat_source=["heat_pump", "electric"]) == "de"
     assert who(archetype="block-from-2006") == "e"
+    assert who(heat_source="oil_boiler", area="north") == ""
     with pytest.raises(ValidationError, match="built_by"):
         measure(COLDER, built_by=1961)
+    with pytest.raises(FelsinaError, match=r"^where: area east is not in the stock; use north, s"):
+        who(area=["south", "east"])
+    with pytest.raises(FelsinaError, match="heat_source fire is not in the stock; use gas_boiler"):
+        who(heat_source="fire")
 
 
 @pytest.mark.parametrize(
