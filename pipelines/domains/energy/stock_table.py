@@ -39,6 +39,8 @@ OPTIONAL = {
     "pv_kwp": 0.0,
 }
 _KNOWN = {*NEEDED, *RATIOS, *NUMBERS, *OPTIONAL, "archetype", "mass", "facing", "name"}
+_SHOWN = 6
+"""Names of archetypes in a refusal: TABULA's are many and long."""
 _BELOW_ZERO = ("heating_c", "cooling_c")
 
 
@@ -150,7 +152,8 @@ def read_stock(path: Path, archetypes: Archetypes | None = None) -> Stock:
         )
     kind = table.words("archetype")
     known = np.array([""]) if archetypes is None else archetypes.names
-    told = ", ".join(known) if archetypes is not None else "a table: set archetypes"
+    told = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    told = "a table: set archetypes" if archetypes is None else told
     table.refuse((kind != "") & ~np.isin(kind, known), "archetype", f"is unknown; use {told}")
     floor = table.numbers("floor_m2")
     table.refuse(floor <= 0, "floor_m2", "must be above 0")
