@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ class Assumptions(Frozen):
     Attributes:
         season: first and last day of heating, month-day; Bologna's rule is 15 October to 15 April.
         on_h: hours of the day in which rooms are held at their set-point.
+        spread_h: buildings are on so many hours earlier or later, or as stated, in equal parts.
         setback_k: so much lower in the season's other hours.
         internal_w_m2: mean gain from people and appliances (TABULA).
         appliances_kwh_m2: electricity of lighting and appliances in a year.
@@ -63,6 +65,7 @@ class Assumptions(Frozen):
 
     season: tuple[str, str] = ("10-15", "04-15")
     on_h: tuple[Hour, Hour] = (6, 22)
+    spread_h: Annotated[int, Field(ge=0, le=6)] = 1
     setback_k: NotNegative = 4.0
     internal_w_m2: NotNegative = 3.0
     appliances_kwh_m2: NotNegative = 25.0
@@ -83,12 +86,14 @@ class Assumptions(Frozen):
     warm_c: float = 18.0
 
     @model_validator(mode="after")
-    def _days_exist(self) -> Assumptions:
+    def _season_and_hours_exist(self) -> Assumptions:
         for day in self.season:
             try:
                 pd.Timestamp(f"2023-{day}")
             except ValueError:
                 raise ValueError(f"season's {day!r} is no day; write month-day, 10-15") from None
+        if self.on_h[0] >= self.on_h[1]:
+            raise ValueError(f"on_h {list(self.on_h)} must rise; write [6, 20]")
         return self
 
     def in_season(self, times: pd.DatetimeIndex) -> NDArray[np.bool_]:
@@ -98,10 +103,16 @@ class Assumptions(Frozen):
         inside = (day >= first, day <= last)
         return inside[0] & inside[1] if first <= last else inside[0] | inside[1]
 
-    def switched_on(self, times: pd.DatetimeIndex) -> NDArray[np.bool_]:
-        """[T] whether rooms are held at their set-point in that hour."""
-        hour, (begin, end) = times.hour.to_numpy(), self.on_h
-        return self.in_season(times) & (hour >= begin) & (hour < end)
+    def switched_on(self, times: pd.DatetimeIndex, ids: NDArray[np.str_]) -> NDArray[np.bool_]:
+        """[T, B] whether each building's rooms are held at their set-point in that hour.
+
+        A building's hours follow from its id, so that it behaves alike in any company.
+        """
+        begin, end = self.on_h
+        ways = 2 * self.spread_h + 1
+        later = np.array([crc32(name.encode()) % ways - self.spread_h for name in ids])
+        since = (times.hour.to_numpy()[:, None] - begin - later) % 24
+        return self.in_season(times)[:, None] & (since < end - begin)
 
     def performance(self, outdoor_c: FloatArray) -> FloatArray:
         """[T] heat that a heat pump makes of a unit of electricity, from 1 to 6."""

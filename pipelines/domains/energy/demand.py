@@ -125,7 +125,7 @@ class Simulator:
     def drive(self, stock: Stock) -> Drive:
         """What the year does to these buildings."""
         set_up, weather = self.assumptions, self.weather
-        on = torch.from_numpy(set_up.switched_on(weather.times))[:, None]
+        on = torch.from_numpy(set_up.switched_on(weather.times, stock.id))
         season = torch.from_numpy(set_up.in_season(weather.times))[:, None]
         wanted = _tensor(stock.heating_c)
         held = torch.where(on, wanted, wanted - set_up.setback_k)

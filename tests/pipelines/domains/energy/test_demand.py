@@ -88,10 +88,19 @@ def test_a_heat_pump_makes_less_of_colder_air() -> None:
 def test_rooms_are_heated_in_season_and_in_hours() -> None:
     times = pd.date_range("2023-01-01", periods=8760, freq="1h")
     set_up = Assumptions(season=("10-15", "04-15"), on_h=(6, 20))
-    on = pd.Series(set_up.switched_on(times), index=times)
-    assert on.groupby(times.dayofyear).sum().isin([0, 14]).all()
-    assert on[["2023-04-15 06:00", "2023-10-15 19:00", "2023-12-31 12:00"]].all()
-    assert not on[["2023-04-16 12:00", "2023-10-14 12:00", "2023-01-01 20:00"]].any()
+    ids = np.array([f"b{n}" for n in range(60)])
+    on = set_up.switched_on(times, ids)
+    assert set(on.reshape(365, 24, -1).sum(axis=1).ravel()) == {0, 14}
+    first = on[:24].argmax(axis=0)
+    assert set(first) == {5, 6, 7}
+    assert (np.bincount(first)[5:] > 10).all()
+    np.testing.assert_array_equal(set_up.switched_on(times, ids[7:8])[:, 0], on[:, 7])
+    together = pd.Series(
+        set_up.model_copy(update={"spread_h": 0}).switched_on(times, ids[:1])[:, 0], index=times
+    )
+    assert together[["2023-04-15 06:00", "2023-10-15 19:00", "2023-12-31 12:00"]].all()
+    assert not together[["2023-04-16 12:00", "2023-10-14 12:00", "2023-01-01 20:00"]].any()
+    assert Assumptions(on_h=(0, 24)).switched_on(times[:24], ids).all()
     assert not Assumptions(season=("05-01", "06-01")).in_season(times[:24]).any()
     assert use_shape(times).mean() == pytest.approx(1)
 

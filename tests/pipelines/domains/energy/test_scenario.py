@@ -104,6 +104,7 @@ def test_calibration_is_told(place: Path) -> None:
         ({"stock": "none.csv"}, "none.csv is missing; name a building stock"),
         ({"rank_by": "luck"}, "rank_by: input should be 'co2', 'energy' or 'bill'"),
         ({"assumptions": {"season": ["10-15", "04-31"]}}, "'04-31' is no day"),
+        ({"assumptions": {"on_h": [20, 6]}}, r"on_h \[20, 6\] must rise"),
         ({"metered_mwh": {"electricity": 5}}, "metered_mwh.electricity: extra"),
         ({"measures": [{"kind": "set_point", "change_k": 9}]}, "change_k: input should be less"),
     ],
