@@ -19,7 +19,7 @@ from pipelines.domains.energy.tabula import read_tabula
 from pipelines.domains.energy.verification import DENVER, LIMITS, TABULA, verify
 from pipelines.domains.energy.weather import read_weather
 
-needs_data = pytest.mark.skipif("FELSINA_DATA" not in os.environ, reason="needs FELSINA_DATA")
+needs_data = pytest.mark.skipif(not os.environ.get("FELSINA_DATA"), reason="needs FELSINA_DATA")
 
 
 @pytest.fixture

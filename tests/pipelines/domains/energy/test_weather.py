@@ -83,7 +83,7 @@ def test_the_embedded_year_has_a_sun_and_seasons() -> None:
     np.testing.assert_array_equal(again.irradiance_w_m2, weather.irradiance_w_m2)
 
 
-@pytest.mark.skipif("FELSINA_DATA" not in os.environ, reason="needs FELSINA_DATA")
+@pytest.mark.skipif(not os.environ.get("FELSINA_DATA"), reason="needs FELSINA_DATA")
 @pytest.mark.parametrize("name", ["ITA_Torino.160590_IWEC", "USA_Chicago", "JPN_Tokyo"])
 def test_published_years_are_read(name: str) -> None:
     path = Path(os.environ["FELSINA_DATA"], "data", "weather", f"{name}.epw")
