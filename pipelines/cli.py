@@ -29,6 +29,10 @@ app.add_typer(data, name="data")
 app.add_typer(release, name="release")
 tracking = typer.Typer(help="MLflow's runs: bring offline ones home.", no_args_is_help=True)
 app.add_typer(tracking, name="tracking")
+physics = typer.Typer(help="Simulators: compare with published cases.", no_args_is_help=True)
+app.add_typer(physics, name="physics")
+scenario = typer.Typer(help="What if: run scenario files.", no_args_is_help=True)
+app.add_typer(scenario, name="scenario")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 SomeDataset = Annotated[
@@ -239,6 +243,29 @@ def sync(json: Json = False) -> None:
     from pipelines.commands.tracking import sync_all
 
     sync_all(json)
+
+
+@physics.command("verify")
+def verify_physics(
+    json: Annotated[Path | None, typer.Option("--json", help="Write the checks here.")] = None,
+) -> None:
+    """Hold every simulator to its published references: exit 2 where one is missed."""
+    from pipelines.commands.physics import verify_all
+
+    verify_all(json)
+
+
+@scenario.command("run")
+def run_scenario(
+    file: Annotated[Path, typer.Argument(help="Scenario: name, domain and its keys, as TOML.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    engine: Annotated[str, typer.Option(help="physics: the domain's simulator.")] = "physics",
+    json: Json = False,
+) -> None:
+    """Answer a what-if: a report, tables and a plot in a new folder."""
+    from pipelines.commands.scenario import run_one
+
+    run_one(file, engine, out, json)
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Defaults = Callable[["CityDataset", str], dict[str, Any]]
 """From a dataset and a profile (``quick`` or ``full``) to changes of the generic settings."""
 
+Runner = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], dict[str, Any]]
+"""From a scenario (its TOML), the folder its paths are relative to, the folder to write into and
+``progress(stage, share)`` to a report for JSON, whose ``tables`` (title to rows) are shown."""
+
 
 SMALL_NETWORK: dict[str, Any] = {
     "architecture": {"width": 64, "blocks": 2, "dropout": 0.3},
@@ -25,6 +29,32 @@ SMALL_NETWORK: dict[str, Any] = {
     "weight_decay": 0.1,
 }
 """For series that teach little: a large network would learn them by heart."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One published number that a simulator must reproduce: a gate with bounds.
+
+    Attributes:
+        domain: whose simulator.
+        case: the published case.
+        quantity: what is compared, with its unit.
+        value: what the simulator says.
+        low: least that passes.
+        high: most that passes.
+    """
+
+    domain: str
+    case: str
+    quantity: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value is within the bounds."""
+        return self.low <= self.value <= self.high
 
 
 def _no_changes(dataset: CityDataset, profile: str) -> dict[str, Any]:
@@ -43,6 +73,8 @@ class Domain:
         embedded: name of that dataset.
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
+        verify: compares its simulator with published references, given their folder.
+        scenario: runs a scenario through its simulator.
     """
 
     name: str
@@ -52,6 +84,8 @@ class Domain:
     embedded: str = ""
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None
+    verify: Callable[[Path], list[Check]] | None = None
+    scenario: Runner | None = None
 
 
 def registered() -> dict[str, Domain]:

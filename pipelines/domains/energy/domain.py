@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import SMALL_NETWORK, Domain
+from pipelines.domains.registry import SMALL_NETWORK, Check, Domain
 
 if TYPE_CHECKING:
     from pipelines.domains.published import Published
@@ -36,6 +37,20 @@ def _ingest(name: str, files: Published, folder: Path) -> None:
     ingest(name, files, folder)
 
 
+def _verify(reference: Path) -> list[Check]:
+    from pipelines.domains.energy.verification import verify
+
+    return verify(reference)
+
+
+def _scenario(
+    scenario: dict[str, Any], base: Path, out: Path, progress: Callable[[str, float], None]
+) -> dict[str, Any]:
+    from pipelines.domains.energy.scenario import run_scenario
+
+    return run_scenario(scenario, base, out, progress)
+
+
 _PUBLISHED = {
     "etth1": "ETTh1.csv: loads and oil temperature of a transformer, hourly",
     "etth2": "ETTh2.csv: the same of another transformer",
@@ -44,5 +59,13 @@ _PUBLISHED = {
 }
 
 DOMAIN = Domain(
-    "energy", "Energy demand", _defaults, _synthesise, "embedded-energy", _PUBLISHED, _ingest
+    "energy",
+    "Energy demand",
+    _defaults,
+    _synthesise,
+    "embedded-energy",
+    _PUBLISHED,
+    _ingest,
+    _verify,
+    _scenario,
 )

@@ -1,0 +1,78 @@
+"""``felsina scenario run``: what if, answered by a domain's simulator."""
+
+from __future__ import annotations
+
+import json as encoding
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from models.contracts import FelsinaError
+from pipelines.commands.terminal import Stages, answer, out
+from pipelines.domains.registry import domain_of
+
+ENGINE = "physics"
+
+
+def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
+    """Run a scenario file; the folder appears under its name when it is whole."""
+    if engine != ENGINE:
+        raise FelsinaError(f"engine {engine!r} is unknown; use {ENGINE}")
+    scenario = _read(file)
+    domain = domain_of(scenario["domain"])
+    if domain.scenario is None:
+        raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator of scenarios")
+    if folder.exists():
+        raise FelsinaError(f"{folder} exists; name a folder that does not")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with Stages() as stages:
+            stages.begin(scenario["name"], f"{domain.title}, by {engine}")
+            found = domain.scenario(scenario, file.parent, partial, stages.progress)
+        report = {"name": scenario["name"], "domain": domain.name, "engine": engine, **found}
+        text = encoding.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+        (partial / "report.json").write_text(text + "\n")
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if json:
+        answer(report)
+        return
+    for title, rows in report.get("tables", {}).items():
+        out.print(_table(title, rows))
+    out.print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        scenario = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"scenario {file}: {error}") from None
+    for key in ("name", "domain"):
+        if not isinstance(scenario.get(key), str) or not scenario[key]:
+            raise FelsinaError(f"scenario {file}: {key} is missing; give it a text")
+    return scenario
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Records as a table; numbers stand right, with four digits."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in rows[0] if rows else ():
+        numeric = not isinstance(rows[0][name], str)
+        justify = "right" if numeric else "left"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=not numeric)
+    for row in rows:
+        table.add_row(*map(_shown, row.values()))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "-" if value is None else str(value)
