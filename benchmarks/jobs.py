@@ -22,6 +22,7 @@ def in_processes(call: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> N
     Raises:
         Exception: of the first job that fails; those not yet started are dropped.
     """
+    os.environ["OMP_NUM_THREADS"] = "1"  # of numpy's own threads, in the processes to come
     workers = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=one_thread) as pool:

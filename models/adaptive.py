@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.contracts import FloatArray, IntArray
+from models.contracts import BoolArray, FloatArray, IntArray
 
 RATE = 0.03
 """Step of the correction after an issue, in units of the 10-90 % band."""
@@ -85,7 +85,12 @@ class AdaptiveBands:
         return corrected(quantiles, self.correction, self.levels, nonnegative)
 
     def learn(
-        self, row: int, truth: FloatArray, origins: IntArray, issued: FloatArray | list[FloatArray]
+        self,
+        row: int,
+        truth: FloatArray,
+        origins: IntArray,
+        issued: FloatArray | list[FloatArray],
+        taught: list[BoolArray] | None = None,
     ) -> None:
         """Learn from what came true at one time.
 
@@ -94,18 +99,25 @@ class AdaptiveBands:
             truth: [N]; NaN where nothing was observed: nothing is learned there.
             origins: [I] rows of ``init_time`` of past forecasts, none twice.
             issued: I corrected forecasts [H, N, Q]; NaN where they teach nothing.
+            taught: I masks [H, N] of what was learned before, which is not learned again and to
+                which this is added.
         """
         lead = row - origins
         (due,) = np.nonzero((lead >= 1) & (lead <= self.horizon))
         if not len(due) or np.isnan(truth).all():
             return
         at = lead[due] - 1
-        bands = np.stack([issued[i][h] for i, h in zip(due, at, strict=True)])
+        places = list(zip(due.tolist(), at.tolist(), strict=True))
+        bands = np.stack([issued[i][h] for i, h in places])
+        unknown = np.isnan(truth) | np.isnan(bands[..., 0])
+        if taught is not None:
+            unknown |= np.stack([taught[i][h] for i, h in places])
+            for (i, h), nothing in zip(places, unknown, strict=True):
+                taught[i][h] |= ~nothing
         rate = self._rate[at, None]
         for p, (lower, upper) in enumerate(self._pairs):
             nominal = self.levels[upper] - self.levels[lower]
             missed = (truth < bands[..., lower]) | (truth > bands[..., upper])
-            unknown = np.isnan(truth) | np.isnan(bands[..., lower])
             learned = np.where(unknown, 0, missed - (1 - nominal))
             self.correction[p, at] = np.clip(self.correction[p, at] + rate * learned, *BOUNDS)
 

@@ -1,89 +1,158 @@
-"""Served bands that follow what came true: the correction that each issue of a release had.
+"""Served bands that follow what came true: what each issue of a release said, and what it taught.
 
-A correction follows from the one before it and from what has come true since (``models.adaptive``).
-Each is kept in the store, so that every worker, and one that starts anew, goes on from the same.
+An issue's correction follows from the one before it and from what has come true since of the
+forecasts as they were issued (``models.adaptive``). Issues are kept in the store, so that every
+worker, and one that starts anew, goes on from the same; values that come late are learned late.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.adaptive import AdaptiveBands, corrected
-from models.contracts import FloatArray, IntArray
+from models.contracts import BoolArray, FloatArray
 from models.windows import WindowBuilder
 from serving.runtime import Runtime
 from serving.store import Store
 
-WARM_UP = 200
-"""Past issues at most that are caught up with, as by a release that has issued none."""
+log = logging.getLogger(__name__)
+WARM_UP = 100
+"""Issues at most that are caught up with, as by a release that has issued none."""
 MOST_NUMBERS = 20_000_000
-"""Corrections pending x bands x leads x nodes; a larger city keeps the bands of its release."""
+"""Numbers of the issues kept, and values read to catch up; a city of more keeps its own bands."""
 MOST_MISSING = 0.5
 """Share of a node's past without which its forecast says nothing of the bands."""
-_BATCH = 64
+_CELLS = 200_000
+"""Leads x nodes that are forecast at a time."""
 
 Held = Callable[[np.datetime64, int], WindowBuilder]
 """Held observations up to a time, so that windows of that time and of ``n`` rows before it fit."""
 
 
-def correction(
-    runtime: Runtime, store: Store, init: np.datetime64, held: Held
-) -> FloatArray | None:
-    """The correction [P, H, N] of the forecast of ``init``; between issues the latest one's.
+@dataclass(frozen=True)
+class Issue:
+    """A forecast as it was issued.
 
-    None where later ones were issued already and this one's is no longer kept, and where a city is
-    too large.
+    Attributes:
+        moved: [P, H, N] its correction.
+        quantiles: [H, N, Q], corrected; NaN where the past was mostly missing.
+        taught: [H, N] whether the correction has learned from it.
+    """
+
+    moved: FloatArray
+    quantiles: FloatArray
+    taught: BoolArray
+
+    def parts(self) -> tuple[bytes, bytes, bytes]:
+        """For the store."""
+        return (
+            self.moved.astype("<f4").tobytes(),
+            self.quantiles.astype("<f4").tobytes(),
+            np.packbits(self.taught).tobytes(),
+        )
+
+
+@dataclass(frozen=True)
+class Follower:
+    """Follows one release.
 
     Args:
         runtime: of the release.
-        store: keeps the corrections.
-        init: time of the last observation shown to the model.
+        store: keeps its issues.
         held: reads observations.
     """
-    release = runtime.release
-    spec, nodes = release.spec, release.graph.nodes
-    stride = int(release.manifest["data"].get("issue_every") or spec.seconds) // spec.seconds
-    pending = -(-spec.horizon // stride)
-    if pending * len(spec.quantiles) // 2 * spec.horizon * nodes > MOST_NUMBERS:
-        return None
-    step = np.timedelta64(spec.seconds, "s")
-    every = stride * step
-    past_issue = int((init + step).astype(np.int64)) % (stride * spec.seconds)
-    last = init - np.timedelta64(past_issue, "s")
-    shape = (len(spec.quantiles) // 2, spec.horizon, nodes)
-    kept = store.corrections(release.id, shape)
-    if last in kept or (kept and max(kept) > last):
-        return kept.get(last)
-    before = max(kept, default=last - WARM_UP * every)
-    fresh = int(min((last - before) / every, WARM_UP))
-    count = fresh + min(len(kept), pending)
-    issues = last - np.arange(count - 1, -1, -1) * every
-    builder = held(last, (count - 1) * stride)
-    origins = len(builder.values) - 1 - np.arange(count - 1, -1, -1) * stride
-    bands = AdaptiveBands(spec.quantiles, spec.horizon, nodes, stride)
-    bands.correction = kept.get(before, bands.correction)
-    found: dict[np.datetime64, FloatArray] = {}
-    issued: list[FloatArray] = []
-    static = _static(runtime, builder, origins[:-1])
-    for b, time in enumerate(issues):
-        moved = kept.get(time, bands.correction)
-        if b >= count - fresh:
-            for row in range(origins[b] - stride + 1, origins[b] + 1):
-                bands.learn(row, builder.values[row], origins[:b], issued)
-            moved = found[time] = bands.correction.copy()
-        if b < count - 1:
-            issued.append(corrected(static[b], moved, spec.quantiles, spec.nonnegative))
-    store.keep_corrections(release.id, found, last - pending * every)
-    return store.corrections(release.id, shape)[last]
 
+    runtime: Runtime
+    store: Store
+    held: Held
 
-def _static(runtime: Runtime, builder: WindowBuilder, origins: IntArray) -> list[FloatArray]:
-    """Forecasts [H, N, Q] with the release's own bands; NaN where most of the past was missing."""
-    found: list[FloatArray] = []
-    for start in range(0, len(origins), _BATCH):
-        window = builder.batch(origins[start : start + _BATCH])
-        blind = np.isnan(window.past).mean(axis=1) > MOST_MISSING
-        found += list(np.where(blind[:, None, :, None], np.nan, runtime.predict(window)))
-    return found
+    def correction(self, init: np.datetime64, latest: np.datetime64) -> FloatArray | None:
+        """The correction [P, H, N] of the forecast of ``init``; between issues the latest one's.
+
+        None for an ``init`` that lies before what is kept or after the ``latest`` observation,
+        and for a city that is too large.
+        """
+        release = self.runtime.release
+        spec, nodes = release.spec, release.graph.nodes
+        stride = int(release.manifest["data"].get("issue_every") or spec.seconds) // spec.seconds
+        pending = -(-spec.horizon // stride)
+        size = spec.horizon * nodes * len(spec.quantiles)
+        warm_up = min(WARM_UP, MOST_NUMBERS // (10 * stride * nodes))
+        if init > latest or 2 * pending * size > MOST_NUMBERS or not warm_up:
+            return None
+        step = np.timedelta64(spec.seconds, "s")
+        every = stride * step
+        between = int((init + step).astype(np.int64)) % (stride * spec.seconds)
+        last = init - np.timedelta64(between if stride > 1 else 0, "s")
+        if same := self._kept(last):
+            return same[last].moved
+        kept = self._kept()
+        if kept and max(kept) > last:
+            return None
+        before = max(kept, default=last - warm_up * every)
+        count = int(min((last - before) / every, warm_up))
+        fresh = [last - back * every for back in range(count - 1, -1, -1)]
+        found = self._issue(fresh, kept, stride)
+        after = last - 2 * pending * every
+        try:
+            self.store.keep_issues(
+                release.id, {t: issue.parts() for t, issue in found.items() if t > after}, after
+            )
+        except SQLAlchemyError as error:
+            log.error("issue %s of %s is not kept: %s", last, release.id, error)
+        return self._kept(last).get(last, found[last]).moved
+
+    def _kept(self, time: np.datetime64 | None = None) -> dict[np.datetime64, Issue]:
+        """Issues by time, the oldest first: all that are kept, or that of one time."""
+        spec, nodes = self.runtime.release.spec, self.runtime.release.graph.nodes
+        shape = (spec.horizon, nodes)
+        return {
+            issued: Issue(
+                np.frombuffer(moved, "<f4").reshape(-1, *shape),
+                np.frombuffer(quantiles, "<f4").reshape(*shape, -1),
+                np.unpackbits(np.frombuffer(taught, np.uint8), count=shape[0] * nodes)
+                .reshape(shape)
+                .astype(bool),
+            )
+            for issued, moved, quantiles, taught in self.store.issues(self.runtime.release.id, time)
+        }
+
+    def _issue(
+        self, fresh: list[np.datetime64], kept: dict[np.datetime64, Issue], stride: int
+    ) -> dict[np.datetime64, Issue]:
+        """The issues kept, with what they have taught by now, and the ``fresh`` ones after them."""
+        spec, nodes = self.runtime.release.spec, self.runtime.release.graph.nodes
+        step = np.timedelta64(spec.seconds, "s")
+        builder = self.held(fresh[-1], int((fresh[-1] - min([*kept, *fresh])) / step))
+        end = len(builder.values) - 1
+
+        def row(time: np.datetime64) -> int:
+            return end - int((fresh[-1] - time) / step)
+
+        bands = AdaptiveBands(spec.quantiles, spec.horizon, nodes, stride)
+        found = dict(kept)
+        if kept:
+            bands.correction = kept[max(kept)].moved.copy()
+        known = row(min(kept, default=fresh[0]))  # later rows may hold values that came late
+        batch = max(1, _CELLS // (spec.horizon * nodes))
+        for start in range(0, len(fresh), batch):
+            times = fresh[start : start + batch]
+            window = builder.batch(np.array([row(time) for time in times]))
+            blind = np.isnan(window.past).mean(axis=1) > MOST_MISSING
+            static = np.where(blind[:, None, :, None], np.nan, self.runtime.predict(window))
+            for time, quantiles in zip(times, static, strict=True):
+                past = [i for i in found if row(i) > known - spec.horizon]
+                origins = np.array([row(i) for i in past], int)
+                issued, taught = [found[i].quantiles for i in past], [found[i].taught for i in past]
+                for at in range(known + 1, row(time) + 1):
+                    bands.learn(at, builder.values[at], origins, issued, taught)
+                known = row(time)
+                moved = bands.correction.copy()
+                said = corrected(quantiles, moved, spec.quantiles, spec.nonnegative)
+                found[time] = Issue(moved, said, np.zeros((spec.horizon, nodes), bool))
+        return found

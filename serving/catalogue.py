@@ -13,7 +13,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.windows import WindowBuilder
-from serving.bands import correction
+from serving.bands import Follower
 from serving.release import champions, load_release
 from serving.runtime import Runtime
 from serving.store import FORCED, OBSERVED, Store
@@ -61,6 +61,7 @@ class Catalogue:
         self._scan = threading.Lock()
         self._answers: OrderedDict[tuple[str, int, np.datetime64, bool], Answer] = OrderedDict()
         self._lock = threading.Lock()
+        self._following: dict[str, threading.Lock] = {}
         self._scanned = -_RESCAN_SECONDS
 
     def runtimes(self) -> dict[str, Runtime]:
@@ -156,9 +157,13 @@ class Catalogue:
             )
         moved = None
         if adaptive:
-            moved = correction(
-                runtime, self.store, init, lambda time, rows: self._held(runtime, time, rows)
+            follower = Follower(
+                runtime, self.store, lambda time, rows: self._held(runtime, time, rows)
             )
+            with self._lock:
+                following = self._following.setdefault(runtime.release.id, threading.Lock())
+            with following:  # those who come meanwhile find the issue kept
+                moved = follower.correction(init, latest)
         forecast = runtime.forecast(builder, window, origin, moved)
         warnings = tuple(input_warnings(runtime, window, builder.forcings))
         return Answer(forecast, latest, now(), warnings, moved is not None)
@@ -169,8 +174,8 @@ class Catalogue:
         steps = spec.reach + more
         start = init - np.timedelta64((steps - 1) * spec.seconds, "s")
         values = np.full((steps, graph.nodes), np.nan)
-        for near, far in spec.spans:
-            first = steps - min(far + more, steps)
+        for near, far in _merged([(near, far + more) for near, far in spec.spans]):
+            first = steps - min(far, steps)
             since = start + np.timedelta64(first * spec.seconds, "s")
             rows = steps - near - first
             values[first : first + rows] = self.store.read(
@@ -196,6 +201,17 @@ class Catalogue:
                     given = table[:, wanted[column]]
                     out[:, n, f] = np.where(np.isnan(given), out[:, n, f], given)
         return out
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Half-open ranges that cover the same, each number once."""
+    out: list[tuple[int, int]] = []
+    for near, far in sorted(spans):
+        if out and near <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], far)
+        else:
+            out.append((near, far))
+    return out
 
 
 def now() -> np.datetime64:

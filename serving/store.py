@@ -51,18 +51,20 @@ _revisions = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("latest", sa.BigInteger),
 )
-_corrections = sa.Table(
-    "corrections",
+_issues = sa.Table(
+    "issues",
     _metadata,
     sa.Column("release", sa.String, primary_key=True),
     sa.Column("issued", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("moved", sa.LargeBinary, nullable=False),
+    sa.Column("quantiles", sa.LargeBinary, nullable=False),
+    sa.Column("taught", sa.LargeBinary, nullable=False),
 )
-"""How far the bands of an issue were moved, float32."""
+"""Forecasts as issued; what the parts are is said by ``serving.bands``."""
 
 
 class Store:
-    """Held observations and forcings, by dataset, and corrections of bands, by release.
+    """Held observations and forcings, by dataset, and the forecasts that were issued, by release.
 
     Args:
         url: a SQLAlchemy URL, or a path of an sqlite file.
@@ -186,37 +188,44 @@ class Store:
             return 0, None
         return row.revision, None if row.latest is None else np.datetime64(row.latest, "s")
 
-    def corrections(
-        self, release: str, shape: tuple[int, int, int]
-    ) -> dict[np.datetime64, FloatArray]:
-        """Issue time to the correction [P, H, N] that its bands had, of the issues still kept."""
-        query = sa.select(_corrections.c.issued, _corrections.c.moved).where(
-            _corrections.c.release == release
-        )
+    def issues(
+        self, release: str, time: np.datetime64 | None = None
+    ) -> list[tuple[np.datetime64, bytes, bytes, bytes]]:
+        """Time and parts of the issues of a release that are kept, the oldest first."""
+        query = sa.select(*list(_issues.c)[1:]).where(_issues.c.release == release)
+        if time is not None:
+            query = query.where(_issues.c.issued == _seconds(time))
         with self.engine.connect() as connection:
-            return {
-                np.datetime64(issued, "s"): np.frombuffer(moved, "<f4").reshape(shape).copy()
-                for issued, moved in connection.execute(query)
-            }
+            rows = connection.execute(query.order_by(_issues.c.issued)).fetchall()
+        return [(np.datetime64(r.issued, "s"), r.moved, r.quantiles, r.taught) for r in rows]
 
-    def keep_corrections(
-        self, release: str, found: dict[np.datetime64, FloatArray], after: np.datetime64
+    def keep_issues(
+        self,
+        release: str,
+        issues: dict[np.datetime64, tuple[bytes, bytes, bytes]],
+        drop_to: np.datetime64,
     ) -> None:
-        """Keep corrections of issues ``after`` a time and drop older ones; the first kept stays."""
+        """Keep issues by time, the latest of them new, and drop those up to ``drop_to``.
+
+        Where another process was first with the latest one, its record stands and these change
+        nothing.
+        """
+        names = ("moved", "quantiles", "taught")
         rows = [
-            {
-                "release": release,
-                "issued": int(time.astype("datetime64[s]").astype(np.int64)),
-                "moved": moved.astype("<f4").tobytes(),
-            }
-            for time, moved in found.items()
-            if time > after
+            {"release": release, "issued": _seconds(time)} | dict(zip(names, parts, strict=True))
+            for time, parts in issues.items()
         ]
-        oldest = int(after.astype("datetime64[s]").astype(np.int64))
-        old = (_corrections.c.release == release) & (_corrections.c.issued <= oldest)
+        newest = max(rows, key=lambda row: row["issued"])
+        insert = self._insert(_issues)
+        upsert = insert.on_conflict_do_update(
+            index_elements=["release", "issued"], set_={"taught": insert.excluded.taught}
+        )
+        old = (_issues.c.release == release) & (_issues.c.issued <= _seconds(drop_to))
         with self.engine.begin() as connection:
-            connection.execute(self._insert(_corrections).on_conflict_do_nothing(), rows)
-            connection.execute(sa.delete(_corrections).where(old))
+            first = connection.execute(insert.on_conflict_do_nothing(), newest).rowcount
+            if first and len(rows) > 1:
+                connection.execute(upsert, [row for row in rows if row is not newest])
+            connection.execute(sa.delete(_issues).where(old))
 
     def _insert(self, table: sa.Table) -> Any:
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -249,6 +258,10 @@ class Store:
             set_={"revision": _revisions.c.revision + 1, "latest": later},
         )
         connection.execute(upsert)
+
+
+def _seconds(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[s]").astype(np.int64))
 
 
 def _write_ahead(connection: Any, _: Any) -> None:

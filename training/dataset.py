@@ -278,6 +278,10 @@ def _splits(
         every = None if issue is None else step_seconds(issue, whole_day=False)
     except (FelsinaError, TypeError) as error:
         raise FelsinaError(f"{path}: evaluation.issue_every {issue!r}: write like 24h") from error
+    if every is not None and every % spec.seconds:
+        raise FelsinaError(
+            f"{path}: evaluation.issue_every {issue!r} is no multiple of step {spec.step!r}"
+        )
     splits = Splits(ends[0], ends[1], len(index), every)
     start = naive(index)[0]
     stopping, calibration = splits.validation(spec) if ends[1] > ends[0] else ([], [])

@@ -33,4 +33,4 @@ def adaptive_line(report: dict[str, Any]) -> str:
     """Coverage and CRPS with bands that follow what came true."""
     found = report["adaptive"]
     held = ", ".join(f"{found[f'coverage_{band}']:.1%} of {band} %" for band in (50, 80, 90))
-    return f"adaptive bands (not served): coverage {held}, CRPS {found['crps']:.4g}"
+    return f"adaptive bands: coverage {held}, CRPS {found['crps']:.4g}"

@@ -18,7 +18,11 @@ ENGINE = "physics"
 
 
 def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
-    """Run a scenario file; the folder appears under its name when it is whole."""
+    """Run a scenario file; the folder appears under its name when it is whole.
+
+    A run that was killed leaves ``FOLDER.partial``; the next one goes on there, as far as the
+    simulator can.
+    """
     if engine != ENGINE:
         raise FelsinaError(f"engine {engine!r} is unknown; use {ENGINE}")
     scenario = _read(file)
@@ -28,8 +32,7 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
     try:
         with Stages() as stages:
             stages.begin(scenario["name"], f"{domain.title}, by {engine}")
@@ -38,7 +41,7 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
         text = encoding.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (partial / "report.json").write_text(text + "\n")
         partial.rename(folder)
-    except BaseException:
+    except FelsinaError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     if json:

@@ -88,6 +88,16 @@ class Domain:
     scenario: Runner | None = None
 
 
+def later(place: str) -> Callable[..., Any]:
+    """The function at ``module:name``, imported when it is called: commands start fast."""
+    module, _, name = place.partition(":")
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(module), name)(*arguments)
+
+    return call
+
+
 def registered() -> dict[str, Domain]:
     """Domain name to domain, in order of registration."""
     found = (import_module(package).DOMAIN for package in domains.DOMAINS)

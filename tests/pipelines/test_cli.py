@@ -239,7 +239,7 @@ def test_backtest_writes_what_is_asked_for(run: Run, tiny: Tiny, tmp_path: Path)
     assert "Train the network" not in err
     assert "felsina" in out
     assert "high (top 5 %)" in out
-    assert "adaptive bands (not served): coverage" in out
+    assert "adaptive bands: coverage" in out
     assert [
         line.split("  ")[0] for line in out.splitlines() if line.startswith(("as ", "unkn"))
     ] == [

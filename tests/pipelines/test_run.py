@@ -47,7 +47,6 @@ def test_the_manifest_says_where_a_release_comes_from(tiny: Tiny) -> None:
     assert manifest["weather"] == tiny.report["weather"]
     assert manifest["weather"]["without"]["mae"] > manifest["weather"]["observed"]["mae"]
     adaptive = manifest["calibration"]["adaptive"]
-    assert adaptive.pop("served") is False
     assert "quantile tracking" in adaptive.pop("rule")
     assert adaptive == tiny.report["adaptive"]
     whole = json.dumps(manifest)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from models.adaptive import replay
 from models.contracts import QUANTILES
@@ -79,14 +80,58 @@ def test_another_process_goes_on_where_one_stopped(tiny, empty_store, catalogue)
 
 def test_the_past_has_the_bands_that_it_was_issued_with(tiny, empty_store, catalogue) -> None:
     observe(empty_store, tiny, int(tiny.origins[0]), int(tiny.origins[-1]) + 1)
-    first = [at(catalogue, tiny, issue).forecast.quantiles for issue in range(12)]
+    first = [at(catalogue, tiny, issue).forecast.quantiles for issue in range(20)]
     anew = Catalogue(tiny.home, empty_store)
-    recent = at(anew, tiny, 9)
+    recent = at(anew, tiny, 15)
     assert recent.adaptive
-    np.testing.assert_array_equal(recent.forecast.quantiles, first[9])
+    np.testing.assert_array_equal(recent.forecast.quantiles, first[15])
     long_ago = at(anew, tiny, 2)
     assert not long_ago.adaptive
     np.testing.assert_allclose(long_ago.forecast.quantiles, released(tiny)[2], rtol=1e-5, atol=1e-5)
+
+
+def test_values_that_come_late_are_learned_late(tiny, empty_store, catalogue) -> None:
+    """A node that is always a step late has learned as much, a step later."""
+    values, late = tiny.dataset.values.astype(float), tiny.dataset.graph.ids[3]
+    for issue in range(ISSUES):
+        row = int(tiny.origins[issue])
+        stamps = tiny.builder.times(np.arange(row, row + 1))
+        ids = list(tiny.dataset.graph.ids[:3])
+        empty_store.write("tiny", OBSERVED, stamps, ids, values[row : row + 1, :3])
+        catalogue.forecast("tiny")
+        empty_store.write("tiny", OBSERVED, stamps, [late], values[row : row + 1, 3:])
+    (_, moved, _, _) = empty_store.issues(tiny.release.name)[-1]
+    size = np.abs(np.frombuffer(moved, "<f4").reshape(-1, tiny.spec.horizon, 4)).mean((0, 1))
+    assert size[3] > 0.5 * size[:3].mean()
+
+
+def test_a_question_about_the_future_changes_nothing(tiny, empty_store, catalogue) -> None:
+    observe(empty_store, tiny, int(tiny.origins[0]), int(tiny.origins[5]) + 1)
+    assert not at(catalogue, tiny, 12).adaptive
+    assert empty_store.issues(tiny.release.name) == []
+    assert at(catalogue, tiny, 5).adaptive
+
+
+def test_a_store_that_cannot_be_written_does_not_silence_the_city(
+    tiny, empty_store, catalogue, monkeypatch, caplog
+) -> None:
+    def full(*_) -> None:
+        raise OperationalError("INSERT", {}, OSError("disk full"))
+
+    monkeypatch.setattr(empty_store, "keep_issues", full)
+    assert catalogue.forecast("tiny").adaptive
+    assert "is not kept" in caplog.text
+
+
+def test_of_two_processes_the_first_one_s_issue_stands(tiny, empty_store, catalogue) -> None:
+    observe(empty_store, tiny, int(tiny.origins[0]), int(tiny.origins[3]) + 1)
+    for issue in range(3):
+        at(catalogue, tiny, issue)
+    (*_, (time, moved, quantiles, taught)) = empty_store.issues(tiny.release.name)
+    other = bytes(len(taught)), b"\xff" * len(taught)
+    late = {time: (moved[::-1], quantiles, other[0]), time - 1: (moved, quantiles, other[1])}
+    empty_store.keep_issues(tiny.release.name, late, time - np.timedelta64(7, "D"))
+    assert empty_store.issues(tiny.release.name, time) == [(time, moved, quantiles, taught)]
 
 
 def test_a_new_release_learns_from_the_past_that_is_held(tiny, empty_store, catalogue) -> None:

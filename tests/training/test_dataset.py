@@ -69,6 +69,10 @@ REFUSALS = {
         edit_toml("[source]", '[evaluation]\nissue_every = "0h"\n[source]'),
         [TOML, "issue_every", "0h", "24h"],
     ),
+    "issue off the grid": (
+        edit_toml("[source]", '[evaluation]\nissue_every = "90min"\n[source]'),
+        [TOML, "issue_every", "90min", "no multiple of step"],
+    ),
     "issue number": (
         edit_toml("[source]", "[evaluation]\nissue_every = 24\n[source]"),
         [TOML, "issue_every", "24h"],

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import Domain
+from pipelines.domains.registry import Domain, later
 
 if TYPE_CHECKING:
-    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 
@@ -33,22 +31,16 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
     }
 
 
-def _synthesise(folder: Path, seed: int) -> None:
-    from pipelines.domains.flood.synthetic import synthesise
-
-    synthesise(folder, seed)
-
-
-def _ingest(name: str, files: Published, folder: Path) -> None:
-    from pipelines.domains.flood.published import ingest
-
-    ingest(name, files, folder)
-
-
 _PUBLISHED = {
     "camels": "CAMELS-US folder: daily runoff of up to 671 basins with Daymet weather",
 }
 
 DOMAIN = Domain(
-    "flood", "Flood risk", _defaults, _synthesise, "embedded-flood", _PUBLISHED, _ingest
+    name="flood",
+    title="Flood risk",
+    defaults=_defaults,
+    synthesise=later("pipelines.domains.flood.synthetic:synthesise"),
+    embedded="embedded-flood",
+    published=_PUBLISHED,
+    ingest=later("pipelines.domains.flood.published:ingest"),
 )

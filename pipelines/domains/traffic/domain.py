@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import SMALL_NETWORK, Domain
+from pipelines.domains.registry import SMALL_NETWORK, Domain, later
 
 if TYPE_CHECKING:
-    from pipelines.domains.published import Published
     from training.dataset import CityDataset
 
 
@@ -22,18 +20,6 @@ def _defaults(dataset: CityDataset, profile: str) -> dict[str, Any]:
     return SMALL_NETWORK | {"steps": 300 if profile == "quick" else 600, "batch": 64}
 
 
-def _synthesise(folder: Path, seed: int) -> None:
-    from pipelines.domains.traffic.synthetic import synthesise
-
-    synthesise(folder, seed)
-
-
-def _ingest(name: str, files: Published, folder: Path) -> None:
-    from pipelines.domains.traffic.published import ingest
-
-    ingest(name, files, folder)
-
-
 _PUBLISHED = {
     "metr-la": "metr-la.h5 of DCRNN: speeds, 207 x 34272",
     "pems-bay": "pems-bay.h5 of DCRNN: speeds, 325 x 52116",
@@ -44,5 +30,12 @@ _PUBLISHED = {
 }
 
 DOMAIN = Domain(
-    "traffic", "Traffic", _defaults, _synthesise, "embedded-traffic", _PUBLISHED, _ingest
+    name="traffic",
+    title="Traffic",
+    defaults=_defaults,
+    synthesise=later("pipelines.domains.traffic.synthetic:synthesise"),
+    embedded="embedded-traffic",
+    published=_PUBLISHED,
+    ingest=later("pipelines.domains.traffic.published:ingest"),
+    scenario=later("pipelines.domains.traffic.scenario:run_scenario"),
 )

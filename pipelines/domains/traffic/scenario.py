@@ -112,8 +112,6 @@ def run_scenario(
     table.to_parquet(out / EDGES, index=False)
     draw_difference(table, network, change, f"{asked.name} ({network.name})", out / MAP)
     report = {
-        "name": asked.name,
-        "domain": asked.domain,
         "simulator": f"SUMO {version('eclipse-sumo')}",
         "network": {"name": network.name, "sha256": network.digest, "edges": len(network.edges)},
         "span": {**span.__dict__, "period": PERIOD, "unit": "s"},
@@ -132,6 +130,10 @@ def run_scenario(
         "edges": summarise(table),
         "files": [EDGES, MAP],
     }
+    rows = [{"quantity": name, **values} for name, values in report["totals"].items()]
+    report["tables"] = {"The network": rows}
+    if most := report["edges"]["most_changed"]:
+        report["tables"]["Streets that change most"] = most
     if counts:
         report["counts"] = compare_counts(network, today, counts, asked.counts_hour)
     return report
