@@ -20,6 +20,8 @@ RECENT = 24
 """Own last steps that the ridge sees."""
 FADING = 0.8
 """What is left of a deviation from the anchor a step after the last observed one."""
+LATE_STEPS, LATE_HOURS = 3, 3
+"""So long a gap may be, whichever is longer, for a value to count as late and not as lost."""
 NEIGHBOUR_STEPS = 8
 """Last steps of the neighbours that the ridge sees, in log-spaced bins."""
 
@@ -96,6 +98,7 @@ class Backbone(nn.Module):
             self.profile = profile_level(spec, nodes, weekly)
         self.diffusion = Diffusion(graph, hops=1) if mixing and len(graph.source) else None
         self.recent = min(RECENT, spec.lookback)
+        self.held = min(max(LATE_STEPS, LATE_HOURS * 3600 // spec.seconds), spec.lookback - 1)
         self.lags = [k for k, lag in enumerate(spec.lags) if lag == week]
         self.register_buffer("bins", log_bins(spec.lookback), persistent=False)
         near = min(NEIGHBOUR_STEPS, spec.lookback)
@@ -186,7 +189,7 @@ class Backbone(nn.Module):
             """What is wanted of [B, N or 1, ...]."""
             return part if kept is None or part.shape[1] == 1 else part[:, kept]
 
-        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen)
+        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen, self.held)
         anchor = of(frame.anchor.permute(0, 2, 1))
         nodes, horizon = anchor.shape[1:]
         parts = [of(deviation[:, -self.recent :].permute(0, 2, 1))]
@@ -210,16 +213,19 @@ class Backbone(nn.Module):
         return frame.anchor + correction.permute(0, 2, 1)
 
 
-def carried(deviation: Tensor, seen: Tensor) -> Tensor:
-    """Deviations [B, T, N] where a gap's first three steps hold the last observed one, fading.
+def carried(deviation: Tensor, seen: Tensor, steps: int) -> Tensor:
+    """Deviations [B, T, N] where a gap's first ``steps`` steps hold the last observed one, fading.
 
-    A value that is late is not one at its anchor; a station that is dead for hours is.
+    A value that is late is not one at its anchor; a station that is dead for hours is. Spans
+    double, so that the graph stays short: the steps are at least those asked for.
     """
-    for reach in (1, 2):
+    reach = 1
+    while reach <= steps:
         none = torch.zeros_like(deviation[:, :reach])
         earlier = torch.cat([none, deviation[:, :-reach]], dim=1) * FADING**reach
         deviation = torch.where(seen > 0, deviation, earlier)
         seen = torch.maximum(seen, torch.cat([none, seen[:, :-reach]], dim=1))
+        reach *= 2
     return deviation
 
 

@@ -47,13 +47,13 @@ def test_a_gap_holds_the_last_deviation_fading(gap):
     deviation = torch.randn(2, 12, 3)
     seen = torch.ones_like(deviation)
     seen[:, 12 - gap :, 1] = 0
-    filled = carried(deviation * seen, seen)
+    filled = carried(deviation * seen, seen, 3)
     assert torch.equal(filled[..., [0, 2]], deviation[..., [0, 2]])
     fading = FADING ** torch.arange(1, gap + 1)
     fading[3:] = 0
     torch.testing.assert_close(filled[:, 12 - gap :, 1], deviation[:, 11 - gap, None, 1] * fading)
     nothing = torch.zeros(1, 12, 1)
-    assert torch.equal(carried(nothing, nothing), nothing)
+    assert torch.equal(carried(nothing, nothing, 3), nothing)
 
 
 @pytest.mark.parametrize("anchor", ["profile", "last"])
