@@ -130,10 +130,25 @@ def run_scenario(
         "edges": summarise(table),
         "files": [EDGES, MAP],
     }
-    rows = [{"quantity": name, **values} for name, values in report["totals"].items()]
-    report["tables"] = {"The network": rows}
-    if most := report["edges"]["most_changed"]:
-        report["tables"]["Streets that change most"] = most
+    report["tables"] = _tables(report["totals"], report["edges"]["most_changed"])
     if counts:
         report["counts"] = compare_counts(network, today, counts, asked.counts_hour)
     return report
+
+
+def _tables(totals: dict[str, Any], most: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What a person reads first; a difference that is told is larger than the seeds' floor."""
+    network = [{"quantity": name, **values} for name, values in totals.items()]
+    streets = [
+        {
+            "edge": row["edge"],
+            "flow veh/h": row["flow_veh_h_today"],
+            "after": row["flow_veh_h_measures"],
+            "told": row["flow_veh_h_told"],
+            "speed m/s": row["speed_m_s_today"],
+            "then": row["speed_m_s_measures"],
+            "told too": row["speed_m_s_told"],
+        }
+        for row in most
+    ]
+    return {"The network": network} | ({"Streets that change most": streets} if streets else {})
