@@ -189,7 +189,9 @@ class Backbone(nn.Module):
             """What is wanted of [B, N or 1, ...]."""
             return part if kept is None or part.shape[1] == 1 else part[:, kept]
 
-        deviation = carried((frame.past - frame.past_anchor) * frame.seen, frame.seen, self.held)
+        late = slice(-(self.recent + 2 * self.held), None)  # what the recent steps may carry
+        seen = frame.seen[:, late]
+        deviation = carried((frame.past - frame.past_anchor)[:, late] * seen, seen, self.held)
         anchor = of(frame.anchor.permute(0, 2, 1))
         nodes, horizon = anchor.shape[1:]
         parts = [of(deviation[:, -self.recent :].permute(0, 2, 1))]
