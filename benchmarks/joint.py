@@ -17,21 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.tables import head, row
 from models.contracts import QUANTILES
 from models.joint import exceedance, members, sum_quantiles, within
 
 SUMS = ("city_sum", "area_sum", "period_sum")
 VARIANTS = ("template", "independent", "comonotone")
-
-
-def row(*cells: object) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
-
-
-def head(*names: str) -> None:
-    """The first two lines of a table."""
-    print("\n" + row(*names) + "\n" + row(*("---" for _ in names)))
 
 
 def sums(reports: list[dict[str, Any]]) -> None:
@@ -43,11 +34,11 @@ def sums(reports: list[dict[str, Any]]) -> None:
                 s = report["joint"][kind][variant]
                 cover = [f"{s[f'coverage_{inside}']:.1%}" for inside in (50, 80, 90)]
                 crps, width = f"{s['crps']:.4g}", f"{s['width_80']:.4g}"
-                print(row(report["dataset"], kind.replace("_", " "), variant, crps, *cover, width))
+                row(report["dataset"], kind.replace("_", " "), variant, crps, *cover, width)
     head("dataset", "variogram score over pairs of", *VARIANTS)
     for report in reports:
         for kind, found in report["joint"]["variogram"].items():
-            print(row(report["dataset"], kind, *(f"{found[v]:.4g}" for v in VARIANTS)))
+            row(report["dataset"], kind, *(f"{found[v]:.4g}" for v in VARIANTS))
 
 
 def crossings(reports: list[dict[str, Any]]) -> None:
@@ -63,7 +54,7 @@ def crossings(reports: list[dict[str, Any]]) -> None:
                 skill = [s[f"skill_{to}"] for to in ("climatology", "persistence")]
                 last = ", ".join("-" if v is None else f"{v:.2f}" for v in skill)
                 what = (lead.replace("_", " "), s["cases"], s["observed"])
-                print(row(report["dataset"], name, *what, *brier, *others, last))
+                row(report["dataset"], name, *what, *brier, *others, last)
     names = ("events", "warned", "POD", "warnings", "false", "FAR", "warned ahead (h)")
     head("dataset", "threshold", *names, "within horizon: template, independent, comonotone leads")
     for report in reports:
@@ -74,7 +65,7 @@ def crossings(reports: list[dict[str, Any]]) -> None:
             far, ahead = ("-" if w[k] is None else f"{w[k]:.2f}" for k in ("far", "lead_time_h"))
             pod = "-" if w["pod"] is None else f"{w['pod']:.2f}"
             cells = w["events"], w["warned"], pod, w["issued"], w["false"], far, ahead
-            print(row(report["dataset"], name, *cells, brier))
+            row(report["dataset"], name, *cells, brier)
 
 
 def cost(nodes: int = 45, horizon: int = 24, count: int = 100, repeats: int = 50) -> None:
@@ -99,7 +90,7 @@ def cost(nodes: int = 45, horizon: int = 24, count: int = 100, repeats: int = 50
             began = time.perf_counter()
             step()
             taken.append(1000 * (time.perf_counter() - began))
-        print(row(name, f"{np.median(taken):.1f}"))
+        row(name, f"{np.median(taken):.1f}")
 
 
 def main() -> None:

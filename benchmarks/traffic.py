@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from benchmarks.tables import head, row
 from pipelines.domains.traffic.comparison import compare_edges, compare_totals, summarise
 from pipelines.domains.traffic.counts import compare_counts
 from pipelines.domains.traffic.measures import Intervention, Measure, intervention
@@ -45,18 +46,6 @@ SHOWN = {
     "co2_kg": "CO2 (kg)",
     "nox_kg": "NOx (kg)",
 }
-
-
-def row(*cells: object) -> None:
-    """Print a line of a Markdown table."""
-    print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
-
-
-def head(*names: str) -> None:
-    """Print the first two lines of a table."""
-    print()
-    row(*names)
-    row(*("---" for _ in names))
 
 
 def simulated(network: Network, change: Intervention, seeds: range, what: str) -> list[Run]:

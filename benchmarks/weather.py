@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contenders import Quiet
+from benchmarks.tables import head, row
 from pipelines.settings import home
 from pipelines.train import open_registered, settings_for, train
 from training.calibration import adaptive_skill
@@ -63,18 +64,6 @@ def conditions(
     if spec.forcings:
         known["without forcings"] = [unknown]
     return known
-
-
-def row(*cells: object) -> None:
-    """Print a line of a Markdown table."""
-    print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
-
-
-def head(*names: str) -> None:
-    """Print the first two lines of a table."""
-    print()
-    row(*names)
-    row(*("---" for _ in names))
 
 
 def spread(values: list[float], form: str) -> str:
