@@ -34,6 +34,7 @@ def read_tabula(path: Path) -> pd.DataFrame:
         raise FelsinaError(f"{path} is missing; name a table of TABULA's building variants")
     table = pd.read_csv(path)
     used = [CODE, "A_C_Ref", "h_room", "n_air_use", "n_air_infiltration", "g_gl_n", "F_f", "F_w"]
+    used += ["delta_U_ThermalBridging"]
     used += [f"{term}_{part}" for part in OPAQUE for term in ("A_Calc", "U_Actual")]
     used += [f"b_Transmission_{part}" for part in OPAQUE]
     used += [f"{term}_{part}" for part in OPENINGS for term in ("A_Calc", "U_Actual")]
