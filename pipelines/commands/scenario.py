@@ -13,6 +13,7 @@ from rich.table import Table
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.domains.registry import domain_of
+from pipelines.domains.scenarios import FINISHED
 
 ENGINE = "physics"
 
@@ -20,8 +21,7 @@ ENGINE = "physics"
 def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
     """Run a scenario file; the folder appears under its name when it is whole.
 
-    A run that was killed leaves ``FOLDER.partial``; the next one goes on there, as far as the
-    simulator can.
+    A run that was killed leaves ``FOLDER.partial``; the next one goes on from what it finished.
     """
     if engine != ENGINE:
         raise FelsinaError(f"engine {engine!r} is unknown; use {ENGINE}")
@@ -32,7 +32,8 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
     partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    resumed = partial.exists()
+    _clear(partial)
     try:
         with Stages() as stages:
             stages.begin(scenario["name"], f"{domain.title}, by {engine}")
@@ -42,7 +43,8 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
         (partial / "report.json").write_text(text + "\n")
         partial.rename(folder)
     except FelsinaError:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not resumed:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     if json:
         answer(report)
@@ -50,6 +52,14 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
     for title, rows in report.get("tables", {}).items():
         out.print(_table(title, rows))
     out.print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _clear(partial: Path) -> None:
+    """Make the folder, with nothing of a killed run but what that had finished."""
+    partial.mkdir(parents=True, exist_ok=True)
+    for path in partial.iterdir():
+        if path.name != FINISHED:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -61,10 +61,16 @@ def test_what_fails_leaves_nothing(place: Path) -> None:
     with pytest.raises(FelsinaError, match="half way"):
         run_one(file, "physics", place / "out", json=False)
     assert sorted(path.name for path in place.iterdir()) == ["case.toml", "words.txt"]
-    (place / "out.partial").mkdir()  # of a run that was killed
+    for name in ("runs/seed-1", "stale"):  # of a run that was killed
+        (place / "out.partial" / name).mkdir(parents=True)
+    with pytest.raises(FelsinaError, match="half way"):
+        run_one(file, "physics", place / "out", json=False)
+    assert (place / "out.partial" / "runs" / "seed-1").is_dir()
     write(place, 'name = "a"\ndomain = "words"\nwords = "words.txt"\n')
     run_one(file, "physics", place / "out", json=False)
     assert not (place / "out.partial").exists()
+    names = {path.name for path in (place / "out").iterdir()}
+    assert names == {"counted.txt", "report.json", "runs"}
 
 
 def test_what_cannot_be_run_is_refused_in_one_line(place: Path) -> None:

@@ -8,9 +8,10 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from models.contracts import FloatArray
+from pipelines.domains.scenarios import Frozen
 
 CARRIERS = ("gas", "heating_oil", "district_heat", "electricity")
 BURNT = {"gas_boiler": "gas", "oil_boiler": "heating_oil", "district_heat": "district_heat"}
@@ -19,12 +20,6 @@ BURNT = {"gas_boiler": "gas", "oil_boiler": "heating_oil", "district_heat": "dis
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Hour = Annotated[int, Field(ge=0, le=24)]
-
-
-class Frozen(BaseModel):
-    """Part of a scenario: immutable, and no key that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ByCarrier(Frozen):

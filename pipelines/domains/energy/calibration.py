@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import model_validator
 
 from models.contracts import FelsinaError
-from pipelines.domains.energy.assumptions import CARRIERS, Frozen, Positive
+from pipelines.domains.energy.assumptions import CARRIERS, Positive
 from pipelines.domains.energy.demand import Simulator
 from pipelines.domains.energy.stock import Stock
+from pipelines.domains.scenarios import Frozen
 
 COLDER_K, WARMER_K = -8.0, 3.0
 CLOSE = 1e-3

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from models.contracts import FelsinaError, FloatArray
-from pipelines.domains.energy.assumptions import Frozen, NotNegative, Positive
+from pipelines.domains.energy.assumptions import NotNegative, Positive
 from pipelines.domains.energy.stock import HEAT_SOURCES, Stock
+from pipelines.domains.scenarios import Frozen
 
 Rows = NDArray[np.bool_]
 Words = str | list[str]

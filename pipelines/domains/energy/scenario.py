@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
-from models.contracts import FelsinaError, FloatArray
-from pipelines.domains.energy.assumptions import Assumptions, Frozen, NotNegative
+from models.contracts import FloatArray
+from pipelines.domains.energy.assumptions import Assumptions, NotNegative
 from pipelines.domains.energy.calibration import Metered, calibrate
 from pipelines.domains.energy.demand import Simulator
 from pipelines.domains.energy.measures import Measure
@@ -22,6 +21,7 @@ from pipelines.domains.energy.plan import Works, choose
 from pipelines.domains.energy.stock import Stock
 from pipelines.domains.energy.stock_table import read_archetypes, read_stock
 from pipelines.domains.energy.weather import Weather, embedded_weather, read_weather
+from pipelines.domains.scenarios import Frozen, read_keys
 
 EMBEDDED = "embedded"
 COLDEST = 0.01
@@ -74,7 +74,7 @@ def run_scenario(
     Returns:
         Report for JSON, with ``tables`` to show.
     """
-    plan = _parsed(scenario)
+    plan = read_keys(Scenario, scenario)
     weather = _weather(plan.weather, base)
     archetypes = read_archetypes(base / plan.archetypes) if plan.archetypes else None
     coldest = float(np.quantile(weather.outdoor_c, COLDEST))
@@ -116,17 +116,6 @@ def run_scenario(
         **found,
         "assumptions": plan.assumptions.model_dump(),
     }
-
-
-def _parsed(scenario: dict[str, Any]) -> Scenario:
-    try:
-        return Scenario(**scenario)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise FelsinaError(
-            f"scenario {scenario.get('name')!r}: {key}: {first['msg'].lower()}"
-        ) from None
 
 
 def _weather(name: str, base: Path) -> Weather:

@@ -7,20 +7,17 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from models.contracts import FelsinaError
+from pipelines.domains.scenarios import Frozen
 from pipelines.domains.traffic.network import Network
 
 LANE_FOR = {"bus": "bus", "tram": "tram", "cycles": "bicycle"}
 """What a lane can be taken for, and SUMO's vehicle class of it."""
 
 
-class _Measure(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SpeedLimit(_Measure):
+class SpeedLimit(Frozen):
     """A limit that faster lanes are brought down to, where vehicles pass from edge to edge too.
 
     The zone is ``edges``, or what has its middle in ``polygon`` (metres, the network's axes), or
@@ -34,14 +31,14 @@ class SpeedLimit(_Measure):
     road_types: tuple[str, ...] = ()
 
 
-class Closure(_Measure):
+class Closure(Frozen):
     """Edges that nobody drives from beginning to end."""
 
     kind: Literal["closure"]
     edges: tuple[str, ...] = Field(min_length=1)
 
 
-class LaneTaken(_Measure):
+class LaneTaken(Frozen):
     """A lane, counted from the kerb, that is for buses, trams or cycles alone."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -52,7 +49,7 @@ class LaneTaken(_Measure):
     taken_for: Literal["bus", "tram", "cycles"] = Field(alias="for")
 
 
-class Demand(_Measure):
+class Demand(Frozen):
     """All trips times a factor; public transport keeps its timetable."""
 
     kind: Literal["demand"]

@@ -7,9 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from models.contracts import FelsinaError
+from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from pipelines.domains.traffic.comparison import compare_edges, compare_totals, summarise
 from pipelines.domains.traffic.counts import compare_counts, counts_table
 from pipelines.domains.traffic.measures import Intervention, Measure, intervention
@@ -22,7 +23,7 @@ from pipelines.settings import held
 EDGES, MAP = "edges.parquet", "difference.png"
 
 
-class Scenario(BaseModel):
+class Scenario(Frozen):
     """A scenario file.
 
     Attributes:
@@ -38,8 +39,6 @@ class Scenario(BaseModel):
         counts_hour: civil hour of them that the span stands for.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = Field(min_length=1)
     domain: Literal["traffic"]
     network: str
@@ -50,21 +49,6 @@ class Scenario(BaseModel):
     measures: tuple[Measure, ...] = Field(min_length=1)
     counts: str | None = None
     counts_hour: int = Field(8, ge=0, le=23)
-
-
-def read_scenario(scenario: dict[str, Any]) -> Scenario:
-    """Validate a parsed file; what is wrong is one line."""
-    try:
-        return Scenario.model_validate(scenario)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        value = "" if first["type"] == "missing" else f" = {first.get('input')!r}"
-        known = ", ".join(Scenario.model_fields)
-        raise FelsinaError(
-            f"scenario {scenario.get('name', '')!r}: {key}{value}: {first['msg'].lower()};"
-            f" a scenario has {known}, a measure the kind speed_limit, closure, lane or demand"
-        ) from error
 
 
 def run_scenario(
@@ -84,7 +68,7 @@ def run_scenario(
     Returns:
         The report, ready for JSON.
     """
-    asked = read_scenario(scenario)
+    asked = read_keys(Scenario, scenario)
     sumo_home()
     span = Span(asked.begin, asked.end, asked.warm_up)
     folder = base / asked.network
@@ -98,11 +82,11 @@ def run_scenario(
     variants = {"today": Intervention(), "measures": change}
     runs: dict[str, list[Run]] = {name: [] for name in variants}
     done, jobs = 0, asked.seeds * len(variants)
-    with held(out / "runs" / ".lock"):
+    with held(out / FINISHED / ".lock"):
         for seed in range(1, asked.seeds + 1):
             for name, variant in variants.items():
                 progress(f"{name}, seed {seed} of {asked.seeds}", done / jobs)
-                runs[name].append(simulate(network, variant, seed, span, out / "runs"))
+                runs[name].append(simulate(network, variant, seed, span, out / FINISHED))
                 done += 1
     progress("compared", 1.0)
     today, measured = runs["today"], runs["measures"]

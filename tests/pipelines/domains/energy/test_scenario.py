@@ -97,16 +97,16 @@ def test_calibration_is_told(place: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"measures": [{"kind": "magic"}]}, "measures.0: .*'magic'"),
-        ({"budget": 5}, "budget: extra inputs are not permitted"),
-        ({"budget_eur": -5}, "budget_eur: input should be greater than or equal to 0"),
+        ({"measures": [{"kind": "magic"}]}, "measures.0 = .*'magic'"),
+        ({"budget": 5}, "budget = 5: extra inputs are not permitted"),
+        ({"budget_eur": -5}, "budget_eur = -5: input should be greater than or equal to 0"),
         ({"weather": "none.epw"}, "none.epw is missing; name an EPW"),
         ({"stock": "none.csv"}, "none.csv is missing; name a building stock"),
-        ({"rank_by": "luck"}, "rank_by: input should be 'co2', 'energy' or 'bill'"),
+        ({"rank_by": "luck"}, "rank_by = 'luck': input should be 'co2', 'energy' or 'bill'"),
         ({"assumptions": {"season": ["10-15", "04-31"]}}, "'04-31' is no day"),
         ({"assumptions": {"on_h": [20, 6]}}, r"on_h \[20, 6\] must rise"),
-        ({"metered_mwh": {"electricity": 5}}, "metered_mwh.electricity: extra"),
-        ({"measures": [{"kind": "set_point", "change_k": 9}]}, "change_k: input should be less"),
+        ({"metered_mwh": {"electricity": 5}}, "metered_mwh.electricity = 5: extra"),
+        ({"measures": [{"kind": "set_point", "change_k": 9}]}, "change_k = 9: input should be less"),
     ],
 )
 def test_a_scenario_that_makes_no_sense_is_refused(place: Path, keys: dict, said: str) -> None:
