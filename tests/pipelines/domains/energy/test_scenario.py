@@ -106,7 +106,10 @@ def test_calibration_is_told(place: Path) -> None:
         ({"assumptions": {"season": ["10-15", "04-31"]}}, "'04-31' is no day"),
         ({"assumptions": {"on_h": [20, 6]}}, r"on_h \[20, 6\] must rise"),
         ({"metered_mwh": {"electricity": 5}}, "metered_mwh.electricity = 5: extra"),
-        ({"measures": [{"kind": "set_point", "change_k": 9}]}, "change_k = 9: input should be less"),
+        (
+            {"measures": [{"kind": "set_point", "change_k": 9}]},
+            "change_k = 9: input should be less",
+        ),
     ],
 )
 def test_a_scenario_that_makes_no_sense_is_refused(place: Path, keys: dict, said: str) -> None:
