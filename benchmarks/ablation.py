@@ -36,7 +36,7 @@ from pipelines.train import code_digest, open_registered, settings_for
 from training.dataset import CityDataset
 from training.fit import fit, forecasts
 from training.metrics import Score
-from training.module import ForecastModule
+from training.module import PredictorModule
 from training.settings import TrainSettings, merge, resolve_settings
 
 ONE, NO_FORCINGS = "one network", "no forcings"
@@ -57,7 +57,7 @@ def before_test(dataset: CityDataset) -> CityDataset:
 
 def changed(settings: TrainSettings, changes: dict[str, Any]) -> TrainSettings:
     """Settings with nested changes."""
-    return resolve_settings(merge(settings.model_dump(), changes))
+    return resolve_settings(TrainSettings, merge(settings.model_dump(), changes))
 
 
 def variants(dataset: CityDataset, settings: TrainSettings) -> dict[str, dict[str, Any]]:
@@ -116,14 +116,14 @@ def _blind(look_up: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 def with_sensor_dropout() -> Any:
     """In training a tenth of the sensors of each window have no past."""
-    step = ForecastModule.training_step
+    step = PredictorModule.training_step
 
-    def deaf(self: ForecastModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+    def deaf(self: PredictorModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         past = batch["past"]
         dead = torch.rand(past.shape[0], 1, past.shape[2], device=past.device) < 0.1
         return step(self, batch | {"past": past.masked_fill(dead, torch.nan)}, index)
 
-    return mock.patch.object(ForecastModule, "training_step", deaf)
+    return mock.patch.object(PredictorModule, "training_step", deaf)
 
 
 PATCHES = {

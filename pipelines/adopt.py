@@ -19,7 +19,8 @@ from models.forecaster import Forecaster
 from models.record import sha256_file
 from pipelines.train import RUN, STATE, Trained, made_by, made_of
 from training.dataset import CityDataset
-from training.fit import Fitted, Listener, calibrate
+from training.fit import Fitted, calibrate
+from training.loop import Listener
 from training.settings import TrainSettings
 
 _SAME = (

@@ -31,7 +31,7 @@ tracking = typer.Typer(help="MLflow's runs: bring offline ones home.", no_args_i
 app.add_typer(tracking, name="tracking")
 physics = typer.Typer(help="Simulators: compare with published cases.", no_args_is_help=True)
 app.add_typer(physics, name="physics")
-scenario = typer.Typer(help="What if: run scenario files.", no_args_is_help=True)
+scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_args_is_help=True)
 app.add_typer(scenario, name="scenario")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
@@ -266,6 +266,17 @@ def run_scenario(
     from pipelines.commands.scenario import run_one
 
     run_one(file, engine, out, json)
+
+
+@scenario.command("sample")
+def sample_scenarios(
+    file: Annotated[Path, typer.Argument(help="Design: name, domain and its keys, as TOML.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of experiments to write.")],
+) -> None:
+    """Run drawn scenarios through a simulator, for a surrogate to learn; a killed one goes on."""
+    from pipelines.commands.surrogate import sample_one
+
+    sample_one(file, out)
 
 
 def main() -> None:

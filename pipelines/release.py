@@ -58,14 +58,14 @@ def build_release(trained: Trained, home: Path) -> Path:
         if folder.exists():
             shutil.rmtree(part)
         else:
-            _sync(part)
+            sync_folder(part)
             part.rename(folder)
         _register(trained, home, folder)
     load_release(folder)
     return folder
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a folder's files to disk before it gets its name."""
     for path in [*folder.iterdir(), folder]:
         handle = os.open(path, os.O_RDONLY)

@@ -14,7 +14,7 @@ from pipelines.settings import held, store_place
 from pipelines.train import open_registered, score, settings_for, train
 from serving.store import FORCED, OBSERVED, Store
 from training.dataset import CityDataset
-from training.fit import Listener
+from training.loop import Listener
 
 EMBEDDED_SEED = 2023
 """The embedded city is always the same one."""

@@ -17,7 +17,8 @@ from models.contracts import FelsinaError
 from models.forecaster import Architecture
 from pipelines.train import made_of, work_key
 from training.dataset import CityDataset
-from training.fit import Listener, fit
+from training.fit import fit
+from training.loop import Listener
 from training.settings import TrainSettings, merge
 
 try:

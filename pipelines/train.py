@@ -30,8 +30,9 @@ from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset, open_dataset
 from training.export import check_parity, export_onnx
-from training.fit import Fitted, Listener, fit
+from training.fit import Fitted, fit
 from training.joint import error_template
+from training.loop import Listener
 from training.plots import draw_backtest
 from training.ranks import agreed, rank, together
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
@@ -48,7 +49,7 @@ STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
 )
 Fitting = Callable[[CityDataset, TrainSettings, Path, Listener], Fitted]
 """Makes a forecaster for a dataset, as ``training.fit.fit`` does."""
-_PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
+PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def settings_for(
     generic = generic_settings(dataset.spec, dataset.splits.train_end)
     domain = domain_of(dataset.spec.domain).defaults(dataset, profile)
     changes = {"profile": profile, "seed": seed}
-    return resolve_settings(merge(generic, domain), file, changes, assignments)
+    return resolve_settings(TrainSettings, merge(generic, domain), file, changes, assignments)
 
 
 def code_digest() -> str:
@@ -145,7 +146,7 @@ def made_of(dataset: CityDataset, settings: TrainSettings) -> dict[str, Any]:
         "data": dataset.digests,
         "settings": settings.model_dump(mode="json"),
         "code": code_digest(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
     }
 
 
@@ -173,7 +174,7 @@ def _train(
     quality = quality_of(dataset)
     tracker.tags({"data.quality": counted(quality["summary"]["kinds"])})
     try:
-        fitted = fitting(dataset, settings, work / "checkpoints", _Tracked(listener, tracker))
+        fitted = fitting(dataset, settings, work / "checkpoints", Tracked(listener, tracker))
     except Exception:
         tracker.end("FAILED")
         raise
@@ -247,15 +248,17 @@ def _log(tracker: Tracker, result: Backtest, plots: list[Path]) -> None:
         tracker.artifact(path, "plots")
 
 
-class _Tracked:
+class Tracked:
     """A listener whose losses also go to MLflow."""
 
     def __init__(self, listener: Listener, tracker: Tracker) -> None:
         self.listener, self.tracker = listener, tracker
 
     def progress(self, stage: str, share: float) -> None:
+        """Hand on."""
         self.listener.progress(stage, share)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Log and hand on."""
         self.tracker.metrics(values, step)
         self.listener.metrics(step, values)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models.contracts import CityGraph, FelsinaError, ForecastSpec
 from models.record import canonical_json, sha256_bytes, sha256_file
 
 MANIFEST = "manifest.json"
 MODEL, GRAPH, MEMBERS, REPORT = "model.onnx", "graph.json", "members.npy", "report.json"
+INPUTS = "inputs.json"
+"""What a surrogate may be asked; no forecaster has one."""
 FILES = (MODEL, GRAPH, MEMBERS, REPORT)
 """What the manifest of a release seals."""
 _DATA = ("start", "synthetic", "attribution")
@@ -52,18 +55,54 @@ def load_release(folder: Path) -> Release:
     Raises:
         FelsinaError: naming the file that is missing, extra or changed.
     """
+
+    def read(manifest: dict[str, Any]) -> ForecastSpec:
+        spec = ForecastSpec.from_dict(manifest["spec"])
+        _ = [manifest["data"][key] for key in _DATA], manifest["interval"]["method"]
+        if spec.dataset != manifest["dataset"]:
+            raise ValueError("its dataset is not that of its spec")
+        return spec
+
+    manifest, content, spec = verified(folder, FILES, read)
+    return Release(
+        folder=folder,
+        manifest=manifest,
+        sha256=sha256_bytes(content),
+        spec=spec,
+        graph=CityGraph.from_dict(json.loads((folder / GRAPH).read_bytes())),
+    )
+
+
+Spec = TypeVar("Spec")
+
+
+def verified(
+    folder: Path, names: tuple[str, ...], read: Callable[[dict[str, Any]], Spec]
+) -> tuple[dict[str, Any], bytes, Spec]:
+    """Recompute every digest of a release folder.
+
+    Args:
+        folder: the release.
+        names: files that its manifest must seal, no more and no fewer.
+        read: its spec, from the manifest.
+
+    Returns:
+        Manifest, its bytes and the spec.
+
+    Raises:
+        FelsinaError: naming the file that is missing, extra or changed.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; {folder} is no release folder")
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
-        files: dict[str, str] = {name: manifest["files"][name] for name in FILES}
+        files: dict[str, str] = {name: manifest["files"][name] for name in names}
         dataset: str = manifest["dataset"]
-        spec = ForecastSpec.from_dict(manifest["spec"])
-        _ = [manifest["data"][key] for key in _DATA], manifest["interval"]["method"]
-        if set(manifest["files"]) != set(files) or spec.dataset != dataset:
-            raise ValueError("its files or its dataset are not those of a release")
+        spec = read(manifest)
+        if set(manifest["files"]) != set(files):
+            raise ValueError("its files are not those of a release")
     except (ValueError, KeyError, TypeError, FelsinaError) as error:
         raise FelsinaError(
             f"{path}: not a manifest ({type(error).__name__}: {error}); build the release anew"
@@ -84,13 +123,7 @@ def load_release(folder: Path) -> Release:
                 f"{folder / name}: sha256 {found[:12]}, sealed as {sealed[:12]}; the release was "
                 "changed, build it anew"
             )
-    return Release(
-        folder=folder,
-        manifest=manifest,
-        sha256=sha256_bytes(content),
-        spec=spec,
-        graph=CityGraph.from_dict(json.loads((folder / GRAPH).read_bytes())),
-    )
+    return manifest, content, spec
 
 
 def champion_pointer(home: Path, dataset: str) -> Path:
@@ -121,10 +154,16 @@ def read_pointer(pointer: Path) -> str:
         return f"none, {pointer} is broken"
 
 
-def champions(home: Path) -> dict[str, Path]:
-    """Dataset to the release folder to serve: the one pointed at, else the newest."""
+def champions(home: Path, surrogates: bool = False) -> dict[str, Path]:
+    """Dataset, or surrogate's name, to the release to serve: the one pointed at, else the newest.
+
+    Args:
+        home: the ``mlruns`` folder.
+        surrogates: whether surrogates are meant, and not forecasters.
+    """
     newest: dict[str, Path] = {}
-    for folder in sorted(releases(home), key=lambda p: p.stat().st_mtime):
+    meant = [folder for folder in releases(home) if (folder / INPUTS).is_file() == surrogates]
+    for folder in sorted(meant, key=lambda p: p.stat().st_mtime):
         newest[folder.name.rpartition("-")[0]] = folder
     for dataset in newest:
         pointer = champion_pointer(home, dataset)

@@ -142,4 +142,4 @@ def make_settings(**changes: Any) -> TrainSettings:
         "evaluate_every": 10,
         "architecture": {"width": 16, "blocks": 1, "embedding": 4, "weekly": True},
     }
-    return resolve_settings(values | changes)
+    return resolve_settings(TrainSettings, values | changes)

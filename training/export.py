@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,37 @@ import torch
 from onnxscript import opset20
 from torch import Tensor, nn
 
-from models.contracts import INPUTS, FelsinaError, Window
-from models.exported import open_session, predictor
+from models.contracts import FelsinaError, Window
+from models.exported import open_session
 from models.record import write_atomic
 from models.windows import WindowBuilder
 from training.ridge import tensors
 
 OPSET = 20
 _OPS: Any = opset20
+MOST_SAMPLES = 512
+"""Largest batch of the exported graph."""
+
 PARITY = 1e-4
 """Largest difference allowed, relative to the spread of a node's forecasts."""
 _BATCHES, _THREADS, _REPEATS = (1, 4, 32), (1, 2), 40
 
 
 class _Graph(nn.Module):
-    """The forecaster with its unused inputs (no forcings, no lags) left out."""
+    """A predictor with its unused inputs (no forcings, no lags) left out."""
 
-    def __init__(self, forecaster: nn.Module, example: dict[str, Tensor]) -> None:
+    def __init__(self, predictor: nn.Module, example: dict[str, Tensor]) -> None:
         super().__init__()
-        self.forecaster = forecaster
+        self.predictor = predictor
         self.empty = {n: t[:1] for n, t in example.items() if not t.numel()}
-        self.names = [n for n in INPUTS if n not in self.empty]
+        self.names = [n for n in example if n not in self.empty]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Forecast from the inputs that hold something, in the order of ``INPUTS``."""
+        """Forecast from the inputs that hold something, in the order of ``names``."""
         given = dict(zip(self.names, inputs, strict=True))
         batch = inputs[0].shape[0]
         none = {n: t.new_zeros((batch, *t.shape[1:])) for n, t in self.empty.items()}
-        return self.forecaster(**given, **none)
+        return self.predictor(**given, **none)
 
 
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
@@ -65,8 +68,22 @@ def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
         FelsinaError: if the graph would race in ONNX Runtime.
     """
     example = {n: t for n, t in tensors(window).items() if n != "target"}
-    graph = _Graph(forecaster, example).eval()
-    batch = torch.export.Dim("batch", min=1, max=512)
+    export_module(forecaster, example, path)
+
+
+def export_module(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
+    """Write any predictor as ``path``, batch dynamic.
+
+    Args:
+        module: takes the example's tensors by name and gives quantiles.
+        example: input name to a tensor of at least two samples; the graph has no empty inputs.
+        path: target file, written at once.
+
+    Raises:
+        FelsinaError: if the graph would race in ONNX Runtime.
+    """
+    batch = torch.export.Dim("batch", min=1, max=MOST_SAMPLES)
+    graph = _Graph(module, example).eval()
     arguments = tuple(example[name] for name in graph.names)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -138,18 +155,37 @@ def check_parity(
     Raises:
         FelsinaError: if any run differs by more than ``PARITY``.
     """
+
+    def draw(size: int) -> dict[str, np.ndarray]:
+        return builder.batch(np.resize(origins, size)).inputs()
+
+    return compare(forecaster, path, draw)
+
+
+def compare(
+    module: nn.Module, path: Path, draw: Callable[[int], dict[str, np.ndarray]]
+) -> dict[str, Any]:
+    """Compare an exported graph with its module, as ``check_parity`` does.
+
+    Args:
+        module: takes what ``draw`` gives, by name.
+        path: the graph; it may leave out empty inputs.
+        draw: from a number of samples to inputs by name.
+    """
     worst = 0.0
     for threads in _THREADS:
-        predict = predictor(open_session(path, threads))
+        session = open_session(path, threads)
+        names = [node.name for node in session.get_inputs()]
         for size in _BATCHES:
-            window = builder.batch(np.resize(origins, size))
+            inputs = draw(size)
             with torch.inference_mode():
-                inputs = tensors(window)
-                expected = forecaster(**inputs).numpy()
+                arguments = {name: torch.as_tensor(value) for name, value in inputs.items()}
+                expected = module(**arguments).numpy()
             spread = expected.std(axis=(0, 1, 3), keepdims=True)
             spread = np.where(spread > 0, spread, 1.0)
             for _ in range(_REPEATS):
-                gap = float((np.abs(predict(window) - expected) / spread).max())
+                found = np.asarray(session.run(None, {name: inputs[name] for name in names})[0])
+                gap = float((np.abs(found - expected) / spread).max())
                 worst = max(worst, gap if np.isfinite(gap) else np.inf)
     if not worst <= PARITY:
         raise FelsinaError(

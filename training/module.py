@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from models.forecaster import Forecaster
+from models.surrogates.surrogate import Surrogate
 from training.losses import pinball
 from training.ranks import over_ranks, rank
 
 
-class ForecastModule(lightning.LightningModule):
+class PredictorModule(lightning.LightningModule):
     """Wraps a predictor for Lightning.
 
     Args:
@@ -29,7 +30,7 @@ class ForecastModule(lightning.LightningModule):
 
     def __init__(
         self,
-        predictor: Forecaster,
+        predictor: Forecaster | Surrogate,
         node_weight: Tensor,
         levels: tuple[float, ...],
         learning_rate: float,

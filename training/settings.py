@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,43 +16,56 @@ _CIVIL_LAGS = {1: 14, 7: 21, 14: 730, 21: 730, 364: 730}
 """Days back at which people do the same again (364 keeps the weekday): days of training needed."""
 
 
-class TrainSettings(BaseModel):
-    """How a forecaster is trained; recorded whole with each run and release.
+class LoopSettings(BaseModel):
+    """How any predictor is trained; recorded whole with each run and release.
+
+    Attributes:
+        seed: of weights, batches and dropout.
+        steps: optimiser steps.
+        batch: samples a step, in all processes together.
+        learning_rate: peak, after warm-up, before the cosine.
+        weight_decay: of AdamW.
+        evaluate_every: steps between looks at the stopping samples, and checkpoints.
+        patience: looks without improvement before stopping.
+        accelerator: ``auto`` takes a GPU where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0)
+    steps: int = Field(300, ge=1)
+    batch: int = Field(64, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    evaluate_every: int = Field(50, ge=1)
+    patience: int = Field(6, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+
+    @property
+    def whole_steps(self) -> int:
+        """``steps``, made up to a whole number of looks: the schedule's length."""
+        return -(-self.steps // self.evaluate_every) * self.evaluate_every
+
+
+class TrainSettings(LoopSettings):
+    """How a forecaster is trained; a sample is an origin, which brings all nodes.
 
     Attributes:
         profile: ``quick`` for a first look, ``full`` for a release that matters.
-        seed: of weights, batches and dropout.
         lags: single earlier values, in steps before each target.
         architecture: shape of the network.
-        steps: optimiser steps.
-        batch: origins a step, in all processes together; each brings all nodes.
-        learning_rate: peak, after warm-up, before the cosine.
-        weight_decay: of AdamW.
         node_loss: ``natural`` units favour large nodes as MAE does, ``equal`` weighs nodes alike.
         issue_share: share of a batch drawn at the hours at which forecasts are issued.
-        evaluate_every: steps between looks at the stopping windows, and checkpoints.
-        patience: looks without improvement before stopping.
-        accelerator: ``auto`` takes a GPU where there is one.
         precision: of the network's arithmetic in training; what is fitted by counting or by normal
             equations, weights, quantiles and losses stay in 32 bit.
         compile: whether the network is compiled for training.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     profile: Profile = "quick"
-    seed: int = Field(0, ge=0)
     lags: tuple[int, ...] = ()
     architecture: Architecture = Architecture()  # pyright: ignore[reportCallIssue]
-    steps: int = Field(300, ge=1)
-    batch: int = Field(64, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-3, ge=0)
     node_loss: Literal["natural", "equal"] = "natural"
     issue_share: float = Field(0.5, ge=0, le=1)
-    evaluate_every: int = Field(50, ge=1)
-    patience: int = Field(6, ge=1)
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["32", "bf16"] = "32"
     compile: bool = False
 
@@ -67,15 +80,20 @@ def generic_settings(spec: ForecastSpec, train_steps: int) -> dict[str, Any]:
     }
 
 
+Settings = TypeVar("Settings", bound=LoopSettings)
+
+
 def resolve_settings(
+    kind: type[Settings],
     defaults: dict[str, Any],
     file: Path | None = None,
     changes: dict[str, Any] | None = None,
     assignments: list[str] | None = None,
-) -> TrainSettings:
+) -> Settings:
     """Merge, later ones winning: defaults, a TOML file, changes, ``key=value`` texts.
 
     Args:
+        kind: of settings.
         defaults: nested, from the data and the domain.
         file: TOML with the same keys.
         changes: from other flags.
@@ -104,11 +122,11 @@ def resolve_settings(
             nested = {part: nested}
         merged = merge(merged, nested)
     try:
-        return TrainSettings(**merged)
+        return kind(**merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        known = ", ".join(TrainSettings.model_fields)
+        known = ", ".join(kind.model_fields)
         raise FelsinaError(
             f"setting {key} = {first.get('input')!r}: {first['msg'].lower()}; settings are {known}"
         ) from error

@@ -13,6 +13,7 @@ from models.record import write_atomic
 from pipelines.adopt import adopt, refuse_training
 from pipelines.commands.conditions import adaptive_line, weather
 from pipelines.commands.crossings import crossings, joint_line
+from pipelines.commands.surrogate import build_surrogate
 from pipelines.commands.terminal import (
     Stages,
     answer,
@@ -36,6 +37,7 @@ from pipelines.train import (
     work_key,
 )
 from training.cluster import SlurmJob, bundle
+from training.experiments import is_experiments
 from training.ranks import joined, rank
 
 
@@ -196,7 +198,12 @@ def build_one(
     json: bool,
     like: Path | None = None,
 ) -> None:
-    """Build a release and say where it lies."""
+    """Build a release and say where it lies; of experiments, a surrogate's."""
+    if is_experiments(dataset):
+        if profile != "quick" or like is not None:
+            raise FelsinaError(f"{dataset} holds a simulator's runs; leave out --profile, --like")
+        build_surrogate(dataset, seed, config, assignments, json)
+        return
     with Stages() as stages:
         trained = _trained(dataset, profile, seed, config, assignments, stages, like)
         _scored(trained, stages)

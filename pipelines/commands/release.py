@@ -9,22 +9,36 @@ from rich.table import Table
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import answer, out
 from pipelines.settings import home
-from serving.release import champions, load_release, releases
+from serving.release import INPUTS, champions, load_release, releases
+from serving.surrogate import load_surrogate
 
 
 def verify_one(folder: Path) -> None:
     """Verify a release folder."""
-    release = load_release(folder.resolve())
+    folder = folder.resolve()
+    release = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
     out.print(f"{release.id}: intact, manifest sha256 {release.sha256}")
 
 
 def list_all(json: bool) -> None:
     """List the releases under the home folder."""
     folders = releases(home())
-    pointed = set(champions(home()).values())
+    pointed = {f for kind in (False, True) for f in champions(home(), kind).values()}
     rows = []
     for folder in folders:
         try:
+            if (folder / INPUTS).is_file():
+                surrogate = load_surrogate(folder)
+                rows.append(
+                    {
+                        "release": surrogate.id,
+                        "dataset": surrogate.spec.name,
+                        "domain": surrogate.spec.domain,
+                        "simulator": surrogate.spec.simulator,
+                        "served": folder in pointed,
+                    }
+                )
+                continue
             release = load_release(folder)
         except FelsinaError as error:
             rows.append({"release": folder.name, "error": str(error), "served": False})
@@ -50,6 +64,9 @@ def list_all(json: bool) -> None:
     for row in rows:
         if "error" in row:
             table.add_row(row["release"], "", "refused: " + row["error"], "", "no")
+        elif "simulator" in row:
+            told = f"for {row['simulator']}"
+            table.add_row(row["release"], row["domain"], told, "", "yes" if row["served"] else "")
         else:
             mae, cover = f"{row['mae']:.4g} {row['unit']}", f"{row['coverage_80']:.1%}"
             table.add_row(row["release"], row["domain"], mae, cover, "yes" if row["served"] else "")

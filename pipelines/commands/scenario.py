@@ -5,6 +5,8 @@ from __future__ import annotations
 import json as encoding
 import shutil
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +27,42 @@ def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
     """
     if engine != ENGINE:
         raise FelsinaError(f"engine {engine!r} is unknown; use {ENGINE}")
-    scenario = _read(file)
+    scenario = read_file(file)
     domain = domain_of(scenario["domain"])
     if domain.scenario is None:
         raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator of scenarios")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    partial = folder.with_name(folder.name + ".partial")
-    resumed = partial.exists()
-    _clear(partial)
-    try:
-        with Stages() as stages:
-            stages.begin(scenario["name"], f"{domain.title}, by {engine}")
-            found = domain.scenario(scenario, file.parent, partial, stages.progress)
+    with appearing(folder) as partial, Stages() as stages:
+        stages.begin(scenario["name"], f"{domain.title}, by {engine}")
+        found = domain.scenario(scenario, file.parent, partial, stages.progress)
         report = {"name": scenario["name"], "domain": domain.name, "engine": engine, **found}
         text = encoding.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (partial / "report.json").write_text(text + "\n")
-        partial.rename(folder)
-    except FelsinaError:
-        if not resumed:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
     if json:
         answer(report)
         return
     for title, rows in report.get("tables", {}).items():
         out.print(_table(title, rows))
     out.print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A folder to write that gets its name when the block ends well.
+
+    After a kill it is given again, with what was finished; after a refusal nothing is left.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    resumed = partial.exists()
+    _clear(partial)
+    try:
+        yield partial
+    except FelsinaError:
+        if not resumed:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.rename(folder)
 
 
 def _clear(partial: Path) -> None:
@@ -62,7 +73,8 @@ def _clear(partial: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_file(file: Path) -> dict[str, Any]:
+    """A scenario or a design; its name and domain are there."""
     try:
         scenario = tomllib.loads(file.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

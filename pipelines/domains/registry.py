@@ -12,8 +12,11 @@ from models.contracts import FelsinaError
 from pipelines import domains
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pipelines.domains.published import Published
     from training.dataset import CityDataset
+    from training.experiments import Experiments
 
 Defaults = Callable[["CityDataset", str], dict[str, Any]]
 """From a dataset and a profile (``quick`` or ``full``) to changes of the generic settings."""
@@ -21,6 +24,10 @@ Defaults = Callable[["CityDataset", str], dict[str, Any]]
 Runner = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], dict[str, Any]]
 """From a scenario (its TOML), the folder its paths are relative to, the folder to write into and
 ``progress(stage, share)`` to a report for JSON, whose ``tables`` (title to rows) are shown."""
+
+Sampler = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], None]
+"""From a design (its TOML), the folder its paths are relative to, the folder to write and
+``progress(stage, share)``: writes an experiments folder; finished parts outlive a kill."""
 
 
 SMALL_NETWORK: dict[str, Any] = {
@@ -75,6 +82,9 @@ class Domain:
         ingest: writes one of them, by name, as a dataset folder.
         verify: compares its simulator with published references, given their folder.
         scenario: runs a scenario through its simulator.
+        sample: runs drawn scenarios through it, for a surrogate to learn from.
+        surrogate: makes the network that learns them.
+        surrogate_settings: changes of the training loop's settings that suit it.
     """
 
     name: str
@@ -86,6 +96,9 @@ class Domain:
     ingest: Callable[[str, Published, Path], None] | None = None
     verify: Callable[[Path], list[Check]] | None = None
     scenario: Runner | None = None
+    sample: Sampler | None = None
+    surrogate: Callable[[Experiments], nn.Module] | None = None
+    surrogate_settings: dict[str, Any] = field(default_factory=dict)
 
 
 def later(place: str) -> Callable[..., Any]:

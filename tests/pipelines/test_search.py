@@ -12,7 +12,7 @@ from pipelines.search import search
 from pipelines.train import open_registered, settings_for
 from tests.factories import Silent, make_dataset
 from tests.fixtures.tiny import ROOT, SET_FLAGS, SETTINGS, command, environment
-from training.settings import resolve_settings
+from training.settings import TrainSettings, resolve_settings
 
 
 def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
     file = tmp_path / "best.toml"
     file.write_text(both.toml())
-    best = resolve_settings(settings.model_dump(), file)
+    best = resolve_settings(TrainSettings, settings.model_dump(), file)
     assert best.batch == both.changes["batch"]
     assert best.architecture.width == both.changes["width"]
     assert best.architecture.embedding == settings.architecture.embedding

@@ -19,7 +19,8 @@ from tests.factories import make_dataset, make_settings
 from tests.fixtures.ranks import Losses
 from tests.fixtures.tiny import ROOT, family
 from training.dataset import open_dataset
-from training.fit import BEST, LAST, fit
+from training.fit import fit
+from training.loop import BEST, LAST
 from training.settings import TrainSettings
 
 SHAPE = {"width": 16, "blocks": 1, "embedding": 4, "weekly": True}

@@ -1,6 +1,7 @@
 """The exported graph says what torch says, and holds nothing that races."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -95,9 +96,10 @@ def test_another_model_does_not_pass_for_the_exported_one(exported, fitted, data
 def test_a_forecast_that_is_not_finite_is_no_parity(exported, fitted, monkeypatch):
     monkeypatch.setattr("training.export._REPEATS", 1)
     path, builder, origins = exported
-    monkeypatch.setattr(
-        "training.export.predictor", lambda _: lambda window: np.full((1, 6, 4, 11), np.nan)
+    broken = SimpleNamespace(
+        get_inputs=list, run=lambda names, inputs: [np.full((1, 6, 4, 11), np.nan)]
     )
+    monkeypatch.setattr("training.export.open_session", lambda path, threads: broken)
     monkeypatch.setattr("training.export._BATCHES", (1,))
     with pytest.raises(FelsinaError):
         check_parity(fitted.forecaster, path, builder, origins)

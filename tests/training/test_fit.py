@@ -172,7 +172,7 @@ def test_a_diverged_training_is_refused_with_its_rate(dataset, tmp_path, monkeyp
             next(lightning_module.predictor.parameters()).fill_(torch.nan)
         return 1
 
-    monkeypatch.setattr("training.fit._train", ruined)
+    monkeypatch.setattr("training.fit.run_loop", ruined)
     with pytest.raises(FelsinaError) as caught:
         fit(dataset, SETTINGS, tmp_path, Silent())
     assert "tiny" in str(caught.value)

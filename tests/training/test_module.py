@@ -9,16 +9,16 @@ import torch
 from models.forecaster import Architecture, Forecaster
 from tests.factories import make_graph, make_spec
 from training.losses import pinball
-from training.module import ForecastModule
+from training.module import PredictorModule
 from training.ridge import tensors
 
 
 @pytest.fixture
-def module(dataset) -> ForecastModule:
+def module(dataset) -> PredictorModule:
     torch.manual_seed(0)
     shape = Architecture(width=16, blocks=1, embedding=4, dropout=0.0, members=2)
     model = Forecaster(dataset.spec, make_graph(), shape)
-    return ForecastModule(model, torch.ones(4), make_spec().quantiles, 1e-2, 1e-3, 100, seed=3)
+    return PredictorModule(model, torch.ones(4), make_spec().quantiles, 1e-2, 1e-3, 100, seed=3)
 
 
 def test_rate_warms_up_and_falls_to_zero(module):

@@ -18,7 +18,9 @@ def file(tmp_path):
 def test_later_ones_win(file):
     defaults = {"steps": 1, "batch": 1, "patience": 9, "architecture": {"width": 8, "dropout": 0.3}}
     changes = {"batch": 22, "seed": 2}
-    settings = resolve_settings(defaults, file, changes, ["seed=3", "architecture.blocks=5"])
+    settings = resolve_settings(
+        TrainSettings, defaults, file, changes, ["seed=3", "architecture.blocks=5"]
+    )
     assert settings.patience == 9  # defaults
     assert settings.steps == 111  # the file
     assert settings.batch == 22  # other flags
@@ -29,7 +31,7 @@ def test_later_ones_win(file):
 
 
 def test_nothing_given_is_the_defaults_in_code():
-    assert resolve_settings({}) == TrainSettings()
+    assert resolve_settings(TrainSettings, {}) == TrainSettings()
 
 
 @pytest.mark.parametrize(
@@ -45,14 +47,14 @@ def test_nothing_given_is_the_defaults_in_code():
     ],
 )
 def test_assignments_are_read_as_toml_or_as_text(text, path, value):
-    found = resolve_settings({}, assignments=[text])
+    found = resolve_settings(TrainSettings, {}, assignments=[text])
     for name in path:
         found = getattr(found, name)
     assert found == value
 
 
 def test_of_two_assignments_the_later_wins():
-    assert resolve_settings({}, assignments=["steps=5", "steps=6"]).steps == 6
+    assert resolve_settings(TrainSettings, {}, assignments=["steps=5", "steps=6"]).steps == 6
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_of_two_assignments_the_later_wins():
 )
 def test_what_does_not_fit_is_refused_in_one_line(text, words):
     with pytest.raises(FelsinaError) as caught:
-        resolve_settings({}, assignments=[text])
+        resolve_settings(TrainSettings, {}, assignments=[text])
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -85,7 +87,7 @@ def test_a_file_is_refused_by_its_name(tmp_path):
     binary.write_bytes(b"steps = '\xff'")
     for path in (tmp_path / "absent.toml", broken, binary, tmp_path):
         with pytest.raises(FelsinaError) as caught:
-            resolve_settings({}, path)
+            resolve_settings(TrainSettings, {}, path)
         assert str(path) in str(caught.value)
         assert "--config" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -102,7 +104,7 @@ def test_merge_joins_tables_and_replaces_values():
 
 
 def test_settings_are_frozen_and_survive_json():
-    settings = resolve_settings({"lags": (24,), "architecture": {"width": 16}})
+    settings = resolve_settings(TrainSettings, {"lags": (24,), "architecture": {"width": 16}})
     with pytest.raises(ValidationError):
         settings.steps = 3
     assert TrainSettings(**settings.model_dump(mode="json")) == settings
@@ -123,7 +125,7 @@ def test_two_years_teach_the_year():
     generic = generic_settings(make_spec(), 730 * 24)
     assert generic["lags"] == tuple(24 * d for d in (1, 7, 14, 21, 364))
     assert generic["architecture"]["annual"]
-    assert resolve_settings(generic).lags == generic["lags"]
+    assert resolve_settings(TrainSettings, generic).lags == generic["lags"]
 
 
 def test_lags_shorter_than_half_the_horizon_are_left_out():

@@ -1,0 +1,84 @@
+"""``felsina scenario sample``, and ``release build`` of what it made: surrogates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from models.contracts import FelsinaError
+from pipelines.commands.scenario import appearing, read_file
+from pipelines.commands.terminal import Stages, answer, out
+from pipelines.domains.registry import domain_of
+from pipelines.domains.scenarios import FINISHED
+from pipelines.settings import home
+from pipelines.surrogates import release_surrogate, surrogate_settings
+from serving.surrogate import load_surrogate
+from training.experiments import open_experiments
+
+
+def sample_one(file: Path, folder: Path) -> None:
+    """Make an experiments folder from a design; it appears under its name when it is whole."""
+    design = read_file(file)
+    domain = domain_of(design["domain"])
+    if domain.sample is None:
+        raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator to draw scenarios for")
+    if folder.exists():
+        raise FelsinaError(f"{folder} exists; name a folder that does not")
+    with appearing(folder) as partial, Stages() as stages:
+        stages.begin(design["name"], f"{domain.title}, drawn scenarios")
+        domain.sample(design, file.parent, partial, stages.progress)
+        made = open_experiments(partial)
+        shutil.rmtree(partial / FINISHED, ignore_errors=True)
+    splits = ", ".join(
+        f"{len(made.rows(name))} {name}" for name in ("train", "stopping", "calibration")
+    )
+    tests = ", ".join(f"{len(made.rows(name))} {name}" for name in made.tests)
+    out.print(f"{folder}: {splits}; tests: {tests}")
+
+
+def build_surrogate(
+    folder: Path, seed: int, config: Path | None, assignments: list[str] | None, json: bool
+) -> None:
+    """Train and seal a surrogate; show its errors and say where it lies."""
+    experiments = open_experiments(folder)
+    settings = surrogate_settings(experiments, seed, config, assignments)
+    with Stages() as stages:
+        runs = f"{len(experiments.split)} runs of {experiments.spec.simulator}"
+        stages.begin(experiments.spec.name, runs)
+        release = release_surrogate(experiments, settings, home(), stages)
+    report = load_surrogate(release).report
+    if json:
+        answer({"release": str(release)} | report)
+        return
+    out.print(_scores(report))
+    out.print(str(release))
+
+
+def _scores(report: dict[str, Any]) -> Table:
+    """Errors against the simulator, a row an output of a test set."""
+    title = f"Errors against {report['simulator']}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("test set", "output"):
+        table.add_column(name)
+    for name in ("runs", "mean", "MAE", "CVRMSE", "R2", "80 % coverage", "MAE / floor"):
+        table.add_column(name, justify="right")
+    for name, scores in report["tests"].items():
+        for output, errors in scores["outputs"].items():
+            last = errors.get("places", {}).get("year", errors)
+            shares = ("-" if last[k] is None else f"{last[k]:.1%}" for k in ("cvrmse",))
+            floor = errors.get("mae_over_floor")
+            table.add_row(
+                name,
+                output,
+                str(scores["runs"]),
+                f"{last['mean']:.4g}",
+                f"{last['mae']:.4g}",
+                *shares,
+                "-" if last["r2"] is None else f"{last['r2']:.4f}",
+                f"{last['coverage_80']:.1%}",
+                "-" if floor is None else f"{floor:.2f}",
+            )
+    return table

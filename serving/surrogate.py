@@ -1,0 +1,81 @@
+"""A sealed surrogate in ONNX Runtime: verified, asked, and refused what it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from models.contracts import FelsinaError, FloatArray
+from models.exported import open_session
+from models.record import sha256_bytes
+from models.scenario import ScenarioSpec
+from serving.release import INPUTS, MODEL, REPORT, verified
+
+FILES = (MODEL, INPUTS, REPORT)
+"""What the manifest of a surrogate seals."""
+_BATCH = 2000
+
+
+@dataclass(frozen=True)
+class SurrogateRelease:
+    """A verified surrogate.
+
+    Attributes:
+        folder: where it lies; its name is the release's id.
+        manifest: what it says of itself.
+        sha256: digest of the manifest's bytes, which decisions sign.
+        spec: what it is asked and answers.
+        report: its errors against the simulator.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    sha256: str
+    spec: ScenarioSpec
+    report: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the release."""
+        return self.folder.name
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The graph, opened once."""
+        return open_session(self.folder / MODEL)
+
+    def answer(self, scalars: FloatArray, fields: FloatArray) -> FloatArray:
+        """Quantiles [B, A, O, Q] of scenarios [B, F] and [B, P, C], whatever their range."""
+        parts = []
+        for begin in range(0, len(scalars), _BATCH):
+            rows = slice(begin, begin + _BATCH)
+            inputs = {"scalars": scalars[rows], "fields": fields[rows]}
+            given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
+            parts.append(np.asarray(self.session.run(None, given)[0]))
+        return np.concatenate(parts)
+
+
+def load_surrogate(folder: Path) -> SurrogateRelease:
+    """Verify a surrogate's folder and read it.
+
+    Raises:
+        FelsinaError: naming the file that is missing, extra or changed.
+    """
+
+    def read(manifest: dict[str, Any]) -> ScenarioSpec:
+        spec = ScenarioSpec.from_dict(json.loads((folder / INPUTS).read_bytes()))
+        if spec.name != manifest["dataset"]:
+            raise ValueError("its inputs are those of another surrogate")
+        return spec
+
+    if not (folder / INPUTS).is_file():
+        raise FelsinaError(f"{folder / INPUTS} is missing; {folder} is no surrogate's release")
+    manifest, content, spec = verified(folder, FILES, read)
+    report = json.loads((folder / REPORT).read_bytes())
+    return SurrogateRelease(folder, manifest, sha256_bytes(content), spec, report)
