@@ -54,11 +54,13 @@ class Output:
         name: with its unit, such as ``heating_kwh_m2``.
         unit: for people.
         about: one sentence.
+        weight: of its error in training, beside the other outputs'.
     """
 
     name: str
     unit: str
     about: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,10 @@ def fit_surrogate(
     spec = experiments.spec
     surrogate = Surrogate(build(experiments), spec)
     spread = np.nanstd(experiments.target[experiments.rows(TRAIN)], axis=(0, 1))
+    weight = np.array([output.weight for output in spec.outputs])
     module = PredictorModule(
         surrogate,
-        torch.tensor(1 / np.maximum(spread, 1e-9), dtype=torch.float32),
+        torch.tensor(weight / np.maximum(spread, 1e-9), dtype=torch.float32),
         spec.quantiles,
         settings.learning_rate,
         settings.weight_decay,

@@ -27,11 +27,11 @@ def sample_one(file: Path, folder: Path) -> None:
         raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator to draw scenarios for")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    with appearing(folder) as partial, Stages() as stages:
+    with appearing(folder) as place, Stages() as stages:
         stages.begin(design["name"], f"{domain.title}, drawn scenarios")
-        domain.sample(design, file.parent, partial, stages.progress)
-        made = open_experiments(partial)
-        shutil.rmtree(partial / FINISHED, ignore_errors=True)
+        domain.sample(design, file.parent, place, stages.progress)
+        made = open_experiments(place)
+        shutil.rmtree(place / FINISHED, ignore_errors=True)
     splits = ", ".join(
         f"{len(made.rows(name))} {name}" for name in ("train", "stopping", "calibration")
     )

@@ -18,7 +18,10 @@ from pipelines.domains.energy.weather import ORIENTATIONS, Weather
 
 MONTHS = tuple(str(month) for month in range(1, 13))
 QUARTERS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
-BELOW_C, ABOVE_C = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0), (18.0, 21.0, 24.0, 27.0, 30.0)
+BELOW_C = tuple(float(base) for base in range(-8, 24, 2))
+ABOVE_C = tuple(float(base) for base in range(14, 36, 2))
+"""Bases of degree days: evenly spaced, since a surrogate looks between them."""
+
 WALLS = ("north", "east", "south", "west")
 
 

@@ -27,8 +27,8 @@ from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from training.experiments import Experiments, write_experiments
 
 OUTPUTS = (
-    Output("heating_kwh_m2", "kWh/m2", "Heat brought to the rooms."),
-    Output("cooling_kwh_m2", "kWh/m2", "Heat taken out of the rooms."),
+    Output("heating_kwh_m2", "kWh/m2", "Heat brought to the rooms.", weight=4.0),
+    Output("cooling_kwh_m2", "kWh/m2", "Heat taken out of the rooms.", weight=4.0),
     Output("heat_pump_kwh_m2", "kWh/m2", "Electricity of a heat pump that brings that heat."),
     Output("cold_h", "h", "Hours of the heating season with the air below 18 degC."),
     Output("heating_peak_w_m2", "W/m2", "Most heat brought in an hour."),
@@ -36,7 +36,7 @@ OUTPUTS = (
 EMBEDDED = "embedded"
 ARCHETYPES, CLIMATES, BOTH = "archetypes", "climates", "archetypes in unseen climates"
 """Test sets: what was never trained on."""
-_MADE_BY = 1
+_MADE_BY = 3
 """Raised when runs come out otherwise, so that finished parts are made anew."""
 Progress = Callable[[str, float], None]
 
@@ -202,7 +202,7 @@ def drawn(count: int, rng: np.random.Generator) -> FloatArray:
     values[:, at["cooled"]] = rng.random(count) < 0.75
     loss = buildings_of(values)
     loss_w_k = (loss.opaque_w_k + loss.window_w_k + loss.ventilation_w_k).numpy()
-    plant = loss_w_k * np.exp(rng.uniform(np.log(15), np.log(150), count))
+    plant = loss_w_k * np.exp(rng.uniform(np.log(24), np.log(150), count))
     i = at["heating_w_m2"]
     values[:, i] = np.clip(plant, low[i], high[i])
     return values.astype(np.float32)
@@ -259,19 +259,14 @@ def _simulated(part: _Part) -> dict[str, FloatArray]:
     heating, cooling = response.heating_w / 1000, response.cooling_w / 1000
     cold = response.air_c < set_up.warm_c
     cold &= torch.from_numpy(set_up.in_season(weather.times))[:, None]
-    hourly = {
-        "heating_kwh_m2": heating,
-        "cooling_kwh_m2": cooling,
-        "heat_pump_kwh_m2": heating / performance,
-        "cold_h": cold.float(),
+    year = {
+        "heating_kwh_m2": heating.double().sum(dim=0),
+        "cooling_kwh_m2": cooling.double().sum(dim=0),
+        "heat_pump_kwh_m2": (heating / performance).double().sum(dim=0),
+        "cold_h": cold.double().sum(dim=0),
+        "heating_peak_w_m2": 1000 * heating.amax(dim=0),
     }
-    month = torch.from_numpy(weather.times.month.to_numpy().astype(np.int64) - 1)
-    months = torch.nn.functional.one_hot(month, len(MONTHS)).T.double()
-    sums = [(months @ hourly[o.name].double()).T for o in OUTPUTS if o.name in hourly]
-    peaks = torch.stack([heating[month == m].amax(dim=0) for m in range(12)], dim=1) * 1000
-    monthly = torch.stack([*sums, peaks.double()], dim=2)
-    year = torch.cat([monthly[..., :-1].sum(1), monthly[..., -1:].amax(1)], dim=-1)
-    target = torch.cat([monthly, year[:, None]], dim=1)
+    target = torch.stack([year[output.name] for output in OUTPUTS], dim=1)[:, None]
     climate = monthly_climate(weather, set_up)
     return {
         "scalars": scalars.astype(np.float32),
@@ -303,7 +298,7 @@ def _spec(
         scalars=INPUTS,
         fields=fields,
         outputs=OUTPUTS,
-        answered=(*MONTHS, "year"),
+        answered=("year",),
         presets={name: values.tolist() for name, values in presets.items()},
         facts={
             "floor": "one square metre; multiply by the building's floor",

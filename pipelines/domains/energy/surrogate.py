@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from models.scenario import TRAIN
-from models.surrogates.monthly_need import MonthlyNeed
+from models.surrogates.balance_point import BalancePoint
 from training.experiments import Experiments
 
 
-def network(experiments: Experiments) -> MonthlyNeed:
+def network(experiments: Experiments) -> BalancePoint:
     """A network for experiments of ``sampling``."""
     rows = experiments.rows(TRAIN)
     inputs = experiments.scalars[rows], experiments.fields[rows]
-    return MonthlyNeed(experiments.spec, *inputs, experiments.target[rows])
+    return BalancePoint(experiments.spec, *inputs, experiments.target[rows])
