@@ -68,17 +68,19 @@ def _scores(report: dict[str, Any]) -> Table:
     for name, scores in report["tests"].items():
         for output, errors in scores["outputs"].items():
             last = errors.get("places", {}).get("year", errors)
-            shares = ("-" if last[k] is None else f"{last[k]:.1%}" for k in ("cvrmse",))
-            floor = errors.get("mae_over_floor")
             table.add_row(
                 name,
                 output,
                 str(scores["runs"]),
-                f"{last['mean']:.4g}",
-                f"{last['mae']:.4g}",
-                *shares,
-                "-" if last["r2"] is None else f"{last['r2']:.4f}",
-                f"{last['coverage_80']:.1%}",
-                "-" if floor is None else f"{floor:.2f}",
+                _shown(last["mean"], ".4g"),
+                _shown(last["mae"], ".4g"),
+                _shown(last["cvrmse"], ".1%"),
+                _shown(last["r2"], ".4f"),
+                _shown(last["coverage_80"], ".1%"),
+                _shown(errors.get("mae_over_floor"), ".2f"),
             )
     return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
