@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -11,7 +7,6 @@ from serving.catalogue import Catalogue
 from serving.store import Store
 from serving.surrogate import SurrogateRelease, load_surrogate
 from tests.fixtures.greenhouse import SPEC, Sealed
-from tests.fixtures.tiny import ROOT, environment
 from tests.serving.test_openapi import faults
 
 URL = "/v1/scenarios/beds"
@@ -317,26 +312,3 @@ def test_every_answer_fits_its_schema(beds: TestClient) -> None:
         if body is not None:
             given = operation["requestBody"]["content"]["application/json"]["schema"]
             assert faults(body, given, document) == []
-
-
-def test_it_is_served_without_torch_and_pandas(sealed: Sealed, tmp_path: Path) -> None:
-    program = f"""
-import sys
-from pathlib import Path
-from starlette.testclient import TestClient
-from serving.api import create_app
-from serving.catalogue import Catalogue
-from serving.store import Store
-catalogue = Catalogue(Path({str(sealed.home)!r}), Store(Path({str(tmp_path / "o.db")!r})))
-answer = TestClient(create_app(catalogue)).post({URL!r}, json={{"inputs": {FULL!r}}})
-print(answer.status_code, [m for m in ("torch", "pandas", "mlflow") if m in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "200 []\n", done.stderr
