@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import FelsinaError, FloatArray
-from pipelines.domains.energy.abstraction import described
+from pipelines.domains.energy.abstraction import NAMES, described
 from pipelines.domains.energy.assumptions import BURNT, CARRIERS, Assumptions, use_shape
-from pipelines.domains.energy.climate import monthly_climate
+from pipelines.domains.energy.climate import FIELDS, monthly_climate
 from pipelines.domains.energy.demand import Demand, Simulator
 from pipelines.domains.energy.stock import Stock
 from pipelines.domains.energy.weather import HOURS, ORIENTATIONS, Weather
@@ -41,7 +41,15 @@ class Answerer:
 
     def __post_init__(self) -> None:
         """Refuse plants and comfort limits that the surrogate does not know."""
-        facts, set_up = self.surrogate.spec.facts, self.assumptions
+        spec, set_up = self.surrogate.spec, self.assumptions
+        facts = spec.facts
+        odd = {one.name for one in spec.fields} - set(FIELDS)
+        odd |= {one.name for one in spec.scalars} ^ set(NAMES)
+        if odd:
+            raise FelsinaError(
+                f"surrogate {self.surrogate.id} knows buildings by other inputs ({min(odd)});"
+                " build it anew: felsina scenario sample, then felsina release build"
+            )
         known = {"warm_c": facts["warm_c"]}
         known |= {f"heat_pump_{name}": value for name, value in facts["heat_pump"].items()}
         for name, value in known.items():
@@ -54,7 +62,8 @@ class Answerer:
     @cached_property
     def climate(self) -> FloatArray:
         """[12, C] the weather year as the surrogate sees it."""
-        return monthly_climate(self.weather, self.assumptions)
+        columns = [list(FIELDS).index(one.name) for one in self.surrogate.spec.fields]
+        return monthly_climate(self.weather, self.assumptions)[:, columns]
 
     def inside(self, stock: Stock) -> NDArray[np.bool_]:
         """[B] whether the surrogate was trained on buildings such as these, in this climate."""

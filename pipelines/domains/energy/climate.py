@@ -31,6 +31,10 @@ def _fields() -> dict[str, tuple[str, str]]:
     for part, days in (("heated", "its heated days"), ("all", "all its days")):
         for quarter, (begin, end) in QUARTERS.items():
             found[f"{part}_{quarter}_c"] = "degC", f"Mean outdoor air {begin}-{end} h, {days}."
+        found[f"{part}_extreme_c"] = (
+            "degC",
+            f"{'Coldest' if part == 'heated' else 'Hottest'} daily mean, {days}.",
+        )
         found[f"{part}_days_k"] = "K", f"Standard deviation of the daily mean, {days}."
         for base in BELOW_C if part == "heated" else ABOVE_C:
             side = "below" if part == "heated" else "above"
@@ -72,7 +76,7 @@ def _figures(weather: Weather, hours: NDArray[np.bool_], part: str) -> list[floa
     sun = weather.irradiance_w_m2[hours][:, walls].reshape(-1, 24, len(WALLS))
     found = [outdoor[:, begin:end].mean() for begin, end in QUARTERS.values()]
     days, bright = outdoor.mean(axis=1), sun.mean(axis=(1, 2))
-    found.append(days.std())
+    found += [days.min() if part == "heated" else days.max(), days.std()]
     for base in BELOW_C if part == "heated" else ABOVE_C:
         sign = 1.0 if part == "heated" else -1.0
         found += [np.maximum(sign * (base - x), 0).mean() for x in (outdoor, days)]
@@ -85,34 +89,31 @@ def _figures(weather: Weather, hours: NDArray[np.bool_], part: str) -> list[floa
 def varied(weather: Weather, rng: np.random.Generator) -> Weather:
     """Another year in the manner of a climate: weeks drawn anew, and morphed.
 
-    Weeks come from within three weeks of their place in the year. Then temperatures are shifted,
-    their days and seasons stretched, and the sun scaled (in the manner of Belcher et al. 2005,
-    doi:10.1191/0143624405bt112oa), so that one year stands for many places.
+    Two of three years have weeks from within three weeks of their place. Then temperatures are
+    shifted, their days and seasons stretched, and the sun scaled (in the manner of Belcher et al.
+    2005, doi:10.1191/0143624405bt112oa), a little or a lot, so that one year stands for many
+    places and itself.
     """
     days = len(weather.times) // 24
     outdoor = weather.outdoor_c.reshape(days, 24)
     sun = weather.irradiance_w_m2.reshape(days, 24, -1)
+    weeks = range(0, days, 7)
+    moved = rng.integers(-21, 22, len(weeks)) * (rng.random() < 2 / 3)
     order = np.concatenate(
-        [
-            (np.arange(start, start + 7) + rng.integers(-21, 22)) % days
-            for start in range(0, days, 7)
-        ]
+        [(np.arange(w, w + 7) + m) % days for w, m in zip(weeks, moved, strict=True)]
     )[:days]
     outdoor, sun = outdoor[order], sun[order]
     month = pd.DatetimeIndex(weather.times[::24]).month.to_numpy()
     means = np.array([outdoor[month == m].mean() for m in range(1, 13)])[month - 1][:, None]
     year, daily = outdoor.mean(), outdoor.mean(axis=1, keepdims=True)
-    shift, season, spell, swing = (
-        rng.uniform(-4, 4),
-        rng.uniform(0.75, 1.25),
-        rng.uniform(0.75, 1.3),
-        rng.uniform(0.75, 1.3),
-    )
+    strength = rng.uniform(0, 1)
+    shift = strength * rng.uniform(-4, 4)
+    season, spell, swing = 1 + strength * rng.uniform(-0.25, 0.3, 3)
     outdoor = (
         year + shift + season * (means - year) + spell * (daily - means) + swing * (outdoor - daily)
     )
-    bright = rng.uniform(0.8, 1.2, 12)[month - 1][:, None, None]
-    facing = rng.uniform(0.9, 1.1, sun.shape[-1])
+    bright = 1 + strength * rng.uniform(-0.2, 0.2, 12)[month - 1][:, None, None]
+    facing = 1 + strength * rng.uniform(-0.1, 0.1, sun.shape[-1])
     return replace(
         weather,
         outdoor_c=outdoor.reshape(-1),

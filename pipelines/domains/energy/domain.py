@@ -45,7 +45,7 @@ DOMAIN = Domain(
     sample=later("pipelines.domains.energy.sampling:sample"),
     surrogate=later("pipelines.domains.energy.surrogate:network"),
     surrogate_settings={
-        "steps": 12_000,
+        "steps": 15_000,
         "batch": 384,
         "learning_rate": 3e-3,
         "evaluate_every": 300,

@@ -29,7 +29,7 @@ from training.experiments import Experiments, write_experiments
 
 OUTPUTS = (
     Output("heating_kwh_m2", "kWh/m2", "Heat brought to the rooms.", weight=4.0),
-    Output("cooling_kwh_m2", "kWh/m2", "Heat taken out of the rooms.", weight=4.0),
+    Output("cooling_kwh_m2", "kWh/m2", "Heat taken out of the rooms.", weight=8.0),
     Output("heat_pump_kwh_m2", "kWh/m2", "Electricity of a heat pump that brings that heat."),
     Output("cold_h", "h", "Hours of the heating season with the air below 18 degC."),
     Output("heating_peak_w_m2", "W/m2", "Most heat brought in an hour."),
@@ -37,7 +37,7 @@ OUTPUTS = (
 EMBEDDED = "embedded"
 ARCHETYPES, CLIMATES, BOTH = "archetypes", "climates", "archetypes in unseen climates"
 """Test sets: what was never trained on."""
-_MADE_BY = 4
+_MADE_BY = 5
 """Raised when runs come out otherwise, so that finished parts are made anew."""
 Progress = Callable[[str, float], None]
 

@@ -83,6 +83,13 @@ def test_assumptions_that_it_does_not_know_are_refused() -> None:
         Answerer(embedded_weather(), set_up, oracle(set_up))
 
 
+def test_a_surrogate_of_other_inputs_is_refused() -> None:
+    other = oracle(Assumptions())
+    other.spec = replace(other.spec, scalars=other.spec.scalars[1:])
+    with pytest.raises(FelsinaError, match=r"other inputs \(wall_ratio\); build it anew"):
+        Answerer(embedded_weather(), Assumptions(), other)
+
+
 def test_a_scenario_answered_says_by_what_and_how_well(tmp_path: Path, stock: Stock) -> None:
     keys = {"name": "a", "domain": "energy", "weather": "embedded", "stock": "stock.csv"}
     keys["archetypes"] = str(EXAMPLES / "archetypes.csv")
