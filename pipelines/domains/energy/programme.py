@@ -265,15 +265,16 @@ def solve(options: Options, areas: np.ndarray, limits: Limits) -> IntArray:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Send to stderr what HiGHS writes on stdout past its own switch; stdout is for answers."""
+    """Drop what HiGHS writes on stdout past its own switch; stdout is for answers."""
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     try:
         yield
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+        os.close(nowhere)
 
 
 def works_of(options: Options, chosen: IntArray, plan: Scenario, stock: Stock) -> Works:
@@ -338,14 +339,14 @@ def _curve(
     for number, share in enumerate(SHARES):
         budget = share * limits.budget_eur
         row: dict[str, Any] = {"budget_keur": budget / 1000}
+        row |= dict.fromkeys(("spent_keur", "buildings", "saved", "saved_without_constraints"))
         for name, asked in (
             ("saved", Limits(budget, limits.no_area_worse, limits.spend_at_least_eur)),
             ("saved_without_constraints", Limits(budget)),
         ):
             try:
                 chosen = solve(options, city.stock.area, asked)
-            except FelsinaError:
-                row[name] = None
+            except FelsinaError:  # too little for what is to be spent at least
                 continue
             row[name] = float(options.saved[chosen].sum())
             if name == "saved":
