@@ -16,7 +16,8 @@ from torch_geometric.nn import MessagePassing
 
 from models.forecaster import fan
 from models.layers import ResidualBlock
-from models.surrogates.queue_network import Queues, Routing, Streets
+from models.surrogates.queue_network import Queues
+from models.surrogates.street_routing import Routing, Streets
 
 SPEED_LIMIT, CLOSED, LANES = range(3)
 """Columns of the fields."""
@@ -53,11 +54,11 @@ class Turns(MessagePassing):
         """Messages [B, E, W] from states [B, E, W]."""
         return self.propagate(self.turns, giver=self.giver(x), taker=self.taker(x))
 
-    def message(self, giver_j: Tensor, taker_i: Tensor) -> Tensor:
+    def message(self, giver_j: Tensor, taker_i: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What a turn carries, [B, L, W]."""
         return functional.gelu(giver_j + taker_i)
 
-    def aggregate(self, inputs: Tensor) -> Tensor:
+    def aggregate(self, inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Mean of what arrives."""
         return torch.matmul(self.gather, inputs)
 

@@ -1,4 +1,4 @@
-"""Traffic on a network as queues: who drives where, what an edge lets pass, how jams spread.
+"""Traffic on a network as queues: what an edge lets pass, and how jams spread.
 
 A coarse dynamic simulation in a few hundred steps of matrix products, differentiable, so that its
 capacities and delays are fitted to a microscopic simulator. Edges are point queues with a storage
@@ -9,152 +9,19 @@ capacity and by the room of those that follow, and a full edge holds back all th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.contracts import FloatArray, IntArray
+from models.surrogates.street_routing import FASTER, STEP_S, Routed, Streets
 
-STEP_S = 20
 VEHICLE_M = 7.5
 """Length of a standing vehicle with its gap."""
 _HEADWAY_S = 1.0
 _LANE_VEH_H = 700.0
 """What a lane is thought to let pass at a junction before anything is fitted."""
-_FASTER = 10.0
-"""Fitted factors are exponentials of this times their weight: they learn faster than a network."""
-_NEVER = 1e6
-
-
-@dataclass(frozen=True)
-class Streets:
-    """A network as it is today: what the surrogate knows before it learns.
-
-    Attributes:
-        length_m: [E].
-        limit_m_s: [E] limits.
-        lanes: [E] lanes for cars, 1 at least.
-        signal: [E] 1 where traffic lights are at its end.
-        flow_veh_h: [E] simulated.
-        speed_m_s: [E] simulated; the limit where nobody drove.
-        fastest_m_s: [E] largest mean speed in any run with today's limit.
-        busiest_veh_h: [E] largest flow in any run.
-        turns: [L, 2] from which edge to which.
-        trips_veh_h: [N] of each stream of drivers.
-        scaled: [N] 1 where a demand factor scales it; public transport's timetable holds.
-        bound: [N] 1 where closures bind its drivers; some vehicle classes ignore them.
-        ways: of each stream its route and then the ways round closures, as edges.
-        steps: of ``STEP_S`` that are simulated.
-        warm_up: of them that are not measured.
-    """
-
-    length_m: FloatArray
-    limit_m_s: FloatArray
-    lanes: FloatArray
-    signal: FloatArray
-    flow_veh_h: FloatArray
-    speed_m_s: FloatArray
-    fastest_m_s: FloatArray
-    busiest_veh_h: FloatArray
-    turns: IntArray
-    trips_veh_h: FloatArray
-    scaled: FloatArray
-    bound: FloatArray
-    ways: tuple[tuple[tuple[int, ...], ...], ...]
-    steps: int
-    warm_up: int
-
-
-@dataclass(frozen=True)
-class Routed:
-    """What would be driven if no street were ever full, vehicles an hour.
-
-    Attributes:
-        turns: [B, L] from edge to edge.
-        entering: [B, E] trips that begin there.
-        leaving: [B, E] trips that end there.
-        total: [B, E] over each edge.
-    """
-
-    turns: Tensor
-    entering: Tensor
-    leaving: Tensor
-    total: Tensor
-
-
-class Routing(nn.Module):
-    """Ways of all streams: their own, or where that is broken the quickest of those left.
-
-    Args:
-        streets: the network.
-    """
-
-    def __init__(self, streets: Streets) -> None:
-        super().__init__()
-        edges, ways = len(streets.length_m), [w for stream in streets.ways for w in stream]
-        number = {(int(a), int(b)): k for k, (a, b) in enumerate(streets.turns)}
-        passes, turned = np.zeros((len(ways), edges)), np.zeros((len(ways), len(number)))
-        for row, way in enumerate(ways):
-            passes[row, list(way)] = 1
-            turned[row, [number[turn] for turn in pairwise(way)]] = 1
-        most, first = max(map(len, streets.ways)), 0
-        table = np.zeros((len(streets.ways), most), int)
-        absent = np.ones((len(streets.ways), most), bool)
-        place, ends = np.zeros(len(ways), int), np.zeros((2, len(streets.ways), edges))
-        for stream, own in enumerate(streets.ways):
-            count = len(own)
-            table[stream, :count], absent[stream, :count] = np.arange(first, first + count), False
-            place[first : first + count] = stream * most + np.arange(count)
-            ends[0, stream, own[0][0]] = ends[1, stream, own[0][-1]] = 1
-            first += count
-        outgoing = np.zeros((len(number), edges))
-        outgoing[np.arange(len(number)), streets.turns[:, 0]] = 1
-        delay = streets.length_m / streets.speed_m_s - streets.length_m / streets.limit_m_s
-        for name, values in {
-            "passes": passes,
-            "turned": turned,
-            "starts": ends[0],
-            "ends": ends[1],
-            "outgoing": outgoing,
-            "length": streets.length_m,
-            "delay": np.maximum(delay, 0),
-            "trips": streets.trips_veh_h,
-            "scaled": streets.scaled,
-            "bound": streets.bound[:, None],
-        }.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32), False)
-        for name, whole in {"table": table, "absent": absent, "place": place}.items():
-            self.register_buffer(name, torch.tensor(whole), False)
-        self.sharpness = nn.Parameter(torch.tensor(np.log(1 / 30) / _FASTER, dtype=torch.float32))
-
-    def forward(self, demand: Tensor, limit: Tensor, closed: Tensor) -> Routed:
-        """Route the trips.
-
-        Args:
-            demand: [B, 1] factor on today's trips.
-            limit: [B, E] m/s.
-            closed: [B, E] 1 where nobody may drive.
-        """
-        get: Any = self.get_buffer
-        seconds = get("length") / limit + get("delay")
-        cost = torch.matmul(seconds, get("passes").T) * torch.exp(_FASTER * self.sharpness)
-        broken = torch.matmul(closed, get("passes").T) > 0.5
-        gone = broken[:, get("table")] & (get("bound") > 0.5) | get("absent")
-        # One's own way, the first, is kept unless it is broken.
-        keeps = functional.pad(torch.where(gone[..., :1], 0.0, _NEVER), (0, gone.shape[2] - 1))
-        score = torch.where(gone, -_NEVER, keeps - cost[:, get("table")])
-        shares = torch.softmax(score, dim=-1) * torch.where(gone, 0.0, 1.0)
-        trips = get("trips") * (1 + get("scaled") * (demand - 1))
-        driven = (trips[..., None] * shares).flatten(1).index_select(1, get("place"))
-        possible = trips * shares.sum(-1)
-        turns = torch.matmul(driven, get("turned"))
-        leaving = torch.matmul(possible, get("ends"))
-        total = torch.matmul(turns, get("outgoing")) + leaving
-        return Routed(turns, torch.matmul(possible, get("starts")), leaving, total)
 
 
 @dataclass(frozen=True)
@@ -232,13 +99,13 @@ class Queues(nn.Module):
         pace = limit / (_HEADWAY_S * limit + VEHICLE_M)
         pace = pace * (_HEADWAY_S + VEHICLE_M / get("limit"))
         width = (lanes / get("lanes")).clamp(min=0.05)
-        capacity = get("capacity") * torch.exp(_FASTER * self.capacity_factor) * pace * width
+        capacity = get("capacity") * torch.exp(FASTER * self.capacity_factor) * pace * width
         storage = get("length") * get("lanes") * width / VEHICLE_M
-        storage = storage * torch.exp(_FASTER * self.storage_factor)
+        storage = storage * torch.exp(FASTER * self.storage_factor)
         storage = torch.maximum(storage, 1.2 * capacity).clamp(min=2.0)
-        free = get("length") / limit + get("waits") * torch.exp(_FASTER * self.waits_factor)
+        free = get("length") / limit + get("waits") * torch.exp(FASTER * self.waits_factor)
         rate = (STEP_S / free).clamp(max=1.0)
-        strict = torch.sigmoid(1 + _FASTER * self.blocking)
+        strict = torch.sigmoid(1 + FASTER * self.blocking)
         one = torch.ones_like(capacity[:, :1])
 
         def step(there: Tensor, waiting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -268,7 +135,7 @@ class Queues(nn.Module):
         return Queued(flow * (3600 / STEP_S), free + queueing, present / storage, backlog)
 
     def _run(self, step: Any, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of flow, vehicles present and waiting over the measured steps, from empty streets."""
+        """Sums of flow, vehicles present and waiting over the measured steps; empty at first."""
 
         def body(k: Any, *carry: Tensor) -> tuple[Any, ...]:
             there, waiting, flow, present, backlog = carry

@@ -110,7 +110,7 @@ def streets_record(network: Network, today: FloatArray, span: Span) -> dict[str,
 def road_surrogate(experiments: Experiments) -> EdgeGraph:
     """The network for one SUMO scenario, with what training runs show of its capacities."""
     from models.surrogates.edge_graph import EdgeGraph
-    from models.surrogates.queue_network import STEP_S, Streets
+    from models.surrogates.street_routing import STEP_S, Streets
 
     record, rows = experiments.record["streets"], experiments.rows(TRAIN)
     limit, _, lanes = (np.array(field.default, float) for field in experiments.spec.fields)

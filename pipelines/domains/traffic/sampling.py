@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -68,12 +68,40 @@ class Design(Frozen):
     workers: int = Field(1, ge=1)
 
     def scenarios(self) -> list[tuple[str, int, int]]:
-        """Kind, number and how many seeds, of all."""
-        counts = {TODAY: (1, self.today), TRAIN: (self.training, 1)}
+        """Kind, number and how many seeds, of all; training comes last: fewer are soon whole."""
+        counts = {TODAY: (1, self.today)}
         counts |= {STOPPING: (self.stopping, 1), CALIBRATION: (self.calibration, 1)}
         tests = (HELD_OUT_MEASURES, HELD_OUT_COMBINATIONS)
         counts |= dict.fromkeys(tests, (self.held_out, self.seeds))
+        counts[TRAIN] = self.training, 1
         return [(kind, k, seeds) for kind, (n, seeds) in counts.items() for k in range(n)]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A drawn scenario.
+
+    Attributes:
+        kind: what it is for.
+        measures: what was drawn.
+        change: what that comes to.
+        seeds: of its runs.
+        runs: flow and speed [E, 2] of those that are finished.
+    """
+
+    kind: str
+    measures: tuple[Measure, ...]
+    change: Intervention
+    seeds: list[int]
+    runs: list[FloatArray] = field(default_factory=list)
+
+    @property
+    def described(self) -> list[dict[str, Any]]:
+        """Its measures for JSON."""
+        return [
+            measure.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            for measure in self.measures
+        ]
 
 
 def sample(
@@ -99,88 +127,82 @@ def sample(
     if not folder.is_dir():
         raise FelsinaError(f"network {folder}: no such folder; give one relative to {base}")
     network = open_network(folder)
-    draws, drawn = Draws(network, asked.draw), asked.scenarios()
-    scenarios = [draws(kind, number) for kind, number, _ in drawn]
-    seeds = [
-        # A scenario's own: its runs share no noise with another's.
-        np.random.default_rng([asked.draw, *kind.encode(), number, 1]).integers(1, 2**31 - 1, count)
-        for kind, number, count in drawn
+    draws = Draws(network, asked.draw)
+    scenarios = [
+        Scenario(kind, *draws(kind, number), _seeds(asked.draw, kind, number, count))
+        for kind, number, count in asked.scenarios()
     ]
-    jobs = [
-        (row, change, int(seed)) for row, (_, change) in enumerate(scenarios) for seed in seeds[row]
-    ]
-    runs = _simulated(network, jobs, span, out / FINISHED, asked.workers, progress)
+    _simulate(network, scenarios, span, out / FINISHED, asked.workers, progress)
     progress("written", 1.0)
-    write_experiments(out, _experiments(asked, network, span, drawn, scenarios, runs, out))
+    write_experiments(out, _experiments(asked, network, span, scenarios, out))
 
 
-def _simulated(
+def _seeds(draw: int, kind: str, number: int, count: int) -> list[int]:
+    """A scenario's own: its runs share no noise with another's."""
+    rng = np.random.default_rng([draw, *kind.encode(), number, 1])
+    return [int(seed) for seed in rng.integers(1, 2**31 - 1, count)]
+
+
+def _simulate(
     network: Network,
-    jobs: list[tuple[int, Intervention, int]],
+    scenarios: list[Scenario],
     span: Span,
     folder: Path,
     workers: int,
     progress: Callable[[str, float], None],
-) -> list[FloatArray]:
-    """Flow and speed [seeds, E, 2] of each row's scenario, from (row, change, seed)."""
-    # Scenarios of every kind are spread over the time, so that its share says how long it takes.
-    order = np.random.default_rng(0).permutation(len(jobs))
-    found: dict[int, list[FloatArray]] = {}
+) -> None:
+    """Fill in every scenario's runs; what the simulator breaks off on is left without."""
+    jobs = [(scenario, seed) for scenario in scenarios for seed in scenario.seeds]
     with held(folder / ".lock"), ThreadPoolExecutor(workers) as pool:
         waiting = {
-            pool.submit(simulate, network, jobs[job][1], jobs[job][2], span, folder): jobs[job][0]
-            for job in order
+            pool.submit(simulate, network, scenario.change, seed, span, folder): scenario
+            for scenario, seed in jobs
         }
         try:
             for done, future in enumerate(as_completed(waiting), 1):
-                ids, means = edge_means(future.result())
+                scenario = waiting[future]
+                try:
+                    ids, means = edge_means(future.result())
+                except FelsinaError:
+                    if scenario.kind == TODAY:
+                        raise
+                    continue  # SUMO itself crashes on a jam now and then
                 values = np.stack([means[name] for name in OUTPUTS], axis=-1)
-                rows = [ids.index(edge) for edge in network.edges]
-                found.setdefault(waiting[future], []).append(values[rows])
+                scenario.runs.append(values[[ids.index(edge) for edge in network.edges]])
                 progress(f"run {done} of {len(jobs)}", done / len(jobs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return [np.stack(found[row]) for row in sorted(found)]
 
 
 def _experiments(
-    asked: Design,
-    network: Network,
-    span: Span,
-    drawn: list[tuple[str, int, int]],
-    scenarios: list[tuple[tuple[Measure, ...], Intervention]],
-    runs: list[FloatArray],
-    folder: Path,
+    asked: Design, network: Network, span: Span, scenarios: list[Scenario], folder: Path
 ) -> Experiments:
+    failed = [scenario for scenario in scenarios if len(scenario.runs) < len(scenario.seeds)]
+    whole = [scenario for scenario in scenarios if len(scenario.runs) == len(scenario.seeds)]
     with warnings.catch_warnings():  # an edge that no seed drives has no speed
         warnings.simplefilter("ignore", RuntimeWarning)
-        means = [np.nanmean(values, axis=0) for values in runs]
+        means = [np.nanmean(np.stack(scenario.runs), axis=0) for scenario in whole]
         floors = {
-            name: _floor([runs[row] for row, (kind, _, _) in enumerate(drawn) if kind == name])
+            name: _floor([scenario.runs for scenario in whole if scenario.kind == name])
             for name in (HELD_OUT_MEASURES, HELD_OUT_COMBINATIONS)
         }
     made = asked.model_dump(mode="json") | {
-        "simulator": f"SUMO {version('eclipse-sumo')}",
-        "measures": [
-            [m.model_dump(mode="json", by_alias=True, exclude_defaults=True) for m in measures]
-            for measures, _ in scenarios
-        ],
+        "measures": [scenario.described for scenario in whole],
+        "failed": [scenario.described for scenario in failed],
     }
-    record = {"made": made, "floors": floors, "streets": streets_record(network, means[0], span)}
-    changes = [change for _, change in scenarios]
     return Experiments(
         folder,
         spec_of(asked.name, network, span),
-        np.array([[change.demand] for change in changes], np.float32),
-        np.stack([fields_of(network, change) for change in changes]),
+        np.array([[scenario.change.demand] for scenario in whole], np.float32),
+        np.stack([fields_of(network, scenario.change) for scenario in whole]),
         np.stack(means).astype(np.float32),
-        np.array([TRAIN if kind == TODAY else kind for kind, _, _ in drawn]),
-        record,
+        np.array([TRAIN if s.kind == TODAY else s.kind for s in whole]),
+        {"made": made, "floors": floors, "streets": streets_record(network, means[0], span)},
     )
 
 
-def _floor(tests: list[FloatArray]) -> dict[str, float]:
+def _floor(tests: list[list[FloatArray]]) -> dict[str, float]:
     """Mean absolute difference of two seeds of a scenario over its edges, mean over scenarios."""
     own = [
         np.nanmean([np.abs(a - b) for a, b in combinations(values, 2)], axis=(0, 1))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from models.scenario import QUANTILES
 from models.surrogates.edge_graph import CLOSED, FLOW, LANES, SPEED, SPEED_LIMIT, EdgeGraph
-from models.surrogates.queue_network import Queues, Routing, Streets
+from models.surrogates.queue_network import Queues
+from models.surrogates.street_routing import Routing, Streets
 from training.export import compare, export_module
 
 IN, UPPER, LOWER, OUT, LANE = range(5)
