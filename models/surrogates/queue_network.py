@@ -20,8 +20,6 @@ from models.surrogates.street_routing import FASTER, STEP_S, Routed, Streets
 VEHICLE_M = 7.5
 """Length of a standing vehicle with its gap."""
 _HEADWAY_S = 1.0
-_LANE_VEH_H = 700.0
-"""What a lane is thought to let pass at a junction before anything is fitted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ class Queues(nn.Module):
             own = np.flatnonzero(outgoing[:, edge])
             following[edge, : len(own)] = own
         waits = streets.length_m / streets.fastest_m_s - streets.length_m / streets.limit_m_s
-        capacity = np.maximum(1.05 * streets.busiest_veh_h, _LANE_VEH_H * streets.lanes)
         for name, values in {
             "outgoing": outgoing,
             "incoming": incoming,
@@ -69,7 +66,7 @@ class Queues(nn.Module):
             "limit": streets.limit_m_s,
             "lanes": streets.lanes,
             "waits": np.maximum(waits, 0.1),
-            "capacity": capacity * STEP_S / 3600,
+            "capacity": streets.capacity_veh_h * STEP_S / 3600,
         }.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), False)
         for name, whole in {

@@ -15,6 +15,11 @@ from models.contracts import FloatArray, IntArray
 
 STEP_S = 20
 """Of the coarse simulation in ``queue_network``."""
+_LANE_VEH_H = 700.0
+_LOOKS = 4
+"""How often the streets' load is looked at until the ways round a closure are shared out."""
+_JAM_S = 300.0
+"""What twice the capacity costs, before it is fitted."""
 _WAIT_S = 30
 """How much quicker a way must be to be taken 2.7 times as often, before it is fitted."""
 FASTER = 10.0
@@ -59,6 +64,11 @@ class Streets:
     ways: tuple[tuple[tuple[int, ...], ...], ...]
     steps: int
     warm_up: int
+
+    @property
+    def capacity_veh_h(self) -> FloatArray:
+        """What an edge is thought to let pass before anything is fitted."""
+        return np.maximum(1.05 * self.busiest_veh_h, _LANE_VEH_H * self.lanes)
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class Routing(nn.Module):
             "outgoing": outgoing,
             "length": streets.length_m,
             "delay": np.maximum(delay, 0),
+            "capacity": streets.capacity_veh_h,
             "trips": streets.trips_veh_h,
             "scaled": streets.scaled,
             "bound": streets.bound[:, None],
@@ -121,6 +132,8 @@ class Routing(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), False)
         for name, whole in {"table": table, "absent": absent, "place": place}.items():
             self.register_buffer(name, torch.tensor(whole), False)
+        self.liking = nn.Parameter(torch.zeros(edges))
+        self.patience = nn.Parameter(torch.zeros(()))
         self.sharpness = nn.Parameter(torch.tensor(-np.log(_WAIT_S) / FASTER, dtype=torch.float32))
 
     def forward(self, demand: Tensor, limit: Tensor, closed: Tensor) -> Routed:
@@ -132,17 +145,25 @@ class Routing(nn.Module):
             closed: [B, E] 1 where nobody may drive.
         """
         get: Any = self.get_buffer
-        seconds = get("length") / limit + get("delay")
-        cost = torch.matmul(seconds, get("passes").T) * torch.exp(FASTER * self.sharpness)
-        broken = torch.matmul(closed, get("passes").T) > 0.5
-        gone = broken[:, get("table")] & (get("bound") > 0.5) | get("absent")
+        passes, table = get("passes"), get("table")
+        usual = (get("length") / limit + get("delay")) * torch.exp(FASTER * self.liking)
+        broken = (torch.matmul(closed, passes.T) > 0.5)[:, table]
+        gone = broken & (get("bound") > 0.5) | get("absent")
         # One's own way, the first, is kept unless it is broken.
-        keeps = functional.pad(torch.where(gone[..., :1], 0.0, _NEVER), (0, gone.shape[2] - 1))
-        score = torch.where(gone, -_NEVER, keeps - cost[:, get("table")])
-        shares = torch.softmax(score, dim=-1) * torch.where(gone, 0.0, 1.0)
+        keeps = torch.where(broken[..., :1], 0.0, _NEVER)
+        keeps = functional.pad(keeps, (0, table.shape[1] - 1))
         trips = get("trips") * (1 + get("scaled") * (demand - 1))
-        driven = (trips[..., None] * shares).flatten(1).index_select(1, get("place"))
-        possible = trips * shares.sum(-1)
+        driven, crowded = torch.zeros_like(usual[:, :1]), torch.zeros_like(usual)
+        for look in range(_LOOKS):  # successive averages: who is sent round sees the others
+            seconds = usual + _JAM_S * torch.exp(FASTER * self.patience) * crowded
+            cost = torch.matmul(seconds, passes.T) * torch.exp(FASTER * self.sharpness)
+            score = torch.where(gone, -_NEVER, keeps - cost[:, table])
+            shares = torch.softmax(score, dim=-1) * torch.where(gone, 0.0, 1.0)
+            now = (trips[..., None] * shares).flatten(1).index_select(1, get("place"))
+            driven = driven + (now - driven) / (look + 1)
+            total = torch.matmul(driven, passes)
+            crowded = (total / get("capacity") - 1).clamp(min=0)
+        possible = trips * torch.where(gone.all(-1), 0.0, 1.0)
         turns = torch.matmul(driven, get("turned"))
         leaving = torch.matmul(possible, get("ends"))
         total = torch.matmul(turns, get("outgoing")) + leaving

@@ -1,6 +1,7 @@
 """Drawn scenarios: what is held out, what is written, and that a killed command goes on."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_streams_hold_all_vehicles_and_their_ways_lead_on(streets: Network) -> N
         turns = set.intersection(*(streets.turns(kind) for kind in stream.classes))
         for way in ways:
             assert (way[0], way[-1]) == (stream.route[0], stream.route[-1])
-            assert set(zip(way[1:-1], way[2:], strict=True)) <= turns
+            assert set(pairwise(way)) <= turns
     cars = Ways(streets, {"passenger"}, times)
     round_it = cars.quickest("A1B1", "C1D1", {THROUGH})
     assert round_it

@@ -120,7 +120,7 @@ def same_traffic(driven: list[Stream]) -> list[tuple[str, ...]]:
 def alternatives(
     network: Network, driven: Sequence[Stream], times: Sequence[Mapping[str, float]]
 ) -> list[list[tuple[str, ...]]]:
-    """For each stream its route and the ways round any one or two closed edges, by several times.
+    """For each stream its route, the quickest way, and those round any one or two closed edges.
 
     Args:
         network: where.
@@ -141,6 +141,8 @@ def alternatives(
         start, end = stream.route[0], stream.route[-1]
         for number in range(len(times)):
             quickest = ways[number, stream.classes].quickest
+            anew = quickest(start, end, ())
+            known |= {anew: None} if anew else {}
             for first in stream.route:
                 around = quickest(start, end, {first})
                 known |= {around: None} if around else {}
