@@ -177,6 +177,10 @@ class EdgeGraph(nn.Module):
         speeds = fastest * torch.sigmoid(torch.logit(share) + 0.3 * fanned[..., SPEED])
         return torch.stack([flows, speeds], dim=-1).permute(1, 2, 3, 0)
 
+    def backbone(self, scalars: Tensor, fields: Tensor) -> Tensor:
+        """Flow and speed [B, E, 2] by the queues alone."""
+        return self._prior(scalars, fields)[0][:-1]
+
     def _prior(self, scalars: Tensor, fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the queues say of the scenarios and, last, of today.
 

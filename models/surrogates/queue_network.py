@@ -75,6 +75,7 @@ class Queues(nn.Module):
             "following": following,
         }.items():
             self.register_buffer(name, torch.tensor(whole), False)
+        self.lane_power = nn.Parameter(torch.zeros(()))
         zeros = (nn.Parameter(torch.zeros(edges)) for _ in range(4))
         self.capacity_factor, self.waits_factor, self.storage_factor, self.blocking = zeros
 
@@ -95,9 +96,11 @@ class Queues(nn.Module):
         # A lane lets pass a vehicle each headway and time to move up by its length.
         pace = limit / (_HEADWAY_S * limit + VEHICLE_M)
         pace = pace * (_HEADWAY_S + VEHICLE_M / get("limit"))
-        width = (lanes / get("lanes")).clamp(min=0.05)
+        # Less is lost than the lane's share where other lanes or the next junction decide.
+        left = (lanes / get("lanes")).clamp(min=0.05)
+        width = left ** torch.exp(FASTER * self.lane_power - 1)
         capacity = get("capacity") * torch.exp(FASTER * self.capacity_factor) * pace * width
-        storage = get("length") * get("lanes") * width / VEHICLE_M
+        storage = get("length") * get("lanes") * left / VEHICLE_M
         storage = storage * torch.exp(FASTER * self.storage_factor)
         storage = torch.maximum(storage, 1.2 * capacity).clamp(min=2.0)
         free = get("length") / limit + get("waits") * torch.exp(FASTER * self.waits_factor)
@@ -106,7 +109,7 @@ class Queues(nn.Module):
         one = torch.ones_like(capacity[:, :1])
 
         def step(there: Tensor, waiting: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            ready = torch.minimum(there * rate, capacity)
+            ready = _softer(there * rate, capacity)
             wanted = part * ready.index_select(1, source)
             waiting = waiting + entering
             setting_out = torch.minimum(waiting, capacity)

@@ -19,6 +19,7 @@ from pipelines.domains.traffic.trips import PUBLIC
 
 if TYPE_CHECKING:
     from models.surrogates.edge_graph import EdgeGraph
+    from models.surrogates.street_routing import Streets
     from training.experiments import Experiments
 
 OUTPUTS = ("flow_veh_h", "speed_m_s")
@@ -108,8 +109,14 @@ def streets_record(network: Network, today: FloatArray, span: Span) -> dict[str,
 
 
 def road_surrogate(experiments: Experiments) -> EdgeGraph:
-    """The network for one SUMO scenario, with what training runs show of its capacities."""
+    """The network that learns one SUMO scenario."""
     from models.surrogates.edge_graph import EdgeGraph
+
+    return EdgeGraph(streets_of(experiments), experiments.spec.quantiles)
+
+
+def streets_of(experiments: Experiments) -> Streets:
+    """The streets of a SUMO scenario, with what training runs show of their capacities."""
     from models.surrogates.street_routing import STEP_S, Streets
 
     record, rows = experiments.record["streets"], experiments.rows(TRAIN)
@@ -118,7 +125,7 @@ def road_surrogate(experiments: Experiments) -> EdgeGraph:
     usual = np.abs(fields[..., 0] - limit) < 0.1
     speeds = np.where(usual & (target[..., 1] > 0), target[..., 1], 0).max(0)
     begin, end = experiments.spec.facts["span_s"]
-    streets = Streets(
+    return Streets(
         **{name: np.array(record[name], float) for name in _KNOWN},
         limit_m_s=limit,
         lanes=lanes,
@@ -129,7 +136,6 @@ def road_surrogate(experiments: Experiments) -> EdgeGraph:
         steps=(end - begin) // STEP_S,
         warm_up=experiments.spec.facts["warm_up_s"] // STEP_S,
     )
-    return EdgeGraph(streets, experiments.spec.quantiles)
 
 
 def _driven(edge: Edge) -> list[str]:
