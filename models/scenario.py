@@ -54,11 +54,13 @@ class Output:
         name: with its unit, such as ``heating_kwh_m2``.
         unit: for people.
         about: one sentence.
+        weight: of its error in training, beside the other outputs'.
     """
 
     name: str
     unit: str
     about: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class ScenarioSpec:
         scalars: F inputs of one value.
         fields: C inputs of a value a place.
         outputs: O quantities of a value at each answered place.
-        quantiles: Q rising levels, symmetric about the median.
+        quantiles: Q rising levels, symmetric about the median, 0.1 and 0.9 among them.
         answered: A places that are answered; ``places`` when left out.
         presets: name to values [P, C] of the fields, such as a climate.
         facts: what was held fixed in all experiments, for JSON.
@@ -120,11 +122,17 @@ class ScenarioSpec:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse names that occur twice, defaults of the wrong length, and odd levels."""
+        """Refuse names that occur twice, values that do not fit the places, and odd levels."""
         if not self.answered:
             object.__setattr__(self, "answered", self.places)
         names = [one.name for one in (*self.scalars, *self.fields)]
-        for kind, given in {"inputs": names, "places": list(self.places)}.items():
+        listed = {
+            "inputs": names,
+            "places": list(self.places),
+            "answered places": list(self.answered),
+            "outputs": [one.name for one in self.outputs],
+        }
+        for kind, given in listed.items():
             if len(set(given)) < len(given):
                 raise FelsinaError(f"surrogate {self.name}: two {kind} have one name")
         for one in self.fields:
@@ -132,9 +140,20 @@ class ScenarioSpec:
                 raise FelsinaError(
                     f"input {one.name}: {len(one.default)} defaults for {len(self.places)} places"
                 )
+        shape = len(self.places), len(self.fields)
+        for name, values in self.presets.items():
+            if (found := np.array(values, float)).shape != shape or not np.isfinite(found).all():
+                raise FelsinaError(
+                    f"preset {name} is no table of {shape[0]} places by {shape[1]} fields"
+                )
         levels = np.array(self.quantiles)
-        if 0.5 not in self.quantiles or not np.allclose(levels + levels[::-1], 1):
-            raise FelsinaError(f"surrogate {self.name}: quantiles must be symmetric about 0.5")
+        if not {0.1, 0.5, 0.9} <= set(self.quantiles) or not np.allclose(levels + levels[::-1], 1):
+            raise FelsinaError(
+                f"surrogate {self.name}: quantiles {self.quantiles} must be symmetric about 0.5, "
+                "with 0.1 and 0.9 among them"
+            )
+        if (np.diff(levels) <= 0).any():
+            raise FelsinaError(f"surrogate {self.name}: quantiles {self.quantiles} must rise")
 
     @property
     def median(self) -> int:

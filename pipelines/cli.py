@@ -259,13 +259,36 @@ def verify_physics(
 def run_scenario(
     file: Annotated[Path, typer.Argument(help="Scenario: name, domain and its keys, as TOML.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
-    engine: Annotated[str, typer.Option(help="physics: the domain's simulator.")] = "physics",
+    engine: Annotated[
+        str, typer.Option(help="physics (the domain's simulator) or surrogate.")
+    ] = "physics",
+    release: Annotated[
+        str, typer.Option(help="Which surrogate: its name or release; else the domain's.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Answer a what-if: a report, tables and a plot in a new folder."""
     from pipelines.commands.scenario import run_one
 
-    run_one(file, engine, out, json)
+    run_one(file, engine, out, json, release)
+
+
+@scenario.command("search")
+def search_scenario(
+    file: Annotated[Path, typer.Argument(help="Scenario with measures and [search], as TOML.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    engine: Annotated[
+        str, typer.Option(help="What tries the options: surrogate, or physics where none is.")
+    ] = "surrogate",
+    release: Annotated[
+        str, typer.Option(help="Which surrogate: its name or release; else the domain's.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Find the measures that save most under a budget and constraints; simulated before shown."""
+    from pipelines.commands.scenario import search_one
+
+    search_one(file, engine, out, json, release)
 
 
 @scenario.command("sample")

@@ -21,12 +21,12 @@ from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
 from serving.release import approval
 from serving.runtime import Runtime
+from serving.scenarios import add_scenarios
+from serving.schemas import MOST_VALUES
 from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
 
 WEB = Path(__file__).parent / "web"
-MOST_VALUES = 2_000_000
-"""Values that one GET of observations may answer."""
 Format = Literal["json", "geojson", "csv"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
 Bands = Annotated[
@@ -41,7 +41,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": text,
     }
     for status, text in {
-        404: "No such dataset, or nothing held yet.",
+        404: "Nothing of that name is served, or nothing is held yet.",
         413: "Body too large.",
         422: "The input does not fit; `detail` says where and why.",
     }.items()
@@ -77,7 +77,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             "lags": list(spec.lags),
             "nodes": release.graph.nodes,
             "release": release.id,
-            "approval": approval(release)[0],
+            "approval": approval(release.sha256)[0],
             "synthetic": release.manifest["data"]["synthetic"],
             "data_as_of": None if latest is None else schemas.iso(latest),
         }
@@ -267,6 +267,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         """Write past or future values of forcings, such as a weather forecast as issued."""
         return JSONResponse(accept(dataset, body, FORCED))
 
+    add_scenarios(app, catalogue.home)
     _document_host(app)
 
     @app.get("/", include_in_schema=False)

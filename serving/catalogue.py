@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -14,13 +13,12 @@ import numpy as np
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.windows import WindowBuilder
 from serving.bands import Follower
-from serving.release import champions, load_release
+from serving.release import load_release
 from serving.runtime import Runtime
+from serving.served import Served
 from serving.store import FORCED, OBSERVED, Store
 
-log = logging.getLogger(__name__)
 _KEPT = 256
-_RESCAN_SECONDS = 1.0
 
 
 class NotFound(FelsinaError):
@@ -56,46 +54,14 @@ class Catalogue:
 
     def __init__(self, home: Path, store: Store) -> None:
         self.home, self.store = home, store
-        self._runtimes: dict[str, Runtime] = {}
-        self._refused: dict[Path, int] = {}
-        self._scan = threading.Lock()
+        self._served = Served(home, lambda folder: Runtime(load_release(folder)))
         self._answers: OrderedDict[tuple[str, int, np.datetime64, bool], Answer] = OrderedDict()
         self._lock = threading.Lock()
         self._following: dict[str, threading.Lock] = {}
-        self._scanned = -_RESCAN_SECONDS
 
     def runtimes(self) -> dict[str, Runtime]:
-        """Dataset name to its release; a release that fails verification is never among them.
-
-        One caller a second looks for changes; the others, and those who come while a release is
-        loaded, get what is loaded. Where a new release is refused the one before it stays.
-        """
-        first = not self._runtimes
-        if time.monotonic() - self._scanned < _RESCAN_SECONDS or not self._scan.acquire(first):
-            return self._runtimes
-        try:
-            self._scanned = time.monotonic()
-            chosen = champions(self.home)
-            found = {name: self._load(name, folder) for name, folder in chosen.items()}
-            self._runtimes = {name: runtime for name, runtime in found.items() if runtime}
-        finally:
-            self._scan.release()
-        return self._runtimes
-
-    def _load(self, dataset: str, folder: Path) -> Runtime | None:
-        """The runtime of a release folder, or what was served before where it is refused."""
-        held = self._runtimes.get(dataset)
-        if held is not None and held.release.folder == folder:
-            return held
-        changed = folder.stat().st_mtime_ns if folder.exists() else 0
-        if self._refused.get(folder) == changed:
-            return held
-        try:
-            return Runtime(load_release(folder))
-        except Exception as error:
-            log.error("%s is not served: %s", folder.name, error)
-            self._refused[folder] = changed
-            return held
+        """Dataset name to its release; a release that fails verification is never among them."""
+        return self._served.champions()
 
     def runtime(self, dataset: str) -> Runtime:
         """The release of a dataset.

@@ -46,7 +46,7 @@ def node_entry(release: Release, node: int) -> dict[str, Any]:
 def envelope(release: Release, answer: Answer) -> dict[str, Any]:
     """All of an answer but its features."""
     spec, manifest, forecast = release.spec, release.manifest, answer.forecast
-    approved, decision = approval(release)
+    approved, decision = approval(release.sha256)
     overdue = now() - answer.data_as_of > STALE_STEPS * np.timedelta64(spec.seconds, "s")
     return {
         "dataset": spec.dataset,
@@ -156,7 +156,7 @@ def areas_json(runtime: Runtime, answer: Answer) -> bytes:
         {
             "area": name,
             "nodes": int(group.sum()),
-            "quantiles": _by_level(quantiles[:, g], spec.quantiles),
+            "quantiles": by_level(quantiles[:, g], spec.quantiles),
         }
         for g, (name, group) in enumerate(zip(["", *names], groups, strict=True))
     )
@@ -174,12 +174,12 @@ def _told(release: Release, answer: Answer, node: int) -> dict[str, Any]:
     forecast = answer.forecast
     return {
         "observed_fraction": round(float(forecast.observed_fraction[node]), 4),
-        "quantiles": _by_level(forecast.quantiles[:, node], forecast.levels),
+        "quantiles": by_level(forecast.quantiles[:, node], forecast.levels),
         "exceedance": _exceedance(release, answer, node),
     }
 
 
-def _by_level(quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, FloatArray]:
+def by_level(quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, FloatArray]:
     """Level to one value a lead, from [H, Q]."""
     return {f"{v:g}": np.ascontiguousarray(quantiles[:, q]) for q, v in enumerate(levels)}
 

@@ -131,11 +131,11 @@ def champion_pointer(home: Path, dataset: str) -> Path:
     return home / "champions" / f"{dataset}.json"
 
 
-def approval(release: Release) -> tuple[str, str | None]:
+def approval(sha256: str) -> tuple[str, str | None]:
     """The ethics board's approval of a release, and the id of its decision.
 
-    The slot for decisions: records that sign ``release.sha256``. Until the board can sign there are
-    none, and every verified release is served as such.
+    The slot for decisions: records that sign the manifest's ``sha256``. Until the board can sign
+    there are none, and every verified release is served as such.
     """
     return "none", None
 

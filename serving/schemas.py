@@ -13,6 +13,8 @@ from models.contracts import FelsinaError, FloatArray
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True, ge=-1e30, le=1e30)]
 Column = list[Number | None]
 """Values in order of time; null where nothing was observed."""
+MOST_VALUES = 2_000_000
+"""Values that one answer may hold."""
 MOST_MEMBERS = 51
 """Members of a posted weather ensemble, as many as the largest that is in daily use has."""
 

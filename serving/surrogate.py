@@ -67,15 +67,14 @@ def load_surrogate(folder: Path) -> SurrogateRelease:
     Raises:
         FelsinaError: naming the file that is missing, extra or changed.
     """
-
-    def read(manifest: dict[str, Any]) -> ScenarioSpec:
-        spec = ScenarioSpec.from_dict(json.loads((folder / INPUTS).read_bytes()))
-        if spec.name != manifest["dataset"]:
-            raise ValueError("its inputs are those of another surrogate")
-        return spec
-
     if not (folder / INPUTS).is_file():
         raise FelsinaError(f"{folder / INPUTS} is missing; {folder} is no surrogate's release")
-    manifest, content, spec = verified(folder, FILES, read)
+    manifest, content, name = verified(folder, FILES, lambda manifest: str(manifest["dataset"]))
+    try:
+        spec = ScenarioSpec.from_dict(json.loads((folder / INPUTS).read_bytes()))
+    except (ValueError, FelsinaError) as error:
+        raise FelsinaError(f"{folder / INPUTS}: {error}; build the release anew") from error
+    if spec.name != name:
+        raise FelsinaError(f"{folder / INPUTS} is that of {spec.name}, not of {name}")
     report = json.loads((folder / REPORT).read_bytes())
     return SurrogateRelease(folder, manifest, sha256_bytes(content), spec, report)

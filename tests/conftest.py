@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from starlette.testclient import TestClient
 
+from pipelines import domains
 from pipelines.run import hold_observations, run_chain
 from pipelines.train import open_registered
 from serving.api import create_app
@@ -17,6 +18,7 @@ from serving.catalogue import Catalogue
 from serving.release import load_release
 from serving.store import Store
 from tests.factories import Silent, make_dataset
+from tests.fixtures.greenhouse import DOMAIN_LINE, Sealed, seal
 from tests.fixtures.tiny import SETTINGS, Tiny
 
 
@@ -38,6 +40,14 @@ def tiny(home: Path) -> Tiny:
     (run,) = (home / "trained").glob("tiny-*/run.json")
     dataset, spec = open_registered(folder), load_release(release).spec
     return Tiny(folder, home, release, run.parent, report, listener.stages, dataset, spec)
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+    """The greenhouse's surrogate, in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(domains, "DOMAINS", (*domains.DOMAINS, DOMAIN_LINE))
+        return seal(tmp_path_factory.mktemp("greenhouse"))
 
 
 @pytest.fixture

@@ -57,19 +57,20 @@ class Experiments:
         }
         for name, shape in shapes.items():
             values = getattr(self, name)
-            if values.shape != shape:
+            if values.shape != shape or values.dtype.kind != "f":
                 raise FelsinaError(
-                    f"{self.folder / name}.npy is {values.shape}, not {shape}; {_REMEDY}"
+                    f"{self.folder / name}.npy is {values.dtype} {values.shape}, not floats "
+                    f"{shape}; {_REMEDY}"
                 )
-            known = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-            if name != "target" and not known.all():
-                rows = np.flatnonzero(~known)
+            known = np.isfinite(values) | (np.isnan(values) & (name == "target"))
+            if not known.all():
+                rows = np.flatnonzero(~known.reshape(count, -1).all(axis=1))
                 raise FelsinaError(
                     f"{self.folder / name}.npy: no number in runs {rows[:3].tolist()}; {_REMEDY}"
                 )
         for name in (TRAIN, STOPPING, CALIBRATION):
             if name not in self.split:
-                raise FelsinaError(f"{self.folder}: no run is for {name}; {_REMEDY}")
+                raise FelsinaError(f"{self.folder / 'split'}.npy: no run is for {name}; {_REMEDY}")
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """The runs of a split."""
@@ -109,12 +110,13 @@ def open_experiments(folder: Path) -> Experiments:
     Raises:
         FelsinaError: naming the file that is missing or wrong.
     """
+    path, arrays = folder / RECORD, {}
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        arrays = {n: np.load(folder / f"{n}.npy", allow_pickle=False) for n in _ARRAYS}
-        spec = ScenarioSpec.from_dict(record["spec"])
-        return Experiments(folder=folder, spec=spec, record=record["record"], **arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FelsinaError(
-            f"{folder} is no experiments folder ({type(error).__name__}: {error}); {_REMEDY}"
-        ) from error
+        record = json.loads(path.read_bytes())
+        spec, made = ScenarioSpec.from_dict(record["spec"]), record["record"]
+        for name in _ARRAYS:
+            path = folder / f"{name}.npy"
+            arrays[name] = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, FelsinaError) as error:
+        raise FelsinaError(f"{path}: {type(error).__name__}: {error}; {_REMEDY}") from error
+    return Experiments(folder=folder, spec=spec, record=made, **arrays)

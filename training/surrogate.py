@@ -28,8 +28,9 @@ Build = Callable[[Experiments], nn.Module]
 _BATCH = 256
 """Runs answered at a time outside of training."""
 _OWN_OFFSETS = 500
-"""Calibration runs from which on each place has its own offset; with fewer all share one."""
+"""Known calibration targets from which on a place has its own offset; others share one."""
 _LISTED_PLACES = 32
+_FIGURES = ("mae", "bias", "rmse", "mean", "cvrmse", "r2", "coverage_80", "width_80")
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def fit_surrogate(
     spec = experiments.spec
     surrogate = Surrogate(build(experiments), spec)
     spread = np.nanstd(experiments.target[experiments.rows(TRAIN)], axis=(0, 1))
+    weight = np.array([output.weight for output in spec.outputs])
     module = PredictorModule(
         surrogate,
-        torch.tensor(1 / np.maximum(spread, 1e-9), dtype=torch.float32),
+        torch.tensor(weight / np.maximum(spread, 1e-9), dtype=torch.float32),
         spec.quantiles,
         settings.learning_rate,
         settings.weight_decay,
@@ -173,12 +175,22 @@ def offsets_of(quantiles: FloatArray, target: FloatArray, levels: tuple[float, .
         if level >= 0.5:
             break
         score = np.maximum(quantiles[..., lower] - target, target - quantiles[..., upper]) / width
-        if len(score) < _OWN_OFFSETS:
-            score = score.reshape(-1, 1, score.shape[-1])
         inside = levels[upper] - level
-        moved = np.nanquantile(score, min(1.0, inside * (1 + 1 / len(score))), axis=0)
-        offsets[..., lower], offsets[..., upper] = -moved, moved
+        for o in range(score.shape[2]):
+            shared = _conformal(score[:, :, o].ravel(), inside)
+            for place, own in enumerate(score[:, :, o].T):
+                enough = (~np.isnan(own)).sum() >= _OWN_OFFSETS
+                moved = _conformal(own, inside) if enough else shared
+                offsets[place, o, lower], offsets[place, o, upper] = -moved, moved
     return offsets
+
+
+def _conformal(score: FloatArray, inside: float) -> float:
+    """What scores [S] are at most in a share ``inside`` of new cases; 0 where none is known."""
+    known = score[~np.isnan(score)]
+    if not len(known):
+        return 0.0
+    return float(np.quantile(known, min(1.0, inside * (1 + 1 / len(known)))))
 
 
 def score_surrogate(
@@ -205,7 +217,8 @@ def score_surrogate(
             errors: dict[str, Any] = _errors(quantiles[:, :, o], target[:, :, o], spec.quantiles)
             floor = floors.get(name, {}).get(output.name)
             if floor is not None:
-                errors |= {"floor": floor, "mae_over_floor": errors["mae"] / floor}
+                ratio = errors["mae"] / floor if floor and errors["mae"] is not None else None
+                errors |= {"floor": floor, "mae_over_floor": ratio and float(f"{ratio:.6g}")}
             if len(spec.answered) <= _LISTED_PLACES:
                 errors["places"] = {
                     place: _errors(quantiles[:, a, o], target[:, a, o], spec.quantiles)
@@ -218,18 +231,21 @@ def score_surrogate(
 def _errors(quantiles: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> dict[str, Any]:
     """Figures over all values that exist; those without meaning are None."""
     known = ~np.isnan(target)
+    if not known.any():
+        return dict.fromkeys(_FIGURES)
     forecast, truth = quantiles[known].astype(float), target[known].astype(float)
     low, middle, high = (forecast[:, levels.index(level)] for level in (0.1, 0.5, 0.9))
     error = middle - truth
     rmse, mean, spread = np.sqrt(np.mean(error**2)), truth.mean(), truth.std()
-    figures = {
-        "mae": np.abs(error).mean(),
-        "bias": error.mean(),
-        "rmse": rmse,
-        "mean": mean,
-        "cvrmse": rmse / mean if mean > 0 else np.nan,
-        "r2": 1 - (rmse / spread) ** 2 if spread > 0 else np.nan,
-        "coverage_80": np.mean((truth >= low) & (truth <= high)),
-        "width_80": (high - low).mean(),
-    }
-    return {name: float(f"{v:.6g}") if np.isfinite(v) else None for name, v in figures.items()}
+    figures = (
+        np.abs(error).mean(),
+        error.mean(),
+        rmse,
+        mean,
+        rmse / mean if mean > 0 else np.nan,
+        1 - (rmse / spread) ** 2 if spread > 0 else np.nan,
+        np.mean((truth >= low) & (truth <= high)),
+        (high - low).mean(),
+    )
+    rounded = (float(f"{v:.6g}") if np.isfinite(v) else None for v in figures)
+    return dict(zip(_FIGURES, rounded, strict=True))

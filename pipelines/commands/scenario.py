@@ -14,37 +14,98 @@ from rich.table import Table
 
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out
-from pipelines.domains.registry import domain_of
+from pipelines.domains.registry import Answering, Domain, Runner, domain_of
 from pipelines.domains.scenarios import FINISHED
+from pipelines.settings import home
+from serving.release import champions
+from serving.surrogate import SurrogateRelease, load_surrogate
 
-ENGINE = "physics"
+PHYSICS, SURROGATE = ENGINES = ("physics", "surrogate")
 
 
-def run_one(file: Path, engine: str, folder: Path, json: bool) -> None:
+def run_one(file: Path, engine: str, folder: Path, json: bool, release: str = "") -> None:
     """Run a scenario file; the folder appears under its name when it is whole.
 
     A run that was killed leaves ``FOLDER.partial``; the next one goes on from what it finished.
     """
-    if engine != ENGINE:
-        raise FelsinaError(f"engine {engine!r} is unknown; use {ENGINE}")
+    _known(engine)
     scenario = read_file(file)
     domain = domain_of(scenario["domain"])
-    if domain.scenario is None:
-        raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator of scenarios")
+    run = domain.scenario if engine == PHYSICS else _by_surrogate(domain, domain.answer, release)
+    _report(file, scenario, domain, run, engine, folder, json)
+
+
+def search_one(file: Path, engine: str, folder: Path, json: bool, release: str) -> None:
+    """Search a scenario file's measures for the best programme; the folder appears when whole."""
+    _known(engine)
+    scenario = read_file(file)
+    domain = domain_of(scenario["domain"])
+    run = _by_surrogate(domain, domain.search, release if engine == SURROGATE else None)
+    _report(file, scenario, domain, run, engine, folder, json)
+
+
+def _known(engine: str) -> None:
+    if engine not in ENGINES:
+        raise FelsinaError(f"engine {engine!r} is unknown; use {' or '.join(ENGINES)}")
+
+
+def _by_surrogate(
+    domain: Domain, answering: Answering | None, release: str | None
+) -> Runner | None:
+    """A runner that is given the domain's surrogates; none where ``release`` is None."""
+    if answering is None:
+        return None
+    surrogates = [] if release is None else surrogates_of(domain.name, release)
+    return lambda scenario, base, out, tell: answering(scenario, base, out, tell, surrogates)
+
+
+def _report(
+    file: Path,
+    scenario: dict[str, Any],
+    domain: Domain,
+    run: Runner | None,
+    engine: str,
+    folder: Path,
+    json: bool,
+) -> None:
+    """Run, write ``report.json`` and show its tables."""
+    if run is None:
+        raise FelsinaError(f"{file}: domain {domain.name!r} has no {engine} for that")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    with appearing(folder) as partial, Stages() as stages:
+    with appearing(folder) as place, Stages() as stages:
         stages.begin(scenario["name"], f"{domain.title}, by {engine}")
-        found = domain.scenario(scenario, file.parent, partial, stages.progress)
+        found = run(scenario, file.parent, place, stages.progress)
         report = {"name": scenario["name"], "domain": domain.name, "engine": engine, **found}
         text = encoding.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (partial / "report.json").write_text(text + "\n")
+        (place / "report.json").write_text(text + "\n")
     if json:
         answer(report)
         return
     for title, rows in report.get("tables", {}).items():
         out.print(_table(title, rows))
     out.print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def surrogates_of(domain: str, release: str = "") -> list[SurrogateRelease]:
+    """The surrogates of a domain that are released, or the one named.
+
+    Raises:
+        FelsinaError: where there is none.
+    """
+    place = home()
+    if release:
+        named = champions(place, surrogates=True).get(release, place / "releases" / release)
+        found = [load_surrogate(named)]
+    else:
+        found = [load_surrogate(folder) for folder in champions(place, surrogates=True).values()]
+    meant = [one for one in found if one.spec.domain == domain]
+    if not meant:
+        raise FelsinaError(
+            f"no surrogate of domain {domain!r} is released under {place}; make one: felsina"
+            " scenario sample DESIGN.toml --out DIR, then felsina release build --dataset DIR"
+        )
+    return meant
 
 
 @contextmanager

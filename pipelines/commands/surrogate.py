@@ -27,11 +27,11 @@ def sample_one(file: Path, folder: Path) -> None:
         raise FelsinaError(f"{file}: domain {domain.name!r} has no simulator to draw scenarios for")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    with appearing(folder) as partial, Stages() as stages:
+    with appearing(folder) as place, Stages() as stages:
         stages.begin(design["name"], f"{domain.title}, drawn scenarios")
-        domain.sample(design, file.parent, partial, stages.progress)
-        made = open_experiments(partial)
-        shutil.rmtree(partial / FINISHED, ignore_errors=True)
+        domain.sample(design, file.parent, place, stages.progress)
+        made = open_experiments(place)
+        shutil.rmtree(place / FINISHED, ignore_errors=True)
     splits = ", ".join(
         f"{len(made.rows(name))} {name}" for name in ("train", "stopping", "calibration")
     )
@@ -53,32 +53,31 @@ def build_surrogate(
     if json:
         answer({"release": str(release)} | report)
         return
-    out.print(_scores(report))
+    for name, scores in report["tests"].items():
+        title = f"{name}, {scores['runs']} runs: errors against {report['simulator']}"
+        out.print(_scores(title, scores["outputs"]))
     out.print(str(release))
 
 
-def _scores(report: dict[str, Any]) -> Table:
-    """Errors against the simulator, a row an output of a test set."""
-    title = f"Errors against {report['simulator']}"
+def _scores(title: str, outputs: dict[str, Any]) -> Table:
+    """Errors against the simulator on a test set, a row an output; of a year where there is one."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("test set", "output"):
-        table.add_column(name)
-    for name in ("runs", "mean", "MAE", "CVRMSE", "R2", "80 % coverage", "MAE / floor"):
+    table.add_column("output", no_wrap=True)
+    for name in ("mean", "MAE", "CVRMSE", "R2", "80 % coverage", "MAE / floor"):
         table.add_column(name, justify="right")
-    for name, scores in report["tests"].items():
-        for output, errors in scores["outputs"].items():
-            last = errors.get("places", {}).get("year", errors)
-            shares = ("-" if last[k] is None else f"{last[k]:.1%}" for k in ("cvrmse",))
-            floor = errors.get("mae_over_floor")
-            table.add_row(
-                name,
-                output,
-                str(scores["runs"]),
-                f"{last['mean']:.4g}",
-                f"{last['mae']:.4g}",
-                *shares,
-                "-" if last["r2"] is None else f"{last['r2']:.4f}",
-                f"{last['coverage_80']:.1%}",
-                "-" if floor is None else f"{floor:.2f}",
-            )
+    for output, errors in outputs.items():
+        last = errors.get("places", {}).get("year", errors)
+        table.add_row(
+            output,
+            _shown(last["mean"], ".4g"),
+            _shown(last["mae"], ".4g"),
+            _shown(last["cvrmse"], ".1%"),
+            _shown(last["r2"], ".4f"),
+            _shown(last["coverage_80"], ".1%"),
+            _shown(errors.get("mae_over_floor"), ".2f"),
+        )
     return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pipelines.domains.published import Published
+    from serving.surrogate import SurrogateRelease
     from training.dataset import CityDataset
     from training.experiments import Experiments
 
@@ -24,6 +25,12 @@ Defaults = Callable[["CityDataset", str], dict[str, Any]]
 Runner = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], dict[str, Any]]
 """From a scenario (its TOML), the folder its paths are relative to, the folder to write into and
 ``progress(stage, share)`` to a report for JSON, whose ``tables`` (title to rows) are shown."""
+
+Answering = Callable[
+    [dict[str, Any], Path, Path, Callable[[str, float], None], "list[SurrogateRelease]"],
+    dict[str, Any],
+]
+"""A ``Runner`` that is also given the domain's surrogates, one of which answers."""
 
 Sampler = Callable[[dict[str, Any], Path, Path, Callable[[str, float], None]], None]
 """From a design (its TOML), the folder its paths are relative to, the folder to write and
@@ -82,6 +89,8 @@ class Domain:
         ingest: writes one of them, by name, as a dataset folder.
         verify: compares its simulator with published references, given their folder.
         scenario: runs a scenario through its simulator.
+        answer: answers one by a surrogate.
+        search: finds the best measures of one; given no surrogates, by the simulator alone.
         sample: runs drawn scenarios through it, for a surrogate to learn from.
         surrogate: makes the network that learns them.
         surrogate_settings: changes of the training loop's settings that suit it.
@@ -96,6 +105,8 @@ class Domain:
     ingest: Callable[[str, Published, Path], None] | None = None
     verify: Callable[[Path], list[Check]] | None = None
     scenario: Runner | None = None
+    answer: Answering | None = None
+    search: Answering | None = None
     sample: Sampler | None = None
     surrogate: Callable[[Experiments], nn.Module] | None = None
     surrogate_settings: dict[str, Any] = field(default_factory=dict)

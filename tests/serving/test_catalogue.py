@@ -18,7 +18,7 @@ from tests.fixtures.tiny import Tiny, renamed, reseal
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home whose catalogue looks for releases at every call."""
-    monkeypatch.setattr(module, "_RESCAN_SECONDS", 0.0)
+    monkeypatch.setattr("serving.served._RESCAN_SECONDS", 0.0)
     home = tmp_path / "home"
     (home / "releases").mkdir(parents=True)
     return home

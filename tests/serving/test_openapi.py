@@ -66,6 +66,9 @@ def test_every_route_is_documented(document, client: TestClient) -> None:
         ("/v1/observations/{dataset}", "get"),
         ("/v1/observations/{dataset}", "post"),
         ("/v1/forcings/{dataset}", "post"),
+        ("/v1/scenarios", "get"),
+        ("/v1/scenarios/{release}", "get"),
+        ("/v1/scenarios/{release}", "post"),
     }
     assert expected <= operations
     host = {("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get")}

@@ -14,17 +14,19 @@ import pytest
 from models.contracts import QUANTILES
 from serving.gate import MOST_BYTES
 from tests.factories import NODES
+from tests.fixtures.greenhouse import Sealed
 from tests.fixtures.tiny import Server, Tiny, felsina, free_port
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def place(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of its own that holds the release, and no observation."""
+def place(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of its own that holds the release and a surrogate, and no observation."""
     home = tmp_path_factory.mktemp("served") / "home"
     for part in ("releases", "champions"):
         shutil.copytree(tiny.home / part, home / part)
+    shutil.copytree(sealed.release, home / "releases" / sealed.release.name)
     return home
 
 
@@ -104,6 +106,7 @@ def test_the_host_answers_its_own_routes(server: Server) -> None:
 
 def test_no_process_of_the_server_holds_torch_or_pandas(server: Server) -> None:
     forecast(server)
+    post(server, "/v1/scenarios/beds", {"inputs": {"glass_share": 0.5}})
     pids = server.pids()
     maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
     assert "onnxruntime" in maps

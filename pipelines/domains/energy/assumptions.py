@@ -98,15 +98,18 @@ class Assumptions(Frozen):
         inside = (day >= first, day <= last)
         return inside[0] & inside[1] if first <= last else inside[0] | inside[1]
 
+    def later(self, ids: NDArray[np.str_]) -> NDArray[np.int64]:
+        """[B] hours by which each building is on later than ``on_h``, or earlier."""
+        ways = 2 * self.spread_h + 1
+        return np.array([crc32(name.encode()) % ways - self.spread_h for name in ids], np.int64)
+
     def switched_on(self, times: pd.DatetimeIndex, ids: NDArray[np.str_]) -> NDArray[np.bool_]:
         """[T, B] whether each building's rooms are held at their set-point in that hour.
 
         A building's hours follow from its id, so that it behaves alike in any company.
         """
         begin, end = self.on_h
-        ways = 2 * self.spread_h + 1
-        later = np.array([crc32(name.encode()) % ways - self.spread_h for name in ids])
-        since = (times.hour.to_numpy()[:, None] - begin - later) % 24
+        since = (times.hour.to_numpy()[:, None] - begin - self.later(ids)) % 24
         return self.in_season(times)[:, None] & (since < end - begin)
 
     def performance(self, outdoor_c: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from models.contracts import FelsinaError
+from pipelines.domains.energy.answering import Answerer
 from pipelines.domains.energy.assumptions import CARRIERS, Positive
 from pipelines.domains.energy.demand import Simulator
 from pipelines.domains.energy.stock import Stock
@@ -48,7 +49,10 @@ class Calibrated:
 
 
 def calibrate(
-    simulator: Simulator, stock: Stock, metered: Metered, progress: Callable[[float], None]
+    engine: Simulator | Answerer,
+    stock: Stock,
+    metered: Metered,
+    progress: Callable[[float], None],
 ) -> Calibrated:
     """Move every set-point by the same so that the metered carriers' sum is met to 0.1 %.
 
@@ -67,7 +71,7 @@ def calibrate(
         nonlocal runs
         runs += 1
         progress(runs / _MOST_RUNS)
-        return float(simulator.run(stock.warmer(shift_k)).delivered_kwh[:, columns].sum()) / 1000
+        return float(engine.run(stock.warmer(shift_k)).delivered_kwh[:, columns].sum()) / 1000
 
     as_stated = modelled(0.0)
     low, high = (COLDER_K, 0.0) if as_stated > total else (0.0, WARMER_K)

@@ -32,9 +32,12 @@ class Demand:
         exported_kwh: [B] solar electricity that the grid takes.
         heat_kwh: [B] heat brought to the rooms, before any plant's losses.
         heat_peak_kw: [B] most of it in an hour.
-        electricity_peak_kw: [B] most taken from the grid in an hour.
         cold_h: [B] hours of the heating season with the air below ``warm_c``.
-        hourly_kw: [T, A, C] each area's demand by carrier.
+        electricity_peak_kw: [B] most taken from the grid in an hour; the simulator's alone.
+        hourly_kw: [T, A, C] each area's demand by carrier; the simulator's alone.
+        heat_kwh_band: [B, 2] within which the simulator's heat lies in 80 of 100 buildings; the
+            surrogate's alone.
+        simulated: [B] whether a surrogate handed the building to the simulator.
     """
 
     areas: NDArray[np.str_]
@@ -42,9 +45,11 @@ class Demand:
     exported_kwh: FloatArray
     heat_kwh: FloatArray
     heat_peak_kw: FloatArray
-    electricity_peak_kw: FloatArray
     cold_h: FloatArray
-    hourly_kw: FloatArray
+    electricity_peak_kw: FloatArray | None = None
+    hourly_kw: FloatArray | None = None
+    heat_kwh_band: FloatArray | None = None
+    simulated: NDArray[np.bool_] | None = None
 
 
 Sink = Callable[[Stock, Tensor], None]

@@ -40,4 +40,9 @@ DOMAIN = Domain(
     ingest=later("pipelines.domains.energy.published:ingest"),
     verify=later("pipelines.domains.energy.verification:verify"),
     scenario=later("pipelines.domains.energy.scenario:run_scenario"),
+    answer=later("pipelines.domains.energy.scenario:answer_scenario"),
+    search=later("pipelines.domains.energy.programme:search"),
+    sample=later("pipelines.domains.energy.sampling:sample"),
+    surrogate=later("pipelines.domains.energy.surrogate:network"),
+    surrogate_settings={"steps": 6000, "batch": 512, "evaluate_every": 300, "patience": 20},
 )

@@ -46,37 +46,48 @@ class Outcome:
         """Columns, each [B]."""
         demand = self.demand
         carriers = {f"{c}_kwh": demand.delivered_kwh[:, i] for i, c in enumerate(CARRIERS)}
-        return carriers | {
+        columns = carriers | {
             "exported_kwh": demand.exported_kwh,
             "heat_kwh": demand.heat_kwh,
             "kwh_m2": self.energy_kwh / self.stock.floor_m2,
             "co2_t": self.co2_t,
             "bill_eur": self.bill_eur,
             "heat_peak_kw": demand.heat_peak_kw,
-            "electricity_peak_kw": demand.electricity_peak_kw,
             "cold_h": demand.cold_h,
         }
+        if demand.electricity_peak_kw is not None:
+            columns["electricity_peak_kw"] = demand.electricity_peak_kw
+        if demand.heat_kwh_band is not None:
+            columns["heat_kwh_low"], columns["heat_kwh_high"] = demand.heat_kwh_band.T
+        if demand.simulated is not None:
+            columns["simulated"] = demand.simulated
+        return columns
 
     def summary(self, area: str | None = None) -> dict[str, float]:
         """One area's figures, or the city's; peaks are of the sum in one hour."""
         rows = np.full(len(self.stock), True) if area is None else self.stock.area == area
         demand, floor = self.demand, self.stock.floor_m2[rows]
         among = slice(None) if area is None else demand.areas == area
-        hourly = demand.hourly_kw[:, among].sum(axis=1)
         delivered = demand.delivered_kwh[rows].sum(axis=0) / 1000
         figures = {f"{c}_mwh": delivered[i] for i, c in enumerate(CARRIERS)} | {
             "exported_mwh": demand.exported_kwh[rows].sum() / 1000,
             "kwh_m2": 1000 * delivered.sum() / floor.sum(),
             "co2_t": self.co2_t[rows].sum(),
             "bill_eur": self.bill_eur[rows].sum(),
-            "peak_kw": hourly.sum(axis=1).max(),
-            "electricity_peak_kw": hourly[:, CARRIERS.index("electricity")].max(),
             "cold_h": (demand.cold_h[rows] * floor).sum() / floor.sum(),
         }
+        if demand.hourly_kw is not None:
+            hourly = demand.hourly_kw[:, among].sum(axis=1)
+            figures["peak_kw"] = hourly.sum(axis=1).max()
+            figures["electricity_peak_kw"] = hourly[:, CARRIERS.index("electricity")].max()
         return {name: float(value) for name, value in figures.items()}
 
     def hourly(self, times: pd.DatetimeIndex, state: str) -> pd.DataFrame:
-        """Each area's demand by hour and carrier in kW, rows of (state, time, area)."""
+        """Each area's demand by hour and carrier in kW, rows of (state, time, area).
+
+        Only of a simulator's outcome.
+        """
+        assert self.demand.hourly_kw is not None
         hours, areas = self.demand.hourly_kw.shape[:2]
         flat = self.demand.hourly_kw.reshape(-1, len(CARRIERS)).astype(np.float32)
         rows = {

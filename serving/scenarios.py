@@ -1,0 +1,187 @@
+"""The scenario routes: what if, answered by sealed surrogates."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+from fastapi import FastAPI, Query
+from fastapi.responses import JSONResponse, Response
+
+from models.contracts import FelsinaError, IntArray
+from models.scenario import ScenarioSpec
+from serving import scenario_schemas as schemas
+from serving.catalogue import NotFound
+from serving.formats import MEDIA, by_level
+from serving.release import INPUTS, approval, releases
+from serving.scenario_inputs import listed, refuse_outside, scenario_arrays
+from serving.schemas import MOST_VALUES
+from serving.served import Served
+from serving.surrogate import SurrogateRelease, load_surrogate
+
+log = logging.getLogger(__name__)
+Extrapolate = Annotated[
+    bool, Query(description="Answer outside the trained ranges too, and flag it.")
+]
+
+
+def add_scenarios(app: FastAPI, home: Path) -> None:
+    """Add the routes over the surrogates under a home folder."""
+    served = Served(home, _opened, surrogates=True)
+
+    def found(name: str) -> SurrogateRelease:
+        champions = served.champions()
+        if name in champions:
+            return champions[name]
+        for folder in releases(home):
+            if folder.name == name and (folder / INPUTS).is_file():
+                try:
+                    return _opened(folder)
+                except Exception as error:
+                    log.error("%s is not served: %s", name, error)
+                    raise NotFound(f"release {name} is not intact; build it anew") from error
+        raise NotFound(
+            f"no surrogate {name!r} is served; served: {', '.join(champions) or 'none'}, or name a "
+            "surrogate's release"
+        )
+
+    @app.get("/v1/scenarios", response_model=schemas.SurrogateList, tags=["scenarios"])
+    def surrogates() -> Any:
+        """Every surrogate that is served."""
+        return JSONResponse({"surrogates": [_entry(one) for one in served.champions().values()]})
+
+    @app.get("/v1/scenarios/{release}", response_model=schemas.SurrogateDetail, tags=["scenarios"])
+    def surrogate_detail(release: str) -> Any:
+        """What a surrogate, or one release of it, may be asked and how far it errs."""
+        surrogate = found(release)
+        spec = surrogate.spec
+        told = spec.to_dict()
+        kept = ("axis", "places", "scalars", "fields", "answered", "outputs", "quantiles", "facts")
+        return JSONResponse(
+            _entry(surrogate)
+            | {key: told[key] for key in kept}
+            | {"presets": list(spec.presets), "errors": _errors(surrogate, spec.answered)}
+        )
+
+    @app.post("/v1/scenarios/{release}", response_model=schemas.ScenariosAnswer, tags=["scenarios"])
+    def ask(release: str, body: schemas.ScenariosBody, extrapolate: Extrapolate = False) -> Any:
+        """Quantiles of what the simulator would answer to each scenario."""
+        surrogate = found(release)
+        content = _answer(surrogate, body, extrapolate)
+        return Response(content, media_type=MEDIA["json"])
+
+
+@lru_cache(maxsize=32)
+def _opened(folder: Path) -> SurrogateRelease:
+    """A verified surrogate with its graph opened; what is sealed stays as it is."""
+    surrogate = load_surrogate(folder)
+    _ = surrogate.session
+    return surrogate
+
+
+def _name(surrogate: SurrogateRelease) -> dict[str, Any]:
+    spec = surrogate.spec
+    return {
+        "name": spec.name,
+        "release": surrogate.id,
+        "domain": spec.domain,
+        "simulator": spec.simulator,
+        "approval": approval(surrogate.sha256)[0],
+    }
+
+
+def _entry(surrogate: SurrogateRelease) -> dict[str, Any]:
+    spec = surrogate.spec
+    return _name(surrogate) | {"inputs": len(spec.scalars) + len(spec.fields)}
+
+
+def _errors(surrogate: SurrogateRelease, places: tuple[str, ...]) -> dict[str, Any]:
+    """The report's figures by test set and output, for these places."""
+    figures, floors = ("mae", "cvrmse", "coverage_80"), ("floor", "mae_over_floor")
+
+    def of(errors: dict[str, Any]) -> dict[str, Any]:
+        by_place = errors.get("places", {})
+        shown = {p: {key: by_place[p][key] for key in figures} for p in places if p in by_place}
+        return {key: errors.get(key) for key in (*figures, *floors)} | {"places": shown}
+
+    return {
+        name: {
+            "runs": scores["runs"],
+            "outputs": {output: of(errors) for output, errors in scores["outputs"].items()},
+        }
+        for name, scores in surrogate.report["tests"].items()
+    }
+
+
+def _answer(surrogate: SurrogateRelease, body: schemas.ScenariosBody, extrapolate: bool) -> bytes:
+    spec, count = surrogate.spec, len(body.scenarios)
+    chosen = _chosen(spec, body.places)
+    each = max(
+        len(spec.places) * len(spec.fields),
+        len(chosen) * len(spec.outputs) * len(spec.quantiles),
+    )
+    if count * each > MOST_VALUES:
+        raise FelsinaError(
+            f"{count} scenarios of {each} values are over {MOST_VALUES}; ask at most "
+            f"{MOST_VALUES // each} at once, or fewer places"
+        )
+    scalars, fields = scenario_arrays(spec, body)
+    outside = spec.outside(scalars, fields)
+    if not extrapolate:
+        refuse_outside(outside)
+    quantiles = surrogate.answer(scalars, fields)[:, chosen]
+    if not np.isfinite(quantiles).all():
+        rows = np.flatnonzero(~np.isfinite(quantiles).reshape(count, -1).all(axis=1))
+        raise FelsinaError(
+            f"scenario {rows[0]}: its inputs lie so far outside the trained ranges that the "
+            "surrogate has no number for it; bring them nearer"
+        )
+    places = [spec.answered[a] for a in chosen]
+    flagged: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    for one in outside:
+        flagged[one.scenario].append(
+            {
+                "input": one.input,
+                "place": one.place or None,
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+            }
+        )
+    answer = _name(surrogate) | {
+        "engine": "surrogate",
+        "axis": spec.axis,
+        "places": places,
+        "quantiles": spec.quantiles,
+        "scenarios": [
+            {
+                "outputs": {
+                    output.name: {
+                        "unit": output.unit,
+                        "median": dict(zip(places, values[:, o, spec.median], strict=True)),
+                        "quantiles": by_level(values[:, o], spec.quantiles),
+                    }
+                    for o, output in enumerate(spec.outputs)
+                },
+                "range_check": {"inside": not found, "outside": found},
+            }
+            for values, found in zip(quantiles, flagged, strict=True)
+        ],
+        "error": _errors(surrogate, tuple(places)),
+    }
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _chosen(spec: ScenarioSpec, places: list[str] | None) -> IntArray:
+    """Indices of the places to answer."""
+    if places is None:
+        return np.arange(len(spec.answered))
+    at = {place: a for a, place in enumerate(spec.answered)}
+    for place in places:
+        if place not in at:
+            raise FelsinaError(f"{spec.axis} {place!r} is not answered; answered: {listed(at)}")
+    return np.array([at[place] for place in dict.fromkeys(places)])
