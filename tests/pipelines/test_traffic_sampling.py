@@ -1,16 +1,21 @@
 """Drawn scenarios: what is held out, what is written, and that a killed command goes on."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from models.contracts import FelsinaError
 from models.scenario import CALIBRATION, STOPPING, TRAIN
+from models.surrogates.surrogate import Surrogate
+from pipelines.domains.traffic.answering import answer_scenario
 from pipelines.domains.traffic.draws import (
     HELD_OUT_COMBINATIONS,
     HELD_OUT_MEASURES,
@@ -19,11 +24,13 @@ from pipelines.domains.traffic.draws import (
 )
 from pipelines.domains.traffic.measures import Closure, LaneTaken, Measure, SpeedLimit
 from pipelines.domains.traffic.network import Network
-from pipelines.domains.traffic.road_surrogate import fields_of, road_surrogate
+from pipelines.domains.traffic.road_surrogate import OUTPUTS, fields_of, road_surrogate
 from pipelines.domains.traffic.sampling import sample
 from pipelines.domains.traffic.streams import Ways, alternatives, free_flow, streams
+from serving.surrogate import SurrogateRelease
 from tests.fixtures.streets import LAST_S, THROUGH
 from training.experiments import Experiments, open_experiments
+from training.export import export_module
 
 
 def silent(text: str, share: float) -> None: ...
@@ -165,6 +172,81 @@ def test_the_network_it_makes_answers_today(made: Experiments) -> None:
     answered = network(*asked).detach().numpy()[0]
     middle = made.spec.median
     np.testing.assert_allclose(answered[:, 0, middle], made.target[0, :, 0], atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def released(made: Experiments, tmp_path_factory: pytest.TempPathFactory) -> SurrogateRelease:
+    """Without training: what the queues alone say."""
+    folder = tmp_path_factory.mktemp("released") / "town-0"
+    folder.mkdir()
+    surrogate = Surrogate(road_surrogate(made), made.spec).eval()
+    inputs = {"scalars": made.scalars[:2], "fields": made.fields[:2]}
+    example = {name: torch.as_tensor(values) for name, values in inputs.items()}
+    export_module(surrogate, example, folder / "model.onnx")
+    return SurrogateRelease(folder, {}, "", made.spec, {"tests": {}})
+
+
+def ask(streets: Network, released: SurrogateRelease, out: Path, **changes: Any) -> dict[str, Any]:
+    asked = {"name": "what if", "domain": "traffic", "network": "town", "end": LAST_S}
+    asked |= {"warm_up": 300, "measures": [{"kind": "closure", "edges": [THROUGH]}]} | changes
+    return answer_scenario(asked, streets.folder.parent, out, silent, [released])
+
+
+def test_a_scenario_is_answered_at_once(
+    streets: Network, released: SurrogateRelease, made: Experiments, tmp_path: Path
+) -> None:
+    report = ask(streets, released, tmp_path)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert {path.name for path in tmp_path.iterdir()} == set(report["files"])
+    table = pd.read_parquet(tmp_path / "edges.parquet").set_index("edge")
+    assert list(table.index) == list(streets.edges)
+    assert table.loc[THROUGH, "flow_veh_h_measures"] == 0
+    assert table["flow_veh_h_today"].to_numpy() == pytest.approx(made.target[0, :, 0], abs=0.1)
+    for name in OUTPUTS:
+        low, middle, high = (table[f"{name}_{key}"] for key in ("low", "measures", "high"))
+        assert (low <= middle).all()
+        assert (middle <= high).all()
+    assert THROUGH in {row["edge"] for row in report["most_changed"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"warm_up": 0, "end": 900},
+            r"^begin, end, warm_up = \[0, 900, 0\]: surrogate town-0 ",
+        ),
+        (
+            {"measures": [{"kind": "demand", "factor": 3}]},
+            r"^surrogate town-0: demand is 3, trained on 0.5 to 1.15; use --engine physics$",
+        ),
+        (
+            {"measures": [{"kind": "closure", "edges": ["nowhere"]}]},
+            r"^closure: nowhere not among the 48 edges",
+        ),
+    ],
+)
+def test_what_it_was_not_trained_on_is_refused(
+    streets: Network,
+    released: SurrogateRelease,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(FelsinaError, match=said):
+        ask(streets, released, tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_surrogate_of_another_network_is_refused(
+    streets: Network, released: SurrogateRelease, tmp_path: Path
+) -> None:
+    facts = released.spec.facts | {"network": "village", "network_sha256": "0"}
+    other = replace(released, spec=replace(released.spec, facts=facts))
+    with pytest.raises(
+        FelsinaError, match=r"^network town: .* or files \(village\);"
+    ):
+        ask(streets, other, tmp_path)
 
 
 @pytest.mark.parametrize(

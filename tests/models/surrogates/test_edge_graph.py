@@ -136,8 +136,8 @@ def test_free_traffic_flows_as_routed_and_a_bottleneck_spills_back() -> None:
     assert free.backlog.max() < 1
     jam = queued(out=0.1)
     least = 0.1 * 1400
-    assert least < jam.flow[0, OUT] < 1.3 * least
-    assert jam.flow[0, UPPER] < 1.3 * least
+    assert least < jam.flow[0, OUT] < 1.5 * least  # it fills meanwhile
+    assert jam.flow[0, UPPER] < 1.5 * least
     assert jam.filled[0, UPPER] > 0.8
     assert jam.backlog[0, IN] > 50
     assert jam.seconds[0, UPPER] > 5 * free.seconds[0, UPPER]
