@@ -65,14 +65,13 @@ def main() -> None:
         today, true = made.target[0, :, 0], made.target[row, :, 0]
         most = float(np.quantile(np.abs(true - today), 0.97))
         shut = [made.spec.places[k] for k in np.flatnonzero(made.fields[row, :, 1])]
-        for axes, change, who in zip(
-            own, (true - today, answer - today), (made.spec.simulator, "surrogate"), strict=True
-        ):
-            lines = draw(axes, network, change, most)
+        sides = zip(own, (true, answer), strict=True)
+        lines = [draw(axes, network, flow - today, most) for axes, flow in sides]
+        for axes, who in zip(own, (made.spec.simulator, "surrogate"), strict=True):
             axes.set_title(f"{who}: edge {', '.join(shut)} closed")
             for edge in shut:
                 axes.plot(*network.edges[edge].middle, "kx", markersize=9, markeredgewidth=2)
-        figure.colorbar(lines, ax=own, shrink=0.8, label="flow, difference to today (veh/h)")
+        figure.colorbar(lines[0], ax=own, shrink=0.8, label="flow, difference to today (veh/h)")
     figure.savefig(asked.file, dpi=110)
 
 

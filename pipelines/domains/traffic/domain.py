@@ -41,5 +41,5 @@ DOMAIN = Domain(
     answer=later("pipelines.domains.traffic.answering:answer_scenario"),
     sample=later("pipelines.domains.traffic.sampling:sample"),
     surrogate=later("pipelines.domains.traffic.road_surrogate:road_surrogate"),
-    surrogate_settings={"steps": 1000, "batch": 16, "learning_rate": 3e-3, "weight_decay": 0.01},
+    surrogate_settings={"steps": 600, "batch": 16, "learning_rate": 4e-3, "weight_decay": 0.3},
 )
