@@ -1,6 +1,7 @@
 """Drawn scenarios: what is held out, what is written, and that a killed command goes on."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -15,6 +16,7 @@ import torch
 from models.contracts import FelsinaError
 from models.scenario import CALIBRATION, STOPPING, TRAIN
 from models.surrogates.surrogate import Surrogate
+from pipelines.domains.scenarios import read_keys
 from pipelines.domains.traffic.answering import answer_scenario
 from pipelines.domains.traffic.draws import (
     HELD_OUT_COMBINATIONS,
@@ -25,10 +27,11 @@ from pipelines.domains.traffic.draws import (
 from pipelines.domains.traffic.measures import Closure, LaneTaken, Measure, SpeedLimit
 from pipelines.domains.traffic.network import Network
 from pipelines.domains.traffic.road_surrogate import OUTPUTS, fields_of, road_surrogate
-from pipelines.domains.traffic.sampling import sample
+from pipelines.domains.traffic.sampling import Design, sample
 from pipelines.domains.traffic.streams import Ways, alternatives, free_flow, streams
 from serving.surrogate import SurrogateRelease
 from tests.fixtures.streets import LAST_S, THROUGH
+from tests.fixtures.tiny import ROOT
 from training.experiments import Experiments, open_experiments
 from training.export import export_module
 
@@ -242,9 +245,7 @@ def test_a_surrogate_of_another_network_is_refused(
 ) -> None:
     facts = released.spec.facts | {"network": "village", "network_sha256": "0"}
     other = replace(released, spec=replace(released.spec, facts=facts))
-    with pytest.raises(
-        FelsinaError, match=r"^network town: .* or files \(village\);"
-    ):
+    with pytest.raises(FelsinaError, match=r"^network town: .* or files \(village\);"):
         ask(streets, other, tmp_path)
 
 
@@ -263,3 +264,8 @@ def test_a_bad_design_is_refused(
     with pytest.raises(FelsinaError, match=said):
         sample(design(**changes), streets.folder.parent, tmp_path, silent)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_is_a_design() -> None:
+    folder = ROOT / "pipelines" / "domains" / "traffic" / "examples"
+    read_keys(Design, tomllib.loads((folder / "acosta-surrogate.toml").read_text()))
