@@ -55,12 +55,14 @@ class Output:
         unit: for people.
         about: one sentence.
         weight: of its error in training, beside the other outputs'.
+        nonnegative: whether it is never below zero.
     """
 
     name: str
     unit: str
     about: str
     weight: float = 1.0
+    nonnegative: bool = True
 
 
 @dataclass(frozen=True)

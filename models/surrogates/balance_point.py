@@ -1,10 +1,11 @@
 """A building's yearly heating and cooling from its description and its months' weather.
 
 Balance-point estimates ``H max(0, base - gains / H - T)`` of each month, for several bases, are
-added up to the year, and a small network mixes and corrects them. Heating never rises with better
-insulation, windows or tightness: loss coefficients enter it only through estimates that rise with
-``H`` by themselves, whose weights are positive, and through layers whose weights on them are
-positive (a partially monotone network; Runje and Shankaranarayana 2023, arXiv 2205.11775).
+mixed and corrected by a small network with the same weights in all months, and added up. Heating
+never rises with better insulation, windows or tightness: loss coefficients enter it only through
+estimates that rise with ``H`` by themselves, whose weights are positive, and through layers whose
+weights on them are positive (a partially monotone network; Runje and Shankaranarayana 2023, arXiv
+2205.11775).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _HOURS = 8760 / 12
 _MASS_KJ, _MASS_M2 = (80.0, 110.0, 165.0, 260.0, 370.0), (2.5, 2.5, 2.5, 3.0, 3.5)
 _WALLS = ("north", "east", "south", "west")
 _KINDS = ("hours", "days")
-_USED, _LOWER, _UPPER = (0.6, 1.0), (0.0, 2.0, 4.0, 7.0), (-3.0, -1.0, 1.0, 3.0)
+_USED, _LOWER, _UPPER = (0.7, 1.0), (0.0, 4.0), (-2.0, 1.0)
 """Shares of the gains that are of use; K below the heating and about the cooling set-point."""
 _ESTIMATES = len(_KINDS) * len(_USED) * len(_LOWER)
 _LOSSES = 4
-_LEAST_KWH = 1.0
+_LEAST_KWH = 0.1
 
 
 class PositiveLinear(nn.Module):
@@ -63,7 +64,7 @@ class BalancePoint(nn.Module):
         scalars: FloatArray,
         fields: FloatArray,
         target: FloatArray,
-        width: int = 128,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.scalar = {one.name: i for i, one in enumerate(spec.scalars)}
@@ -72,8 +73,8 @@ class BalancePoint(nn.Module):
         self.shortfall = {kind: _bases(names, f"{kind}_below_") for kind in _KINDS}
         self.excess = {kind: _bases(names, f"{kind}_above_") for kind in _KINDS}
         tables = (*self.shortfall.values(), *self.excess.values())
-        left_out = {self.field["heated_share"], *(i for _, columns in tables for i in columns)}
-        self.weather = [i for i in range(len(names)) if i not in left_out]
+        estimated = {i for _, columns in tables for i in columns}
+        self.weather = [i for i in range(len(names)) if i not in estimated]
         self.middle, self.levels = spec.median, len(spec.quantiles)
         for name, values in {"used": _USED, "lower": _LOWER, "upper": _UPPER}.items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
@@ -82,6 +83,8 @@ class BalancePoint(nn.Module):
         self.lower: Tensor
         self.upper: Tensor
         self.spread: Tensor
+        self.building_mean: Tensor
+        self.building_std: Tensor
         self.free_mean: Tensor
         self.free_std: Tensor
         self.rising_mean: Tensor
@@ -90,30 +93,28 @@ class BalancePoint(nn.Module):
             b, c = torch.as_tensor(scalars[::7]), torch.as_tensor(fields[::7])
             losses, building = self._building(b)
             gains = self._gains(b, c)
-            free = self._free(building, c, gains)
-            self._keep("free", free)
-            self._keep("rising", _logs(losses, *self._estimates(b, c, losses, gains)))
-        hidden, outputs = 64, len(spec.outputs)
-        self.trunk = nn.Sequential(
-            nn.Linear(free.shape[-1], width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+            free = self._free(c, gains)
+            rising = _logs(losses, *self._estimates(b, c, losses, gains))
+            for name, values in {"building": building, "free": free, "rising": rising}.items():
+                values = values.flatten(0, -2)
+                self.register_buffer(f"{name}_mean", values.mean(0))
+                self.register_buffer(f"{name}_std", values.std(0) + 1e-6)
+        hidden, outputs = width // 2, len(spec.outputs)
+        self.of_building = nn.Linear(building.shape[-1], width)
+        self.of_month = nn.Linear(free.shape[-1], width)
+        self.state = nn.Linear(width, width)
         self.rise_1 = PositiveLinear(_ESTIMATES + _LOSSES, hidden)
         self.rise_2 = PositiveLinear(hidden, hidden)
-        self.bend_1, self.gate_1 = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.bend_2, self.gate_2 = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.bend_3, self.gate_3 = nn.Linear(width, 1), nn.Linear(width, hidden)
+        self.bend_1, self.bend_2 = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.gate_2, self.gate_3 = nn.Linear(width, hidden), nn.Linear(width, hidden)
         nn.init.constant_(self.gate_3.bias, -3.0)
-        self.all = nn.Linear(width + 2 * _ESTIMATES + _LOSSES, width)
-        self.rest = nn.Linear(width, width)
+        self.bend_3, self.mix = nn.Linear(width, 1), nn.Linear(width, _ESTIMATES)
+        self.rest = nn.Linear(width + 2 * _ESTIMATES + _LOSSES, width)
         self.heads = nn.Linear(width, outputs - 1)
+        self.cooling_mix = nn.Linear(width, _ESTIMATES)
         self.widths = nn.Linear(width, outputs * (self.levels - 1))
-        self.mix, self.cooling_mix = nn.Linear(width, _ESTIMATES), nn.Linear(width, _ESTIMATES)
         for layer in (self.mix, self.cooling_mix):  # begins as the estimates' mean
             nn.init.constant_(layer.bias, math.log(math.expm1(1 / _ESTIMATES)))
-
-    def _keep(self, name: str, values: Tensor) -> None:
-        self.register_buffer(f"{name}_mean", values.mean(0))
-        self.register_buffer(f"{name}_std", values.std(0) + 1e-6)
 
     def _building(self, scalars: Tensor) -> tuple[Tensor, Tensor]:
         """Loss coefficients [B, 3] in W/m2K, and what else tells of a building [B, K]."""
@@ -162,17 +163,14 @@ class BalancePoint(nn.Module):
             found.append(glass * (share * ns + (1 - share) * ew) + v["internal_w_m2"])
         return torch.stack(found, dim=-1)
 
-    def _free(self, building: Tensor, fields: Tensor, gains: Tensor) -> Tensor:
-        """All but the loss coefficients, [B, K]; of the climate, means of heated months and all."""
-        share = fields[..., self.field["heated_share"], None]
-        weather = torch.cat([fields[..., self.weather], gains], dim=-1)
-        heated = (weather * share).sum(1) / share.sum(1).clamp_min(1e-3)
-        return torch.cat([building, heated, weather.mean(1), share.sum(1)], dim=-1)
+    def _free(self, fields: Tensor, gains: Tensor) -> Tensor:
+        """What tells of a month but in the estimates, [B, 12, K]."""
+        return torch.cat([fields[..., self.weather], gains], dim=-1)
 
     def _estimates(
         self, scalars: Tensor, fields: Tensor, losses: Tensor, gains: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Balance-point estimates of a year's heating and cooling, [B, K] each, kWh/m2.
+        """Balance-point estimates of heating and cooling, [B, 12, K] each, kWh/m2.
 
         One for each of some set-points about the building's own, of some shares of the gains that
         are of use, and of hours and daily means; none is more than the plant can deliver.
@@ -187,44 +185,45 @@ class BalancePoint(nn.Module):
         hours = fields[..., self.field["heated_share"], None] * (_HOURS / 1000)
         most = v["heating_w_m2"] * hours
         return (
-            torch.minimum(loss * torch.cat(warm, dim=-1) * hours, most).sum(1),
-            (loss * torch.cat(cool, dim=-1)).sum(1) * (_HOURS / 1000),
+            torch.minimum(loss * torch.cat(warm, dim=-1) * hours, most),
+            loss * torch.cat(cool, dim=-1) * (_HOURS / 1000),
         )
 
     def _heating(self, state: Tensor, rising: Tensor, warm: Tensor) -> Tensor:
-        """Heating [B] in kWh/m2: rises with every loss coefficient."""
-        layers = (self.gate_1, self.gate_2, self.gate_3)
-        first, second, last = (functional.softplus(layer(state)) for layer in layers)
-        x = _bent(self.rise_1(rising) * first + self.bend_1(state))
-        x = _bent(self.rise_2(x) * second + self.bend_2(state))
-        x = (x * last).sum(-1) + self.bend_3(state)[..., 0]
+        """Heating [B, 12] in kWh/m2: rises with every loss coefficient."""
+        x = _bent(self.rise_1(rising) + self.bend_1(state))
+        x = _bent(self.rise_2(x) * functional.softplus(self.gate_2(state)) + self.bend_2(state))
+        x = (x * functional.softplus(self.gate_3(state))).sum(-1) + self.bend_3(state)[..., 0]
         mixed = (warm * functional.softplus(self.mix(state))).sum(-1)
-        return functional.softplus(mixed + self.spread[0] * x)
+        return _positive(mixed + self.spread[0] * x / 6)
 
     def forward(self, scalars: Tensor, fields: Tensor) -> Tensor:
         """Quantiles [B, 1, O, Q] of buildings [B, F] in climates [B, 12, C]."""
         losses, building = self._building(scalars)
         gains = self._gains(scalars, fields)
         warm, cool = self._estimates(scalars, fields, losses, gains)
-        state = self.trunk((self._free(building, fields, gains) - self.free_mean) / self.free_std)
+        share = fields[..., self.field["heated_share"]]
+        of_building = self.of_building((building - self.building_mean) / self.building_std)
+        of_month = self.of_month((self._free(fields, gains) - self.free_mean) / self.free_std)
+        state = functional.silu(of_building[:, None] + of_month)
+        state = functional.silu(self.state(state))
         logs = (_logs(losses, warm, cool) - self.rising_mean) / self.rising_std
-        heating = self._heating(state, logs[:, : _LOSSES + _ESTIMATES], warm)
-        hidden = functional.silu(self.all(torch.cat([state, logs], dim=-1)))
-        hidden = hidden + functional.silu(self.rest(hidden))
+        heating = self._heating(state, logs[..., : _LOSSES + _ESTIMATES], warm) * (share > 0)
+        hidden = functional.silu(self.rest(torch.cat([state, logs], dim=-1)))
         cooling, pump, cold, peak = self.heads(hidden).unbind(-1)
         mixed = (cool * functional.softplus(self.cooling_mix(hidden))).sum(-1)
-        cooled = scalars[:, self.scalar["cooled"]]
-        season = fields[..., self.field["heated_share"]].sum(1) * _HOURS
+        cooling = _positive(mixed + self.spread[1] * cooling / 6).sum(1)
         outputs = [
-            heating,
-            functional.softplus(mixed + self.spread[1] * cooling) * cooled,
-            heating * (1 / 6 + 5 / 6 * torch.sigmoid(pump)),
-            torch.sigmoid(cold) * season,
-            torch.sigmoid(peak) * scalars[:, self.scalar["heating_w_m2"]],
+            heating.sum(1),
+            cooling * scalars[:, self.scalar["cooled"]],
+            (heating * (1 / 6 + 5 / 6 * torch.sigmoid(pump))).sum(1),
+            (torch.sigmoid(cold) * share).sum(1) * _HOURS,
+            (torch.sigmoid(peak) * (share > 0)).amax(1) * scalars[:, self.scalar["heating_w_m2"]],
         ]
         centre = torch.stack(outputs, dim=-1)
-        sizes = functional.softplus(self.widths(hidden).unflatten(-1, (-1, self.levels - 1)) - 3)
-        return _fanned(centre, sizes * self.spread[:, None], self.middle)[:, None]
+        sizes = self.widths(hidden.mean(1)).unflatten(-1, (-1, self.levels - 1))
+        sizes = functional.softplus(sizes - 3) * self.spread[:, None]
+        return _fanned(centre, sizes, self.middle)[:, None]
 
 
 def _bent(x: Tensor) -> Tensor:
@@ -234,9 +233,15 @@ def _bent(x: Tensor) -> Tensor:
 
 
 def _logs(losses: Tensor, warm: Tensor, cool: Tensor) -> Tensor:
-    """Logarithms of the loss coefficients, their sum, and the estimates, [B, 4 + 2 K]."""
-    rates = torch.cat([losses, losses.sum(-1, True)], dim=-1)
-    return torch.cat([rates, warm + _LEAST_KWH, cool + _LEAST_KWH], dim=-1).log()
+    """Logarithms of the loss coefficients, their sum, and the estimates, [B, 12, 4 + 2 K]."""
+    rates = torch.cat([losses, losses.sum(-1, True)], dim=-1).log()
+    rates = rates[:, None].expand(-1, warm.shape[1], -1)
+    return torch.cat([rates, (torch.cat([warm, cool], dim=-1) + _LEAST_KWH).log()], dim=-1)
+
+
+def _positive(x: Tensor) -> Tensor:
+    """A rising function to positive numbers, nearly the identity from 1 kWh/m2 on."""
+    return functional.softplus(x * 4) / 4
 
 
 def _bases(names: list[str], start: str) -> tuple[Tensor, list[int]]:

@@ -26,12 +26,15 @@ class Surrogate(nn.Module):
         shape = len(spec.answered), len(spec.outputs), len(spec.quantiles)
         self.register_buffer("offset", torch.zeros(shape))
         self.offset: Tensor
+        least = [0.0 if output.nonnegative else -torch.inf for output in spec.outputs]
+        self.register_buffer("least", torch.tensor(least)[:, None], persistent=False)
+        self.least: Tensor
 
     def forward(self, scalars: Tensor, fields: Tensor) -> Tensor:
         """Calibrated quantiles [B, A, O, Q]; ``offset`` is in units of the 10-90 % band."""
         quantiles = self.network(scalars, fields)
         width = quantiles[..., self.high, None] - quantiles[..., self.low, None]
-        return ordered(quantiles + self.offset * width, self.middle)
+        return torch.maximum(ordered(quantiles + self.offset * width, self.middle), self.least)
 
     def member_quantiles(self, inputs: dict[str, Tensor]) -> list[Tensor]:
         """The uncalibrated quantiles, as the training loop asks for them."""

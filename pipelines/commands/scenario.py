@@ -70,7 +70,8 @@ def _report(
 ) -> None:
     """Run, write ``report.json`` and show its tables."""
     if run is None:
-        raise FelsinaError(f"{file}: domain {domain.name!r} has no {engine} for that")
+        lacking = "simulator of scenarios" if engine == PHYSICS else "surrogate or search"
+        raise FelsinaError(f"{file}: domain {domain.name!r} has no {lacking}")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
     with appearing(folder) as place, Stages() as stages:

@@ -1,7 +1,7 @@
 """From a stock to what it takes in a year, by the surrogate: heat, cold and carriers at once.
 
 What the surrogate was not trained on is simulated. Solar electricity is netted hour by hour, with
-the year's cooling and heat pump spread over its hours by the outdoor air. There are no hourly
+the year's cooling and heating spread over its hours by the outdoor air. There are no hourly
 curves of areas and no peaks of electricity: those are the simulator's.
 """
 
@@ -23,8 +23,8 @@ from pipelines.domains.energy.stock import Stock
 from pipelines.domains.energy.weather import HOURS, ORIENTATIONS, Weather
 from serving.surrogate import SurrogateRelease
 
-_COOLED_ABOVE_C, _HEATED_BELOW_C = 18.0, 16.0
-"""Outdoor air from which on cooling, and below which a heat pump, is spread over the hours."""
+_COOLED_ABOVE_C, _HEATED_BELOW_C = 20.0, 18.0
+"""Outdoor air from which on cooling, and below which electric heating, is spread over the hours."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Answerer:
         made = heat + set_up.hot_water_kwh_m2 * floor
         cooling = middle["cooling_kwh_m2"] * floor / set_up.cooling_performance
         own = stock.heat_source == "heat_pump"
-        pump = np.where(own, middle["heat_pump_kwh_m2"] * floor, 0.0)
+        electric = stock.heat_source == "electric"
+        warmth = np.where(own, middle["heat_pump_kwh_m2"] * floor, np.where(electric, heat, 0.0))
         delivered = np.zeros((len(stock), len(CARRIERS)))
         for source, carrier in BURNT.items():
             rows = stock.heat_source == source
@@ -104,12 +105,12 @@ class Answerer:
             part = set_up.boiler_efficiency if boiler else set_up.district_efficiency
             delivered[rows, CARRIERS.index(carrier)] = made[rows] / part
         flat = set_up.appliances_kwh_m2 * floor
-        flat = flat + np.where(stock.heat_source == "electric", made, 0.0)
+        flat = flat + np.where(electric, set_up.hot_water_kwh_m2 * floor, 0.0)
         flat = flat + np.where(own, self._hot_water_by_pump * floor, 0.0)
-        taken = flat + cooling + pump
+        taken = flat + cooling + warmth
         exported = np.zeros(len(stock))
         for b in np.flatnonzero(stock.pv_kwp > 0):
-            taken[b], exported[b] = self._netted(stock.pv_kwp[b], flat[b], cooling[b], pump[b])
+            taken[b], exported[b] = self._netted(stock.pv_kwp[b], flat[b], cooling[b], warmth[b])
         delivered[:, CARRIERS.index("electricity")] = taken
         low, high = spec.quantiles.index(0.1), spec.quantiles.index(0.9)
         band = year["heating_kwh_m2"][:, [low, high]] * floor[:, None]
@@ -132,21 +133,22 @@ class Answerer:
 
     @cached_property
     def _shapes(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """By the hour, of a year: use, cooling and heat pump; and a kWp's yield."""
+        """By the hour, of a year: use, cooling and electric heating; and a kWp's yield."""
         parts = [use_shape(self.weather.times) / HOURS]
-        for degrees in (
-            self.weather.outdoor_c - _COOLED_ABOVE_C,
-            _HEATED_BELOW_C - self.weather.outdoor_c,
-        ):
+        outdoor = self.weather.outdoor_c
+        day = np.repeat(outdoor.reshape(-1, 24).mean(axis=1), 24)  # mass spreads the day's heat
+        for degrees in (day - _COOLED_ABOVE_C, _HEATED_BELOW_C - outdoor):
             weight = np.maximum(degrees, 0) + 1e-6
             parts.append(weight / weight.sum())
         sun = self.weather.irradiance_w_m2[:, list(ORIENTATIONS).index("array")] / 1000
         return parts[0], parts[1], parts[2], self.assumptions.panel_performance * sun
 
-    def _netted(self, kwp: float, flat: float, cooling: float, pump: float) -> tuple[float, float]:
+    def _netted(
+        self, kwp: float, flat: float, cooling: float, warmth: float
+    ) -> tuple[float, float]:
         """What the grid gives and takes in a year, kWh."""
         use, cool, warm, sun = self._shapes
-        net = flat * use + cooling * cool + pump * warm - kwp * sun
+        net = flat * use + cooling * cool + warmth * warm - kwp * sun
         return float(np.maximum(net, 0).sum()), float(np.maximum(-net, 0).sum())
 
 

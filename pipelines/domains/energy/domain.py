@@ -44,5 +44,11 @@ DOMAIN = Domain(
     search=later("pipelines.domains.energy.programme:search"),
     sample=later("pipelines.domains.energy.sampling:sample"),
     surrogate=later("pipelines.domains.energy.surrogate:network"),
-    surrogate_settings={"steps": 6000, "batch": 512, "evaluate_every": 300, "patience": 20},
+    surrogate_settings={
+        "steps": 12_000,
+        "batch": 384,
+        "learning_rate": 3e-3,
+        "evaluate_every": 300,
+        "patience": 40,
+    },
 )

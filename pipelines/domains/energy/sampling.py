@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from models.contracts import FelsinaError, FloatArray
@@ -36,7 +37,7 @@ OUTPUTS = (
 EMBEDDED = "embedded"
 ARCHETYPES, CLIMATES, BOTH = "archetypes", "climates", "archetypes in unseen climates"
 """Test sets: what was never trained on."""
-_MADE_BY = 3
+_MADE_BY = 4
 """Raised when runs come out otherwise, so that finished parts are made anew."""
 Progress = Callable[[str, float], None]
 
@@ -66,7 +67,7 @@ class Design(Frozen):
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Buildings in one climate.
 
     Attributes:
@@ -114,7 +115,7 @@ def sample(design: dict[str, Any], base: Path, out: Path, progress: Progress) ->
         path = place / f"{number:05d}.npz"
         part = _part(plan, number, learned, unseen, tables)
         if not path.is_file():
-            found = _simulated(part)
+            found = simulated(part)
             with (place / f".{number:05d}").open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **found)
             Path(stream.name).rename(path)
@@ -126,11 +127,19 @@ def sample(design: dict[str, Any], base: Path, out: Path, progress: Progress) ->
     split = np.array(splits)
     usual = Assumptions()
     presets = {weather.name: monthly_climate(weather, usual) for weather in (*learned, *unseen)}
-    spec = _spec(plan, joined, split, presets)
-    write_experiments(
-        out, Experiments(folder=out, spec=spec, split=split, record={"made": key}, **joined)
-    )
+    spec = spec_of(plan.name, plan.domain, joined, split, presets)
+    record = {"made": _without_folders(key)}
+    made = Experiments(folder=out, spec=spec, split=split, record=record, **joined)
+    write_experiments(out, made)
     shutil.rmtree(out / FINISHED)
+
+
+def _without_folders(key: dict[str, Any]) -> dict[str, Any]:
+    """How the runs were made, with files by name alone: a release tells nobody's folders."""
+    lists = ("weather", "unseen", "archetypes")
+    named = {name: [Path(one).name for one in key["design"][name]] for name in lists}
+    files = {Path(name).name: digest for name, digest in key["files"].items()}
+    return key | {"design": key["design"] | named, "files": files}
 
 
 def _weather(name: str, base: Path) -> Weather:
@@ -147,23 +156,23 @@ def _part(
     learned: list[Weather],
     unseen: list[Weather],
     tables: list[Archetypes],
-) -> _Part:
+) -> Part:
     """Climate ``number`` with its buildings; the same number is always the same."""
     rng = np.random.default_rng([plan.seed, number])
     if number < plan.climates:
         weather = varied(learned[number % len(learned)], rng)
         stage = (number // len(learned)) % 20  # of twenty rounds one stops and three calibrate
         split = {0: STOPPING, 1: CALIBRATION, 2: CALIBRATION, 3: CALIBRATION}.get(stage, TRAIN)
-        return _Part(split, weather, _season(rng), drawn(plan.buildings, rng))
+        return Part(split, weather, _season(rng), drawn(plan.buildings, rng))
     number -= plan.climates
     if tables and number < 2 * len(learned):
         weather = varied(learned[number % len(learned)], rng)
-        return _Part(ARCHETYPES, weather, Assumptions(), _of_archetypes(tables, rng))
+        return Part(ARCHETYPES, weather, Assumptions(), _of_archetypes(tables, rng))
     number -= 2 * len(learned) if tables else 0
     weather = unseen[number % len(unseen)]
     if number < len(unseen):
-        return _Part(CLIMATES, weather, Assumptions(), drawn(2 * plan.buildings, rng))
-    return _Part(BOTH, weather, Assumptions(), _of_archetypes(tables, rng))
+        return Part(CLIMATES, weather, Assumptions(), drawn(2 * plan.buildings, rng))
+    return Part(BOTH, weather, Assumptions(), _of_archetypes(tables, rng))
 
 
 def _season(rng: np.random.Generator) -> Assumptions:
@@ -198,7 +207,7 @@ def drawn(count: int, rng: np.random.Generator) -> FloatArray:
         values[homes, at[name]] = np.clip(value, low[at[name]], high[at[name]])[homes]
     values[:, at["glass_north_south"]] = rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], count)
     for name in ("on_from_h", "on_hours"):
-        values[:, at[name]] = rng.integers(low[at[name]], high[at[name]] + 1)
+        values[:, at[name]] = rng.integers(low[at[name]], high[at[name]] + 1, count)
     values[:, at["cooled"]] = rng.random(count) < 0.75
     loss = buildings_of(values)
     loss_w_k = (loss.opaque_w_k + loss.window_w_k + loss.ventilation_w_k).numpy()
@@ -249,7 +258,7 @@ def _stock(table: Archetypes, rng: np.random.Generator) -> Stock:
     ).with_plants(rng.uniform(-12, 0))
 
 
-def _simulated(part: _Part) -> dict[str, FloatArray]:
+def simulated(part: Part) -> dict[str, FloatArray]:
     """Inputs and answers of a climate's buildings, as the experiments folder holds them."""
     scalars, weather, set_up = part.scalars, part.weather, part.assumptions
     response = simulate(
@@ -275,23 +284,32 @@ def _simulated(part: _Part) -> dict[str, FloatArray]:
     }
 
 
-def _spec(
-    plan: Design,
+def spec_of(
+    name: str,
+    domain: str,
     runs: dict[str, FloatArray],
-    split: np.ndarray,
+    split: NDArray[np.str_],
     presets: dict[str, FloatArray],
 ) -> ScenarioSpec:
-    """What the surrogate may be asked: the inputs' ranges, and those of the climates drawn."""
+    """What the surrogate may be asked: the inputs' ranges, and those of the climates drawn.
+
+    Args:
+        name: of the surrogate.
+        domain: as registered.
+        runs: with ``fields`` [S, 12, C].
+        split: [S]; the ranges are those of training.
+        presets: climates by name, [12, C] each; the first one's are the defaults.
+    """
     trained = runs["fields"][split == TRAIN]
     low, high = trained.min(axis=(0, 1)), trained.max(axis=(0, 1))
     usual = next(iter(presets.values()))
     fields = tuple(
-        Input(name, unit, float(low[c]), float(high[c]), about, tuple(map(float, usual[:, c])))
-        for c, (name, (unit, about)) in enumerate(FIELDS.items())
+        Input(field, unit, float(low[c]), float(high[c]), about, tuple(map(float, usual[:, c])))
+        for c, (field, (unit, about)) in enumerate(FIELDS.items())
     )
     return ScenarioSpec(
-        name=plan.name,
-        domain=plan.domain,
+        name=name,
+        domain=domain,
         simulator="ISO 13790 5R1C, hourly",
         axis="month",
         places=MONTHS,

@@ -1,0 +1,90 @@
+"""The building network: monotone by construction, whatever its weights; rising quantiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.surrogates.balance_point import BalancePoint
+from models.surrogates.surrogate import Surrogate
+from pipelines.domains.energy.surrogate import network
+from tests.fixtures.drawn import experiments
+from training.export import compare, export_module
+
+PARTS = ("wall", "roof", "ground", "window", "bridge")
+RAISED = (*(f"{part}_w_m2k" for part in PARTS), "air_change_h")
+
+
+def wild(seed: int) -> BalancePoint:
+    """A network whose weights nobody trained."""
+    torch.manual_seed(seed)
+    net = network(experiments()).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    return net
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", RAISED)
+def test_more_insulation_never_raises_heating(seed: int, name: str) -> None:
+    """By construction: with any weights, in any climate."""
+    runs, net = experiments(), wild(seed).double()
+    column = [one.name for one in runs.spec.scalars].index(name)
+    one = runs.spec.scalars[column]
+    fields = torch.as_tensor(runs.fields, dtype=torch.float64)
+    heating = []
+    for value in np.linspace(one.low, one.high, 9):
+        scalars = torch.as_tensor(runs.scalars, dtype=torch.float64)
+        scalars[:, column] = value
+        with torch.inference_mode():
+            heating.append(net(scalars, fields)[:, 0, 0, runs.spec.median].numpy())
+    rises = np.diff(heating, axis=0)
+    assert (rises >= -1e-9).all()
+    assert rises.max() > 0
+
+
+def test_quantiles_rise_and_nothing_is_below_zero() -> None:
+    runs = experiments()
+    surrogate = Surrogate(wild(0), runs.spec).eval()
+    surrogate.offset.normal_()
+    with torch.inference_mode():
+        found = surrogate(torch.as_tensor(runs.scalars), torch.as_tensor(runs.fields)).numpy()
+    assert found.shape == (len(runs.split), 1, 5, 7)
+    assert (np.diff(found, axis=-1) >= 0).all()
+    assert found.min() >= 0
+
+
+def test_what_is_not_cooled_takes_no_cold() -> None:
+    runs = experiments()
+    names = [one.name for one in runs.spec.scalars]
+    scalars = torch.as_tensor(runs.scalars).clone()
+    scalars[:, names.index("cooled")] = 0
+    with torch.inference_mode():
+        found = wild(1)(scalars, torch.as_tensor(runs.fields))
+    assert (found[:, 0, 1, runs.spec.median] == 0).all()
+
+
+def test_the_exported_graph_says_the_same(tmp_path) -> None:
+    runs = experiments()
+    surrogate = Surrogate(network(runs), runs.spec).eval()
+
+    def draw(size: int) -> dict[str, np.ndarray]:
+        rows = np.resize(np.arange(len(runs.split)), size)
+        return {"scalars": runs.scalars[rows], "fields": runs.fields[rows]}
+
+    example = {name: torch.as_tensor(value) for name, value in draw(2).items()}
+    export_module(surrogate, example, tmp_path / "model.onnx")
+    assert compare(surrogate, tmp_path / "model.onnx", draw)["largest_relative_difference"] < 1e-4
+
+
+def test_untrained_it_is_near_the_degree_days() -> None:
+    """The estimates alone tell buildings apart, so that little is left to learn."""
+    runs, net = experiments(), network(experiments())
+    scalars, fields = torch.as_tensor(runs.scalars), torch.as_tensor(runs.fields)
+    losses, _ = net._building(scalars)
+    warm, cool = net._estimates(scalars, fields, losses, net._gains(scalars, fields))
+    cooled = runs.target[:, 0, 1] > 0
+    assert np.corrcoef(warm.mean(1).numpy(), runs.target[:, 0, 0])[0, 1] > 0.95
+    assert np.corrcoef(cool.mean(1).numpy()[cooled], runs.target[cooled, 0, 1])[0, 1] > 0.9
