@@ -61,7 +61,8 @@ def answer_scenario(
     outside = surrogate.spec.outside(scalars[:1], fields[:1])
     if outside:
         raise FelsinaError(f"surrogate {surrogate.id}: {outside[0]}; use --engine physics")
-    changed, today = surrogate.answer(scalars, fields)
+    # Calibration widens bands alike, below nothing too.
+    changed, today = np.maximum(surrogate.answer(scalars, fields), 0)
     levels = [surrogate.spec.quantiles.index(level) for level in (0.1, 0.5, 0.9)]
     columns: dict[str, Any] = {"edge": list(network.edges)}
     moved = np.zeros(len(network.edges))
@@ -80,6 +81,7 @@ def answer_scenario(
     title = f"{asked.name} ({network.name}, by {surrogate.id})"
     draw_difference(table, network, change, title, out / MAP)
     progress("drawn", 1.0)
+    moved[np.maximum(today[:, 0], changed[:, 0])[:, levels[1]] < 1] = 0  # nobody's speed
     most = [k for k in np.argsort(-moved, kind="stable")[:_LISTED] if moved[k]]
     listed = [{key: _plain(table[key].iloc[k]) for key in table} for k in most]
     return {
@@ -91,7 +93,7 @@ def answer_scenario(
         "network": {"name": network.name, "sha256": network.digest, "edges": len(network.edges)},
         "most_changed": listed,
         "files": [EDGES, MAP],
-        "tables": {"Streets that change most": listed} if listed else {},
+        "tables": {"Streets that change most": [_short(row) for row in listed]} if listed else {},
     }
 
 
@@ -110,6 +112,14 @@ def _of(surrogates: list[SurrogateRelease], network: Network, span: list[int]) -
         f"network {network.name}: the surrogates are of other networks or files ({known});"
         " make one with felsina scenario sample, or use --engine physics"
     )
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """What a person reads first; the table that is written has the bands."""
+    keys = {"edge": "edge"}
+    for name, unit in zip(OUTPUTS, ("flow veh/h", "speed m/s"), strict=True):
+        keys |= {unit: f"{name}_today", f"then {unit}": f"{name}_measures"}
+    return {title: row[key] for title, key in keys.items()}
 
 
 def _plain(value: Any) -> Any:
