@@ -38,4 +38,8 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.traffic.published:ingest"),
     scenario=later("pipelines.domains.traffic.scenario:run_scenario"),
+    answer=later("pipelines.domains.traffic.answering:answer_scenario"),
+    sample=later("pipelines.domains.traffic.sampling:sample"),
+    surrogate=later("pipelines.domains.traffic.road_surrogate:road_surrogate"),
+    surrogate_settings={"steps": 600, "batch": 16, "learning_rate": 4e-3, "weight_decay": 0.3},
 )

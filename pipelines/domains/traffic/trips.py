@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.domains.traffic.measures import Intervention
 from pipelines.domains.traffic.network import Network, edges_of, parsed
 
-_PUBLIC = frozenset({"bus", "coach", "tram", "rail", "rail_urban", "rail_electric", "subway"})
+PUBLIC = frozenset({"bus", "coach", "tram", "rail", "rail_urban", "rail_electric", "subway"})
 """SUMO's vehicle classes that keep a timetable."""
 _DEFAULT_TYPE = "DEFAULT_VEHTYPE"
 
@@ -49,7 +49,7 @@ def with_timetables(path: Path, factor: float, copy: Path) -> None:
     """Copy a file so that its public transport stays as it is under SUMO's ``--scale factor``."""
     root = parsed(path)
     for element in root.iter("vType"):
-        if element.get("vClass") in _PUBLIC:
+        if element.get("vClass") in PUBLIC:
             element.set("scale", repr(float(element.get("scale", 1)) / factor))
     _write(root, copy)
 
