@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from models.contracts import FelsinaError
 from pipelines.commands import scenario
-from pipelines.commands.scenario import run_one
+from pipelines.commands.scenario import run_one, search_one
 from pipelines.domains.registry import Domain
 from tests.fixtures.tiny import felsina
 
@@ -106,3 +107,33 @@ def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("felsina: domain 'odd' is not registered; use one of")
     assert done.stdout == ""
+
+
+def test_a_surrogate_answers_and_searches_by_name(place: Path, monkeypatch, tmp_path) -> None:
+    """The frame hands over the domain's surrogates: the champion, the one named, or none."""
+    given: list[list[str]] = []
+
+    def answered(found, base, out, progress, surrogates) -> dict[str, Any]:
+        given.append([one.id for one in surrogates])
+        return {"tables": {}}
+
+    words = Domain("words", "Words", scenario=count, answer=answered, search=answered)
+    monkeypatch.setattr(scenario, "domain_of", {"words": words}.get)
+    kinds = {"w-1": "words", "w-2": "words", "t-1": "trees"}
+
+    def load(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(id=folder.name, spec=SimpleNamespace(domain=kinds[folder.name]))
+
+    served = {"w": place / "releases" / "w-2", "t": place / "releases" / "t-1"}
+    monkeypatch.setattr(scenario, "champions", lambda place, surrogates: served)
+    monkeypatch.setattr(scenario, "load_surrogate", load)
+    file = place / "case.toml"
+    run_one(file, "surrogate", place / "a", json=True)
+    run_one(file, "surrogate", place / "b", json=True, release="w-1")
+    search_one(file, "surrogate", place / "c", json=True, release="w")
+    search_one(file, "physics", place / "d", json=True, release="")
+    assert given == [["w-2"], ["w-1"], ["w-2"], []]
+    with pytest.raises(FelsinaError, match="no surrogate of domain 'words' is released"):
+        run_one(file, "surrogate", place / "e", json=True, release="t")
+    with pytest.raises(FelsinaError, match="engine 'magic' is unknown; use physics or surrogate"):
+        search_one(file, "magic", place / "e", json=True, release="")
