@@ -35,7 +35,7 @@ def sample_one(file: Path, folder: Path) -> None:
     splits = ", ".join(
         f"{len(made.rows(name))} {name}" for name in ("train", "stopping", "calibration")
     )
-    tests = ", ".join(f"{len(made.rows(name))} {name}" for name in made.tests)
+    tests = ", ".join(f"{len(made.rows(name))} {name}" for name in made.tests) or "none"
     out.print(f"{folder}: {splits}; tests: {tests}")
 
 
