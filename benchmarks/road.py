@@ -82,7 +82,7 @@ def boosted(made: Experiments, rows: IntArray) -> FloatArray:
 
 
 def ablated(made: Experiments, work: Path) -> EdgeGraph:
-    """The network without messages: each street sees what the queues say of it alone."""
+    """A network without messages: each street sees what the queues say of it alone."""
 
     def build(of: Experiments) -> EdgeGraph:
         return EdgeGraph(streets_of(of), of.spec.quantiles, rounds=0)

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from models.forecaster import ordered
 from models.scenario import ScenarioSpec
+
+
+class Members(nn.Module):
+    """Networks of one shape from different weights, trained side by side; their mean answers.
+
+    What few runs leave open each settles otherwise (Lakshminarayanan et al. 2017, arXiv
+    1612.01474).
+
+    Args:
+        networks: as ``Surrogate`` takes one.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, scalars: Tensor, fields: Tensor) -> Tensor:
+        """Mean quantiles [B, A, O, Q]."""
+        return torch.stack([one(scalars, fields) for one in self.networks]).mean(0)
 
 
 class Surrogate(nn.Module):
@@ -37,5 +58,7 @@ class Surrogate(nn.Module):
         return torch.maximum(ordered(quantiles + self.offset * width, self.middle), self.least)
 
     def member_quantiles(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        """The uncalibrated quantiles, as the training loop asks for them."""
-        return [self.network(**inputs)]
+        """Each member's uncalibrated quantiles, as the training loop asks for them."""
+        network = self.network
+        networks = network.networks if isinstance(network, Members) else [network]
+        return [one(**inputs) for one in networks]

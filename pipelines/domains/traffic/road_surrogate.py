@@ -18,14 +18,16 @@ from pipelines.domains.traffic.streams import alternatives, free_flow, streams
 from pipelines.domains.traffic.trips import PUBLIC
 
 if TYPE_CHECKING:
-    from models.surrogates.edge_graph import EdgeGraph
     from models.surrogates.street_routing import Streets
+    from models.surrogates.surrogate import Members
     from training.experiments import Experiments
 
 OUTPUTS = ("flow_veh_h", "speed_m_s")
 _KNOWN = ("length_m", "signal", "flow_veh_h", "speed_m_s", "trips_veh_h", "scaled", "bound")
 _FLOW_WEIGHT = 3.0
 """Edges' flows differ more than speeds do, beside what two seeds differ by."""
+MEMBERS = 3
+"""Networks whose mean answers."""
 _SLOWEST_M_S = 0.3
 """Of a queue; no way looks endless for one."""
 
@@ -110,11 +112,13 @@ def streets_record(network: Network, today: FloatArray, span: Span) -> dict[str,
     }
 
 
-def road_surrogate(experiments: Experiments) -> EdgeGraph:
-    """The network that learns one SUMO scenario."""
+def road_surrogate(experiments: Experiments) -> Members:
+    """The networks that learn one SUMO scenario."""
     from models.surrogates.edge_graph import EdgeGraph
+    from models.surrogates.surrogate import Members
 
-    return EdgeGraph(streets_of(experiments), experiments.spec.quantiles)
+    streets, levels = streets_of(experiments), experiments.spec.quantiles
+    return Members([EdgeGraph(streets, levels) for _ in range(MEMBERS)])
 
 
 def streets_of(experiments: Experiments) -> Streets:
