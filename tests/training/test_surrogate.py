@@ -9,7 +9,7 @@ import torch
 import training.surrogate as module
 from models.contracts import FelsinaError
 from models.scenario import CALIBRATION, QUANTILES, STOPPING, TRAIN
-from models.surrogates.surrogate import Surrogate
+from models.surrogates.surrogate import Members, Surrogate
 from tests.factories import Silent
 from tests.fixtures.greenhouse import NAMES, NOISE, SPEC, Beds, make_experiments, settings, truth
 from training.experiments import Experiments
@@ -146,7 +146,8 @@ class Fan(torch.nn.Module):
 @pytest.mark.parametrize("count", [40, 2000])
 def test_offsets_make_a_wrong_band_hold_80_per_cent(count):
     rng = np.random.default_rng(1)
-    surrogate = Surrogate(Fan(), SPEC)
+    signed = tuple(replace(output, nonnegative=False) for output in SPEC.outputs)
+    surrogate = Surrogate(Fan(), replace(SPEC, outputs=signed))
     target = rng.normal(size=(count + 4000, 4, 2)) * 5
     inputs = torch.zeros(len(target), 2), torch.zeros(len(target), 3, 1)
     offsets = offsets_of(surrogate(*inputs).numpy()[:count], target[:count], QUANTILES)
@@ -154,6 +155,22 @@ def test_offsets_make_a_wrong_band_hold_80_per_cent(count):
     found = surrogate(*inputs).numpy()[count:]
     inside = (target[count:] >= found[..., 1]) & (target[count:] <= found[..., 5])
     assert inside.mean() == pytest.approx(0.8, abs=0.07 if count == 40 else 0.02)
+    assert found.min() < 0
+
+
+def test_what_is_never_negative_is_never_answered_so():
+    surrogate = Surrogate(Fan(), SPEC)
+    surrogate.offset.normal_()
+    assert surrogate(torch.zeros(5, 2), torch.zeros(5, 3, 1)).min() == 0
+
+
+def test_members_answer_by_their_mean_and_learn_each_alone():
+    members = Members([Fan(), Fan()])
+    surrogate = Surrogate(members, SPEC)
+    inputs = {"scalars": torch.zeros(5, 2), "fields": torch.zeros(5, 3, 1)}
+    each = surrogate.member_quantiles(inputs)
+    assert len(each) == 2
+    torch.testing.assert_close(members(**inputs), torch.stack(each).mean(0))
 
 
 @pytest.fixture(scope="module")
