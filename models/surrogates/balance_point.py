@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,16 +65,16 @@ class BalancePoint(nn.Module):
         scalars: FloatArray,
         fields: FloatArray,
         target: FloatArray,
-        width: int = 64,
+        width: int = 40,
     ) -> None:
         super().__init__()
         self.scalar = {one.name: i for i, one in enumerate(spec.scalars)}
         names = [one.name for one in spec.fields]
         self.field = {name: i for i, name in enumerate(names)}
-        self.shortfall = {kind: _bases(names, f"{kind}_below_") for kind in _KINDS}
-        self.excess = {kind: _bases(names, f"{kind}_above_") for kind in _KINDS}
+        self.shortfall = {kind: _table(names, f"{kind}_below_") for kind in _KINDS}
+        self.excess = {kind: _table(names, f"{kind}_above_") for kind in _KINDS}
         tables = (*self.shortfall.values(), *self.excess.values())
-        estimated = {i for _, columns in tables for i in columns}
+        estimated = {i for table in tables for i in table.columns}
         self.weather = [i for i in range(len(names)) if i not in estimated]
         self.middle, self.levels = spec.median, len(spec.quantiles)
         for name, values in {"used": _USED, "lower": _LOWER, "upper": _UPPER}.items():
@@ -92,9 +93,9 @@ class BalancePoint(nn.Module):
         with torch.no_grad():
             b, c = torch.as_tensor(scalars[::7]), torch.as_tensor(fields[::7])
             losses, building = self._building(b)
-            gains = self._gains(b, c)
+            gains, warmings = self._gains(b, c)
             free = self._free(c, gains)
-            rising = _logs(losses, *self._estimates(b, c, losses, gains))
+            rising = _logs(losses, *self._estimates(b, c, losses, gains, warmings))
             for name, values in {"building": building, "free": free, "rising": rising}.items():
                 values = values.flatten(0, -2)
                 self.register_buffer(f"{name}_mean", values.mean(0))
@@ -152,23 +153,28 @@ class BalancePoint(nn.Module):
         ]
         return torch.stack(losses, dim=-1).clamp_min(1e-3), torch.stack(free, dim=-1)
 
-    def _gains(self, scalars: Tensor, fields: Tensor) -> Tensor:
-        """Gains of a month's mean hour [B, 12, 2] in W/m2: of its heated days, of all."""
+    def _gains(self, scalars: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
+        """What the sun does in a month's heated days and in all, [B, 12, 2] each.
+
+        Gains of the mean hour in W/m2, and by how much 1 W/m2 on the mean wall heats a m2 of floor.
+        """
         v = {name: scalars[:, i, None] for name, i in self.scalar.items()}
         glass, share = GLASS * v["window_ratio"] * v["window_g"], v["glass_north_south"]
-        found = []
+        gains, warmings = [], []
         for part in ("heated", "all"):
             sun = {w: fields[..., self.field[f"{part}_{w}_w_m2"]] for w in _WALLS}
             ns, ew = (sun["north"] + sun["south"]) / 2, (sun["east"] + sun["west"]) / 2
-            found.append(glass * (share * ns + (1 - share) * ew) + v["internal_w_m2"])
-        return torch.stack(found, dim=-1)
+            facing = share * ns + (1 - share) * ew
+            gains.append(glass * facing + v["internal_w_m2"])
+            warmings.append(glass * facing / ((ns + ew) / 2).clamp_min(1.0))
+        return torch.stack(gains, dim=-1), torch.stack(warmings, dim=-1)
 
     def _free(self, fields: Tensor, gains: Tensor) -> Tensor:
         """What tells of a month but in the estimates, [B, 12, K]."""
         return torch.cat([fields[..., self.weather], gains], dim=-1)
 
     def _estimates(
-        self, scalars: Tensor, fields: Tensor, losses: Tensor, gains: Tensor
+        self, scalars: Tensor, fields: Tensor, losses: Tensor, gains: Tensor, warmings: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Balance-point estimates of heating and cooling, [B, 12, K] each, kWh/m2.
 
@@ -177,11 +183,16 @@ class BalancePoint(nn.Module):
         """
         v = {name: scalars[:, i, None, None] for name, i in self.scalar.items()}
         loss = losses.sum(-1)[:, None, None]
-        used = gains[..., None] * self.used / loss[..., None]
-        base = (v["heating_c"] - self.lower)[..., None, :] - used[:, :, 0, :, None]
-        top = (v["cooling_c"] + self.upper)[..., None, :] - used[:, :, 1, :, None]
-        warm = [_interpolated(base, fields, *self.shortfall[kind]) for kind in _KINDS]
-        cool = [_interpolated(top, fields, *self.excess[kind]) for kind in _KINDS]
+        used = self.used[:, None] / loss[..., None]
+        warm, cool = [], []
+        held = v["heating_c"] - self.lower, v["cooling_c"] + self.upper
+        tables = self.shortfall, self.excess
+        for i, (into, at, table) in enumerate(zip((warm, cool), held, tables, strict=True)):
+            gain, warming = gains[:, :, i, None, None], warmings[:, :, i, None, None]
+            internal = v["internal_w_m2"][..., None]
+            at = at[..., None, :]
+            into.append(_interpolated(at - used * gain, fields, table["hours"]))
+            into.append(_interpolated(at - used * internal, fields, table["days"], used * warming))
         hours = fields[..., self.field["heated_share"], None] * (_HOURS / 1000)
         most = v["heating_w_m2"] * hours
         return (
@@ -200,8 +211,8 @@ class BalancePoint(nn.Module):
     def forward(self, scalars: Tensor, fields: Tensor) -> Tensor:
         """Quantiles [B, 1, O, Q] of buildings [B, F] in climates [B, 12, C]."""
         losses, building = self._building(scalars)
-        gains = self._gains(scalars, fields)
-        warm, cool = self._estimates(scalars, fields, losses, gains)
+        gains, warmings = self._gains(scalars, fields)
+        warm, cool = self._estimates(scalars, fields, losses, gains, warmings)
         share = fields[..., self.field["heated_share"]]
         of_building = self.of_building((building - self.building_mean) / self.building_std)
         of_month = self.of_month((self._free(fields, gains) - self.free_mean) / self.free_std)
@@ -244,29 +255,69 @@ def _positive(x: Tensor) -> Tensor:
     return functional.softplus(x * 4) / 4
 
 
-def _bases(names: list[str], start: str) -> tuple[Tensor, list[int]]:
-    """Temperatures for which a field gives the mean shortfall (or excess), and its columns."""
-    known = [(name, i) for i, name in enumerate(names) if name.startswith(start)]
-    found = [(float(name.removeprefix(start).removesuffix("_k")), i) for name, i in known]
-    bases, columns = zip(*sorted(found), strict=True)
-    return torch.tensor(bases), list(columns)
+class _Table(NamedTuple):
+    """Columns of the fields that give a mean shortfall (or excess), and where they hold.
+
+    Attributes:
+        bases: [N] temperatures, evenly spaced.
+        warmings: [M] K for a W/m2 of sun.
+        columns: [M * N] of them.
+    """
+
+    bases: list[float]
+    warmings: list[float]
+    columns: list[int]
 
 
-def _interpolated(base: Tensor, fields: Tensor, bases: Tensor, columns: list[int]) -> Tensor:
-    """Mean shortfall below (or excess above) ``base`` [B, 12, J, K], linear between ``bases``.
+def _table(names: list[str], start: str) -> _Table:
+    """The table of the fields whose names begin so: ``..._8_k`` or ``..._8_k_sun_0.02``."""
+    found = []
+    for i, name in enumerate(names):
+        if name.startswith(start):
+            base, _, sun = name.removeprefix(start).partition("_k")
+            found.append((float(sun.removeprefix("_sun_") or 0), float(base), i))
+    found.sort()
+    bases, warmings = sorted({b for _, b, _ in found}), sorted({w for w, _, _ in found})
+    return _Table(bases, warmings, [i for _, _, i in found])
 
-    Beyond them the last slope goes on. It is monotone in ``base``, as the table is.
+
+def _interpolated(
+    base: Tensor, fields: Tensor, table: _Table, warming: Tensor | None = None
+) -> Tensor:
+    """Mean shortfall below (or excess above) ``base`` [B, 12, J, K], linear between bases.
+
+    Beyond them the last slope goes on. It is monotone in ``base`` and in ``warming``, as the
+    table is.
+
+    Args:
+        base: in degC.
+        fields: [B, 12, C].
+        table: where to look.
+        warming: [B, 12, J, 1] K for a W/m2 of sun; none where the table has none.
 
     Returns:
         [B, 12, J * K].
     """
-    table = fields[..., columns]
-    low, step = float(bases[0]), float(bases[1] - bases[0])
-    place = (base.flatten(2) - low) / step
-    left = place.floor().clamp(0.0, len(columns) - 2.0)
-    index = left.long()
-    first, second = table.gather(2, index), table.gather(2, index + 1)
-    return (first + (second - first) * (place - left)).clamp_min(0.0)
+    values, count = fields[..., table.columns], len(table.bases)
+    if warming is not None:
+        base, warming = torch.broadcast_tensors(base, warming)
+    place = (base.flatten(2) - table.bases[0]) / (table.bases[1] - table.bases[0])
+    left = place.floor().clamp(0.0, count - 2.0)
+    index, part = left.long(), place - left
+
+    def along(index: Tensor) -> Tensor:
+        first, second = values.gather(2, index), values.gather(2, index + 1)
+        return (first + (second - first) * part).clamp_min(0.0)
+
+    if warming is None:
+        return along(index)
+    warm = warming.flatten(2)
+    row, share = torch.zeros_like(index), torch.zeros_like(warm)
+    for m, (low, high) in enumerate(pairwise(table.warmings)):
+        share = torch.where(warm >= low, ((warm - low) / (high - low)).clamp(0.0, 1.0), share)
+        row = torch.where(warm >= low, m, row)
+    first, second = along(index + row * count), along(index + (row + 1) * count)
+    return first + (second - first) * share
 
 
 def _fanned(centre: Tensor, sizes: Tensor, middle: int) -> Tensor:
