@@ -188,6 +188,7 @@ def _experiments(
             for name in (HELD_OUT_MEASURES, HELD_OUT_COMBINATIONS)
         }
     made = asked.model_dump(mode="json") | {
+        "network": network.name,
         "measures": [scenario.described for scenario in whole],
         "failed": [scenario.described for scenario in failed],
     }
