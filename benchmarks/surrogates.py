@@ -25,7 +25,6 @@ import torch
 
 from benchmarks.tables import head, row
 from models.contracts import FloatArray
-from models.exported import open_session
 from models.physics.thermal_network import simulate
 from pipelines.domains.energy import demand
 from pipelines.domains.energy.abstraction import INPUTS, NAMES, described
@@ -38,7 +37,6 @@ from pipelines.domains.energy.synthetic_stock import synthesise_stock
 from pipelines.domains.energy.weather import embedded_weather
 from pipelines.settings import home
 from pipelines.surrogates import release_surrogate, surrogate_settings
-from serving.release import MODEL
 from serving.surrogate import SurrogateRelease, load_surrogate
 from training.experiments import Experiments, open_experiments
 
@@ -130,21 +128,19 @@ def speed(release: SurrogateRelease, rounds: int) -> None:
     stock = stock.with_plants(-4.0).part(slice(BUILDINGS))
     year, set_up = embedded_weather(), Assumptions()
     simulator = demand.Simulator(year, set_up)
-    climate = np.repeat(monthly_climate(year, set_up)[None], 1000, axis=0)
+    climate = monthly_climate(year, set_up)
+    climate = np.broadcast_to(climate, (BUILDINGS, *climate.shape))
     head(f"{BUILDINGS} building-years", "5R1C, s", "surrogate, s", "ratio", "bar")
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        session = open_session(release.folder / MODEL, threads)
 
         def physics() -> None:
             for begin in range(0, BUILDINGS, demand.CHUNK):
                 part = stock.part(slice(begin, begin + demand.CHUNK))
                 simulate(part.buildings(), simulator.drive(part), warm_up=demand.WARM_UP_H)
 
-        def surrogate(session: Any = session) -> None:
-            asked = described(stock, set_up)
-            for begin in range(0, BUILDINGS, 1000):
-                session.run(None, {"scalars": asked[begin : begin + 1000], "fields": climate})
+        def surrogate(threads: int = threads) -> None:
+            release.answer(described(stock, set_up), climate, threads)
 
         surrogate()
         times = [(timed(physics), timed(surrogate)) for _ in range(rounds)]

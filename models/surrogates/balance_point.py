@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,16 +64,16 @@ class BalancePoint(nn.Module):
         scalars: FloatArray,
         fields: FloatArray,
         target: FloatArray,
-        width: int = 40,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.scalar = {one.name: i for i, one in enumerate(spec.scalars)}
         names = [one.name for one in spec.fields]
         self.field = {name: i for i, name in enumerate(names)}
-        self.shortfall = {kind: _table(names, f"{kind}_below_") for kind in _KINDS}
-        self.excess = {kind: _table(names, f"{kind}_above_") for kind in _KINDS}
+        self.shortfall = {kind: _bases(names, f"{kind}_below_") for kind in _KINDS}
+        self.excess = {kind: _bases(names, f"{kind}_above_") for kind in _KINDS}
         tables = (*self.shortfall.values(), *self.excess.values())
-        estimated = {i for table in tables for i in table.columns}
+        estimated = {i for _, columns in tables for i in columns}
         self.weather = [i for i in range(len(names)) if i not in estimated]
         self.middle, self.levels = spec.median, len(spec.quantiles)
         for name, values in {"used": _USED, "lower": _LOWER, "upper": _UPPER}.items():
@@ -93,9 +92,9 @@ class BalancePoint(nn.Module):
         with torch.no_grad():
             b, c = torch.as_tensor(scalars[::7]), torch.as_tensor(fields[::7])
             losses, building = self._building(b)
-            gains, warmings = self._gains(b, c)
+            gains = self._gains(b, c)
             free = self._free(c, gains)
-            rising = _logs(losses, *self._estimates(b, c, losses, gains, warmings))
+            rising = _logs(losses, *self._estimates(b, c, losses, gains))
             for name, values in {"building": building, "free": free, "rising": rising}.items():
                 values = values.flatten(0, -2)
                 self.register_buffer(f"{name}_mean", values.mean(0))
@@ -153,28 +152,23 @@ class BalancePoint(nn.Module):
         ]
         return torch.stack(losses, dim=-1).clamp_min(1e-3), torch.stack(free, dim=-1)
 
-    def _gains(self, scalars: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
-        """What the sun does in a month's heated days and in all, [B, 12, 2] each.
-
-        Gains of the mean hour in W/m2, and by how much 1 W/m2 on the mean wall heats a m2 of floor.
-        """
+    def _gains(self, scalars: Tensor, fields: Tensor) -> Tensor:
+        """Gains of a month's mean hour [B, 12, 2] in W/m2: of its heated days, of all."""
         v = {name: scalars[:, i, None] for name, i in self.scalar.items()}
         glass, share = GLASS * v["window_ratio"] * v["window_g"], v["glass_north_south"]
-        gains, warmings = [], []
+        found = []
         for part in ("heated", "all"):
             sun = {w: fields[..., self.field[f"{part}_{w}_w_m2"]] for w in _WALLS}
             ns, ew = (sun["north"] + sun["south"]) / 2, (sun["east"] + sun["west"]) / 2
-            facing = share * ns + (1 - share) * ew
-            gains.append(glass * facing + v["internal_w_m2"])
-            warmings.append(glass * facing / ((ns + ew) / 2).clamp_min(1.0))
-        return torch.stack(gains, dim=-1), torch.stack(warmings, dim=-1)
+            found.append(glass * (share * ns + (1 - share) * ew) + v["internal_w_m2"])
+        return torch.stack(found, dim=-1)
 
     def _free(self, fields: Tensor, gains: Tensor) -> Tensor:
         """What tells of a month but in the estimates, [B, 12, K]."""
         return torch.cat([fields[..., self.weather], gains], dim=-1)
 
     def _estimates(
-        self, scalars: Tensor, fields: Tensor, losses: Tensor, gains: Tensor, warmings: Tensor
+        self, scalars: Tensor, fields: Tensor, losses: Tensor, gains: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Balance-point estimates of heating and cooling, [B, 12, K] each, kWh/m2.
 
@@ -183,16 +177,11 @@ class BalancePoint(nn.Module):
         """
         v = {name: scalars[:, i, None, None] for name, i in self.scalar.items()}
         loss = losses.sum(-1)[:, None, None]
-        used = self.used[:, None] / loss[..., None]
-        warm, cool = [], []
-        held = v["heating_c"] - self.lower, v["cooling_c"] + self.upper
-        tables = self.shortfall, self.excess
-        for i, (into, at, table) in enumerate(zip((warm, cool), held, tables, strict=True)):
-            gain, warming = gains[:, :, i, None, None], warmings[:, :, i, None, None]
-            internal = v["internal_w_m2"][..., None]
-            at = at[..., None, :]
-            into.append(_interpolated(at - used * gain, fields, table["hours"]))
-            into.append(_interpolated(at - used * internal, fields, table["days"], used * warming))
+        used = gains[..., None] * self.used / loss[..., None]
+        base = (v["heating_c"] - self.lower)[..., None, :] - used[:, :, 0, :, None]
+        top = (v["cooling_c"] + self.upper)[..., None, :] - used[:, :, 1, :, None]
+        warm = [_interpolated(base, fields, *self.shortfall[kind]) for kind in _KINDS]
+        cool = [_interpolated(top, fields, *self.excess[kind]) for kind in _KINDS]
         hours = fields[..., self.field["heated_share"], None] * (_HOURS / 1000)
         most = v["heating_w_m2"] * hours
         return (
@@ -211,8 +200,8 @@ class BalancePoint(nn.Module):
     def forward(self, scalars: Tensor, fields: Tensor) -> Tensor:
         """Quantiles [B, 1, O, Q] of buildings [B, F] in climates [B, 12, C]."""
         losses, building = self._building(scalars)
-        gains, warmings = self._gains(scalars, fields)
-        warm, cool = self._estimates(scalars, fields, losses, gains, warmings)
+        gains = self._gains(scalars, fields)
+        warm, cool = self._estimates(scalars, fields, losses, gains)
         share = fields[..., self.field["heated_share"]]
         of_building = self.of_building((building - self.building_mean) / self.building_std)
         of_month = self.of_month((self._free(fields, gains) - self.free_mean) / self.free_std)
@@ -255,69 +244,29 @@ def _positive(x: Tensor) -> Tensor:
     return functional.softplus(x * 4) / 4
 
 
-class _Table(NamedTuple):
-    """Columns of the fields that give a mean shortfall (or excess), and where they hold.
-
-    Attributes:
-        bases: [N] temperatures, evenly spaced.
-        warmings: [M] K for a W/m2 of sun.
-        columns: [M * N] of them.
-    """
-
-    bases: list[float]
-    warmings: list[float]
-    columns: list[int]
+def _bases(names: list[str], start: str) -> tuple[Tensor, list[int]]:
+    """Temperatures for which a field gives the mean shortfall (or excess), and its columns."""
+    known = [(name, i) for i, name in enumerate(names) if name.startswith(start)]
+    found = [(float(name.removeprefix(start).removesuffix("_k")), i) for name, i in known]
+    bases, columns = zip(*sorted(found), strict=True)
+    return torch.tensor(bases), list(columns)
 
 
-def _table(names: list[str], start: str) -> _Table:
-    """The table of the fields whose names begin so: ``..._8_k`` or ``..._8_k_sun_0.02``."""
-    found = []
-    for i, name in enumerate(names):
-        if name.startswith(start):
-            base, _, sun = name.removeprefix(start).partition("_k")
-            found.append((float(sun.removeprefix("_sun_") or 0), float(base), i))
-    found.sort()
-    bases, warmings = sorted({b for _, b, _ in found}), sorted({w for w, _, _ in found})
-    return _Table(bases, warmings, [i for _, _, i in found])
+def _interpolated(base: Tensor, fields: Tensor, bases: Tensor, columns: list[int]) -> Tensor:
+    """Mean shortfall below (or excess above) ``base`` [B, 12, J, K], linear between ``bases``.
 
-
-def _interpolated(
-    base: Tensor, fields: Tensor, table: _Table, warming: Tensor | None = None
-) -> Tensor:
-    """Mean shortfall below (or excess above) ``base`` [B, 12, J, K], linear between bases.
-
-    Beyond them the last slope goes on. It is monotone in ``base`` and in ``warming``, as the
-    table is.
-
-    Args:
-        base: in degC.
-        fields: [B, 12, C].
-        table: where to look.
-        warming: [B, 12, J, 1] K for a W/m2 of sun; none where the table has none.
+    Beyond them the last slope goes on. It is monotone in ``base``, as the table is.
 
     Returns:
         [B, 12, J * K].
     """
-    values, count = fields[..., table.columns], len(table.bases)
-    if warming is not None:
-        base, warming = torch.broadcast_tensors(base, warming)
-    place = (base.flatten(2) - table.bases[0]) / (table.bases[1] - table.bases[0])
-    left = place.floor().clamp(0.0, count - 2.0)
-    index, part = left.long(), place - left
-
-    def along(index: Tensor) -> Tensor:
-        first, second = values.gather(2, index), values.gather(2, index + 1)
-        return (first + (second - first) * part).clamp_min(0.0)
-
-    if warming is None:
-        return along(index)
-    warm = warming.flatten(2)
-    row, share = torch.zeros_like(index), torch.zeros_like(warm)
-    for m, (low, high) in enumerate(pairwise(table.warmings)):
-        share = torch.where(warm >= low, ((warm - low) / (high - low)).clamp(0.0, 1.0), share)
-        row = torch.where(warm >= low, m, row)
-    first, second = along(index + row * count), along(index + (row + 1) * count)
-    return first + (second - first) * share
+    table = fields[..., columns]
+    low, step = float(bases[0]), float(bases[1] - bases[0])
+    place = (base.flatten(2) - low) / step
+    left = place.floor().clamp(0.0, len(columns) - 2.0)
+    index = left.long()
+    first, second = table.gather(2, index), table.gather(2, index + 1)
+    return (first + (second - first) * (place - left)).clamp_min(0.0)
 
 
 def _fanned(centre: Tensor, sizes: Tensor, middle: int) -> Tensor:

@@ -7,6 +7,7 @@ curves of areas and no peaks of electricity: those are the simulator's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -96,8 +97,8 @@ class Answerer:
     def _answered(self, stock: Stock) -> Demand:
         spec, set_up = self.surrogate.spec, self.assumptions
         asked = described(stock, set_up)
-        fields = np.repeat(self.climate[None], len(stock), axis=0)
-        quantiles = self.surrogate.answer(asked, fields)
+        fields = np.broadcast_to(self.climate, (len(stock), *self.climate.shape))
+        quantiles = self.surrogate.answer(asked, fields, os.cpu_count() or 1)
         year = {o.name: quantiles[:, 0, i].astype(float) for i, o in enumerate(spec.outputs)}
         middle = {name: values[:, spec.median] for name, values in year.items()}
         floor = stock.floor_m2

@@ -22,8 +22,6 @@ BELOW_C = tuple(float(base) for base in range(-8, 24, 2))
 ABOVE_C = tuple(float(base) for base in range(14, 36, 2))
 """Bases of degree days: evenly spaced, since a surrogate looks between them."""
 
-WARMING = (0.0, 0.02, 0.06, 0.15)
-"""K by which sun of 1 W/m2 on the walls warms a building: its glass over its losses."""
 WALLS = ("north", "east", "south", "west")
 
 
@@ -40,14 +38,9 @@ def _fields() -> dict[str, tuple[str, str]]:
         found[f"{part}_days_k"] = "K", f"Standard deviation of the daily mean, {days}."
         for base in BELOW_C if part == "heated" else ABOVE_C:
             side = "below" if part == "heated" else "above"
-            lacking = "shortfall below" if part == "heated" else "excess above"
-            name = f"hours_{side}_{base:g}_k"
-            found[name] = "K", f"Mean {lacking} {base:g} degC of the hours, {days}."
-            for warming in WARMING:
-                found[f"days_{side}_{base:g}_k_sun_{warming:g}"] = (
-                    "K",
-                    f"The same of daily means, each warmed by {warming:g} K for a W/m2 of sun.",
-                )
+            for of, text in (("hours", "hours"), ("days", "daily means")):
+                name = f"{of}_{side}_{base:g}_k"
+                found[name] = "K", f"Mean shortfall of {text} {side} {base:g} degC, {days}."
         for wall in WALLS:
             found[f"{part}_{wall}_w_m2"] = "W/m2", f"Mean irradiance facing {wall}, {days}."
         found[f"{part}_sun_days_w_m2"] = (
@@ -86,8 +79,7 @@ def _figures(weather: Weather, hours: NDArray[np.bool_], part: str) -> list[floa
     found += [days.min() if part == "heated" else days.max(), days.std()]
     for base in BELOW_C if part == "heated" else ABOVE_C:
         sign = 1.0 if part == "heated" else -1.0
-        kinds = (outdoor, *(days + warming * bright for warming in WARMING))
-        found += [np.maximum(sign * (base - x), 0).mean() for x in kinds]
+        found += [np.maximum(sign * (base - x), 0).mean() for x in (outdoor, days)]
     found += list(sun.mean(axis=(0, 1)))
     spread = bright.std()
     sunny = ((days - days.mean()) * (bright - bright.mean())).mean() / spread if spread else 0.0

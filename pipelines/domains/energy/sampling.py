@@ -37,7 +37,7 @@ OUTPUTS = (
 EMBEDDED = "embedded"
 ARCHETYPES, CLIMATES, BOTH = "archetypes", "climates", "archetypes in unseen climates"
 """Test sets: what was never trained on."""
-_MADE_BY = 6
+_MADE_BY = 5
 """Raised when runs come out otherwise, so that finished parts are made anew."""
 Progress = Callable[[str, float], None]
 
