@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.contracts import FloatArray
@@ -57,9 +58,9 @@ def described(stock: Stock, assumptions: Assumptions) -> FloatArray:
         **{f"{part}_ratio": getattr(stock, f"{part}_m2") / stock.floor_m2 for part in _PARTS},
         **{f"{part}_w_m2k": getattr(stock, f"{part}_w_m2k") for part in _PARTS},
         **{name: getattr(stock, name) for name in _SAME},
-        "mass_kj_m2k": np.array([MASSES[name][0] for name in stock.mass]) / 1000,
-        "glass_north_south": np.array(
-            [FACINGS[name].get("north", 0.0) * 2 for name in stock.facing]
+        "mass_kj_m2k": _looked_up(stock.mass, {n: c / 1000 for n, (c, _) in MASSES.items()}),
+        "glass_north_south": _looked_up(
+            stock.facing, {name: 2 * way.get("north", 0.0) for name, way in FACINGS.items()}
         ),
         "setback_k": np.full(len(stock), assumptions.setback_k),
         "on_from_h": (begin + later).astype(float),
@@ -74,6 +75,14 @@ def described(stock: Stock, assumptions: Assumptions) -> FloatArray:
             values[f"{part}_ratio"] > 0, values[f"{part}_w_m2k"], _DEFAULTS[f"{part}_w_m2k"]
         )
     return np.stack([values[name] for name in NAMES], axis=1).astype(np.float32)
+
+
+def _looked_up(names: NDArray[np.str_], numbers: dict[str, float]) -> FloatArray:
+    """[B] each name's number."""
+    found = np.full(len(names), np.nan)
+    for name, number in numbers.items():
+        found[names == name] = number
+    return found
 
 
 _PARTS = ("wall", "roof", "ground", "window")

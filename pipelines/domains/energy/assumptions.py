@@ -101,7 +101,7 @@ class Assumptions(Frozen):
     def later(self, ids: NDArray[np.str_]) -> NDArray[np.int64]:
         """[B] hours by which each building is on later than ``on_h``, or earlier."""
         ways = 2 * self.spread_h + 1
-        return np.array([crc32(name.encode()) % ways - self.spread_h for name in ids], np.int64)
+        return np.array([crc32(n.encode()) % ways - self.spread_h for n in ids.tolist()], np.int64)
 
     def switched_on(self, times: pd.DatetimeIndex, ids: NDArray[np.str_]) -> NDArray[np.bool_]:
         """[T, B] whether each building's rooms are held at their set-point in that hour.
