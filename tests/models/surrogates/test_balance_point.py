@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.surrogates import balance_point
 from models.surrogates.balance_point import BalancePoint
 from models.surrogates.surrogate import Surrogate
+from pipelines.domains.energy.abstraction import mass_area
+from pipelines.domains.energy.stock import GLASS, MASSES
 from pipelines.domains.energy.surrogate import network
 from tests.fixtures.drawn import experiments
 from training.export import compare, export_module
@@ -88,3 +91,11 @@ def test_untrained_it_is_near_the_degree_days() -> None:
     cooled = runs.target[:, 0, 1] > 0
     assert np.corrcoef(warm.mean(1).numpy(), runs.target[:, 0, 0])[0, 1] > 0.95
     assert np.corrcoef(cool.mean(1).numpy()[cooled], runs.target[cooled, 0, 1])[0, 1] > 0.9
+
+
+def test_it_knows_glass_and_mass_as_the_simulator_does() -> None:
+    """Domains are above models, so that both state the figures."""
+    assert pytest.approx(GLASS) == balance_point.GLASS
+    kilojoules = np.array(balance_point._MASS_KJ)
+    np.testing.assert_allclose(mass_area(kilojoules), balance_point._MASS_M2)
+    assert list(kilojoules * 1000) == [capacity for capacity, _ in MASSES.values()]
