@@ -75,6 +75,8 @@ class OutputEntry(BaseModel):
     name: str
     unit: str
     about: str
+    weight: float = Field(description="Of its error in training, beside the other outputs'.")
+    nonnegative: bool = Field(description="Whether it is never below zero.")
 
 
 class Errors(BaseModel):
