@@ -60,20 +60,19 @@ def build_surrogate(
 
 
 def _scores(title: str, outputs: dict[str, Any]) -> Table:
-    """Errors against the simulator on a test set, a row an output; of a year where there is one."""
+    """Errors against the simulator on a test set, a row an output."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("output", no_wrap=True)
     for name in ("mean", "MAE", "CVRMSE", "R2", "80 % coverage", "MAE / floor"):
         table.add_column(name, justify="right")
     for output, errors in outputs.items():
-        last = errors.get("places", {}).get("year", errors)
         table.add_row(
             output,
-            _shown(last["mean"], ".4g"),
-            _shown(last["mae"], ".4g"),
-            _shown(last["cvrmse"], ".1%"),
-            _shown(last["r2"], ".4f"),
-            _shown(last["coverage_80"], ".1%"),
+            _shown(errors["mean"], ".4g"),
+            _shown(errors["mae"], ".4g"),
+            _shown(errors["cvrmse"], ".1%"),
+            _shown(errors["r2"], ".4f"),
+            _shown(errors["coverage_80"], ".1%"),
             _shown(errors.get("mae_over_floor"), ".2f"),
         )
     return table

@@ -91,6 +91,8 @@ class Answerer:
             found = Simulator(self.weather, self.assumptions).run(stock.part(rest))
             for name in _BY_BUILDING:
                 getattr(demand, name)[rest] = getattr(found, name)
+            assert demand.heat_kwh_band is not None
+            demand.heat_kwh_band[rest] = found.heat_kwh[:, None]  # what is simulated has no band
         progress(1.0)
         return replace(demand, simulated=~inside)
 
@@ -111,9 +113,7 @@ class Answerer:
         delivered = np.zeros((len(stock), len(CARRIERS)))
         for source, carrier in BURNT.items():
             rows = stock.heat_source == source
-            boiler = source != "district_heat"
-            part = set_up.boiler_efficiency if boiler else set_up.district_efficiency
-            delivered[rows, CARRIERS.index(carrier)] = made[rows] / part
+            delivered[rows, CARRIERS.index(carrier)] = made[rows] / set_up.efficiency(source)
         flat = set_up.appliances_kwh_m2 * floor
         flat = flat + np.where(electric, set_up.hot_water_kwh_m2 * floor, 0.0)
         flat = flat + np.where(own, self._hot_water_by_pump * floor, 0.0)

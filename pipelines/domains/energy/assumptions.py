@@ -112,6 +112,10 @@ class Assumptions(Frozen):
         since = (times.hour.to_numpy()[:, None] - begin - self.later(ids)) % 24
         return self.in_season(times)[:, None] & (since < end - begin)
 
+    def efficiency(self, source: str) -> float:
+        """Heat that one of ``BURNT`` makes of a unit of its carrier."""
+        return self.district_efficiency if source == "district_heat" else self.boiler_efficiency
+
     def performance(self, outdoor_c: FloatArray) -> FloatArray:
         """[T] heat that a heat pump makes of a unit of electricity, from 1 to 6."""
         lift = np.maximum(self.heat_pump_supply_c - outdoor_c, 5.0)

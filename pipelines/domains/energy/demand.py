@@ -105,9 +105,8 @@ class Simulator:
         for source in np.unique(stock.heat_source):
             own = torch.from_numpy(np.flatnonzero(stock.heat_source == source))
             if source in BURNT:
-                boiler = source != "district_heat"
-                part = set_up.boiler_efficiency if boiler else set_up.district_efficiency
-                kw[CARRIERS.index(BURNT[source])][:, own] = to_make[:, own] / part
+                burnt = to_make[:, own] / set_up.efficiency(source)
+                kw[CARRIERS.index(BURNT[source])][:, own] = burnt
             elif source == "heat_pump":
                 performance = _tensor(set_up.performance(self.weather.outdoor_c))
                 electricity[:, own] += to_make[:, own] / performance[:, None]

@@ -35,7 +35,6 @@ from pipelines.domains.energy.scenario import (
     compared,
     judged,
     open_city,
-    savings,
     stated,
     write_outcomes,
 )
@@ -71,6 +70,14 @@ class Options:
     saved: FloatArray
     change: dict[str, FloatArray]
     tried: int
+
+    def alone(self, buildings: int) -> FloatArray:
+        """[M, B] what each measure saves by itself; NaN where it is not eligible or saves none."""
+        saved = np.full((self.works.shape[1], buildings), np.nan)
+        single = self.works.sum(axis=1) == 1
+        measure = self.works[single].argmax(axis=1)
+        saved[measure, self.building[single]] = self.saved[single]
+        return saved
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,7 @@ def search(
     limits = Limits(plan.budget_eur, plan.search.no_area_worse, plan.search.spend_at_least_eur)
     today = city.outcome("Simulate the stock today", city.stock, progress)
     chosen, works, after, limits, rounds = _simulated_best(city, options, limits, today, progress)
-    alone = savings(plan, engine, begun, lambda share: None)
-    greedy = choose(plan.measures, city.stock, alone, plan.budget_eur)
+    greedy = choose(plan.measures, city.stock, options.alone(len(city.stock)), plan.budget_eur)
     plain = city.outcome("Simulate works judged alone", greedy.done(city.stock), progress)
     curve = _curve(city, options, limits, partial(progress, "Draw the curve of budgets"))
     write_outcomes(out, city.weather, today, after, works)
@@ -179,7 +185,7 @@ def options_of(
         tuple(m for m in some if m is not None)
         for some in product(*([None, *members] for members in slots.values()))
     ]
-    sets = [some for some in sets if some and len(some) <= plan.search.most_works]
+    sets = [some for some in sets if some]
     costs = np.array([measure.cost_eur(stock) for measure in measures])
     eligible = np.array([measure.eligible(stock) for measure in measures])
     before = _quantities(today)

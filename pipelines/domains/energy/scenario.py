@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,12 +40,10 @@ class Search(Frozen):
     Attributes:
         no_area_worse: quantities that rise in no area.
         spend_at_least_eur: area to what is spent there at least.
-        most_works: of a building.
     """
 
     no_area_worse: tuple[Literal["bill", "co2", "energy", "cold_h"], ...] = ("bill",)
     spend_at_least_eur: dict[str, NotNegative] = Field(default_factory=dict)
-    most_works: Annotated[int, Field(ge=1)] = 5
 
 
 class Scenario(Frozen):
@@ -212,7 +210,7 @@ def _report(city: City, out: Path, progress: Progress) -> dict[str, Any]:
         return Outcome(buildings, demand, plan.assumptions)
 
     today = outcome("The stock today", "today", stock)
-    saved = savings(plan, city.engine, today, partial(progress, "Each measure alone"))
+    saved = _savings(plan, city.engine, today, partial(progress, "Each measure alone"))
     works = choose(plan.measures, stock, saved, plan.budget_eur)
     after = outcome("The stock with the measures", "after", works.done(stock))
     write_outcomes(out, city.weather, today, after, works)
@@ -233,7 +231,7 @@ def _report(city: City, out: Path, progress: Progress) -> dict[str, Any]:
     }
 
 
-def savings(
+def _savings(
     plan: Scenario,
     engine: Simulator | Answerer,
     today: Outcome,

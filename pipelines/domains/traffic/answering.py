@@ -12,7 +12,7 @@ import pandas as pd
 from models.contracts import FelsinaError
 from pipelines.domains.scenarios import read_keys
 from pipelines.domains.traffic.measures import Intervention, intervention
-from pipelines.domains.traffic.network import Network, open_network
+from pipelines.domains.traffic.network import Network, network_beside
 from pipelines.domains.traffic.road_surrogate import OUTPUTS, fields_of
 from pipelines.domains.traffic.scenario import EDGES, MAP, Scenario
 from pipelines.domains.traffic.trips import driven_turns
@@ -48,10 +48,7 @@ def answer_scenario(
         FelsinaError: if none is of this network, or it was not trained on such measures.
     """
     asked = read_keys(Scenario, scenario)
-    folder = base / asked.network
-    if not folder.is_dir():
-        raise FelsinaError(f"network {folder}: no such folder; give one relative to {base}")
-    network = open_network(folder)
+    network = network_beside(base, asked.network)
     span = [asked.begin, asked.end, asked.warm_up]
     surrogate = _of(surrogates, network, span)
     change = intervention(asked.measures, network, driven_turns(network))

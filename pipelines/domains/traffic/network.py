@@ -219,6 +219,14 @@ def open_network(folder: Path) -> Network:
     return network
 
 
+def network_beside(base: Path, name: str) -> Network:
+    """The scenario folder that a file in ``base`` names; one that is not there is refused."""
+    folder = base / name
+    if not folder.is_dir():
+        raise FelsinaError(f"network {folder}: no such folder; give one relative to {base}")
+    return open_network(folder)
+
+
 def parsed(path: Path) -> ET.Element:
     """The root of an XML file."""
     try:

@@ -24,7 +24,7 @@ from pipelines.domains.traffic.draws import (
     Draws,
 )
 from pipelines.domains.traffic.measures import Intervention, Measure
-from pipelines.domains.traffic.network import Network, open_network
+from pipelines.domains.traffic.network import Network, network_beside
 from pipelines.domains.traffic.recording import Span
 from pipelines.domains.traffic.road_surrogate import OUTPUTS, fields_of, spec_of, streets_record
 from pipelines.domains.traffic.sumo import simulate, sumo_home
@@ -123,10 +123,7 @@ def sample(
     asked = read_keys(Design, design)
     sumo_home()
     span = Span(asked.begin, asked.end, asked.warm_up)
-    folder = base / asked.network
-    if not folder.is_dir():
-        raise FelsinaError(f"network {folder}: no such folder; give one relative to {base}")
-    network = open_network(folder)
+    network = network_beside(base, asked.network)
     draws = Draws(network, asked.draw)
     scenarios = [
         Scenario(kind, *draws(kind, number), _seeds(asked.draw, kind, number, count))

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.contracts import FelsinaError
 from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from pipelines.domains.traffic.comparison import compare_edges, compare_totals, summarise
 from pipelines.domains.traffic.counts import compare_counts, counts_table
 from pipelines.domains.traffic.measures import Intervention, Measure, intervention
-from pipelines.domains.traffic.network import open_network
+from pipelines.domains.traffic.network import network_beside
 from pipelines.domains.traffic.recording import PERIOD, Run, Span
 from pipelines.domains.traffic.sumo import simulate, sumo_home
 from pipelines.domains.traffic.trips import driven_turns
@@ -71,10 +70,7 @@ def run_scenario(
     asked = read_keys(Scenario, scenario)
     sumo_home()
     span = Span(asked.begin, asked.end, asked.warm_up)
-    folder = base / asked.network
-    if not folder.is_dir():
-        raise FelsinaError(f"network {folder}: no such folder; give one relative to {base}")
-    network = open_network(folder)
+    network = network_beside(base, asked.network)
     change = intervention(asked.measures, network, driven_turns(network))
     counts = base / asked.counts if asked.counts else None
     if counts:
