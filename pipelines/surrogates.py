@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from models.scenario import CALIBRATION
 from pipelines.domains.registry import Domain, domain_of
 from pipelines.release import sync_folder
 from pipelines.settings import held
-from pipelines.train import PACKAGES, Tracked, code_digest
+from pipelines.train import Tracked, made_of
 from serving.release import INPUTS, MANIFEST, MODEL, REPORT, release_id
-from serving.surrogate import FILES, load_surrogate
+from serving.surrogate import FILES, ask, load_surrogate
 from training.experiments import Experiments
 from training.export import compare, export_module
 from training.loop import Listener
@@ -49,12 +48,7 @@ def release_surrogate(
         ``mlruns/releases/NAME-DIGEST``.
     """
     spec = experiments.spec
-    made_from = {
-        "data": experiments.digests,
-        "settings": settings.model_dump(mode="json"),
-        "code": code_digest(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
+    made_from = made_of(experiments, settings)
     key = f"{spec.name}-{sha256_bytes(canonical_json(made_from))[:12]}"
     work, note = home / "work" / key, home / "trained" / f"{key}.json"
     with held(home / "work" / f"{key}.lock"):
@@ -110,11 +104,7 @@ def _make(
     session = open_session(part / MODEL)
 
     def predict(rows: IntArray) -> FloatArray:
-        parts = []
-        for some in np.array_split(rows, max(1, len(rows) // 500)):
-            arrays = {"scalars": experiments.scalars[some], "fields": experiments.fields[some]}
-            parts.append(np.asarray(session.run(None, arrays)[0]))
-        return np.concatenate(parts)
+        return ask(session, experiments.scalars[rows], experiments.fields[rows])
 
     listener.progress("score", 0.0)
     tests = score_surrogate(predict, experiments)

@@ -29,13 +29,14 @@ from pipelines.prepare import counted, quality_of
 from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset, open_dataset
+from training.experiments import Experiments
 from training.export import check_parity, export_onnx
 from training.fit import Fitted, fit
 from training.joint import error_template
 from training.loop import Listener
 from training.plots import draw_backtest
 from training.ranks import agreed, rank, together
-from training.settings import TrainSettings, generic_settings, merge, resolve_settings
+from training.settings import LoopSettings, TrainSettings, generic_settings, merge, resolve_settings
 from training.tracking import Tracker
 
 STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
@@ -140,7 +141,7 @@ def made_by(
         return _read(folder, dataset, settings)
 
 
-def made_of(dataset: CityDataset, settings: TrainSettings) -> dict[str, Any]:
+def made_of(dataset: CityDataset | Experiments, settings: LoopSettings) -> dict[str, Any]:
     """All that decides what a model becomes."""
     return {
         "data": dataset.digests,

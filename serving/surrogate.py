@@ -53,23 +53,33 @@ class SurrogateRelease:
         return open_session(self.folder / MODEL)
 
     def answer(self, scalars: FloatArray, fields: FloatArray, threads: int = 1) -> FloatArray:
-        """Quantiles [B, A, O, Q] of scenarios [B, F] and [B, P, C], whatever their range.
+        """Quantiles [B, A, O, Q] of scenarios [B, F] and [B, P, C], whatever their range."""
+        return ask(self.session, scalars, fields, threads)
 
-        Several threads take batches side by side, which shares small products better than each
-        product's own threads would.
-        """
 
-        def part(begin: int) -> FloatArray:
-            rows = slice(begin, begin + _BATCH)
-            inputs = {"scalars": scalars[rows], "fields": fields[rows]}
-            given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
-            return np.asarray(self.session.run(None, given)[0])
+def ask(
+    session: onnxruntime.InferenceSession,
+    scalars: FloatArray,
+    fields: FloatArray,
+    threads: int = 1,
+) -> FloatArray:
+    """Quantiles [B, A, O, Q] by a surrogate's graph.
 
-        begins = range(0, len(scalars), _BATCH)
-        if threads == 1 or len(begins) == 1:
-            return np.concatenate([part(begin) for begin in begins])
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(part, begins)))
+    Several threads take batches side by side, which shares small products better than each
+    product's own threads would.
+    """
+
+    def part(begin: int) -> FloatArray:
+        rows = slice(begin, begin + _BATCH)
+        inputs = {"scalars": scalars[rows], "fields": fields[rows]}
+        given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
+        return np.asarray(session.run(None, given)[0])
+
+    begins = range(0, len(scalars), _BATCH)
+    if threads == 1 or len(begins) == 1:
+        return np.concatenate([part(begin) for begin in begins])
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(part, begins)))
 
 
 def load_surrogate(folder: Path) -> SurrogateRelease:

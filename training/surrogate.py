@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,10 @@ class FittedSurrogate:
 
 
 class Runs(Dataset[dict[str, Tensor]]):
-    """Batches of runs, each a draw of rows."""
+    """Batches of runs, each a draw of rows from all runs' tensors."""
 
-    def __init__(self, experiments: Experiments, draws: list[IntArray], device: Any) -> None:
-        names = ("scalars", "fields", "target")
-        self.tensors = {n: torch.as_tensor(getattr(experiments, n)).to(device) for n in names}
-        self.draws = draws
+    def __init__(self, tensors: dict[str, Tensor], draws: list[IntArray]) -> None:
+        self.tensors, self.draws = tensors, draws
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -81,9 +80,15 @@ class RunsDataModule(lightning.LightningDataModule):
         self.experiments, self.settings = experiments, settings
         self.train, self.stopping = experiments.rows(TRAIN), experiments.rows(STOPPING)
 
-    def _loader(self, draws: list[IntArray]) -> DataLoader[dict[str, Tensor]]:
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """All runs on the trainer's device, from the first batch on."""
         device = self.trainer.strategy.root_device if self.trainer else "cpu"
-        return DataLoader(Runs(self.experiments, draws, device), batch_size=None)
+        names = ("scalars", "fields", "target")
+        return {n: torch.as_tensor(getattr(self.experiments, n)).to(device) for n in names}
+
+    def _loader(self, draws: list[IntArray]) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(Runs(self.tensors, draws), batch_size=None)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The batches of the trainer's current epoch."""

@@ -50,6 +50,9 @@ class PositiveLinear(nn.Module):
 class BalancePoint(nn.Module):
     """Quantiles of what a building takes in a year, a m2 of floor.
 
+    Outputs are, in this order: heating, cooling and a heat pump's electricity (kWh/m2), hours that
+    are too cold, and the largest heating power (W/m2).
+
     Args:
         spec: names of the inputs, which are found by name, and the quantiles.
         scalars: [S, F] training buildings, for scaling.

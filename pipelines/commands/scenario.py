@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from models.contracts import FelsinaError
-from pipelines.commands.terminal import Stages, answer, out
+from pipelines.commands.terminal import Stages, answer, out, say
 from pipelines.domains.registry import Answering, Domain, Runner, domain_of
 from pipelines.domains.scenarios import FINISHED
 from pipelines.settings import home
@@ -99,7 +99,12 @@ def surrogates_of(domain: str, release: str = "") -> list[SurrogateRelease]:
         named = champions(place, surrogates=True).get(release, place / "releases" / release)
         found = [load_surrogate(named)]
     else:
-        found = [load_surrogate(folder) for folder in champions(place, surrogates=True).values()]
+        found = []
+        for folder in champions(place, surrogates=True).values():
+            try:
+                found.append(load_surrogate(folder))
+            except FelsinaError as error:  # it may be another domain's
+                say(f"left out: {error}")
     meant = [one for one in found if one.spec.domain == domain]
     if not meant:
         raise FelsinaError(

@@ -68,6 +68,7 @@ def test_what_it_was_not_trained_on_is_simulated(stock: Stock) -> None:
     assert found.simulated.tolist() == [False, False, True, False, False]
     truth = Simulator(year, set_up).run(odd)
     np.testing.assert_allclose(found.delivered_kwh[2], truth.delivered_kwh[2], rtol=1e-6)
+    np.testing.assert_allclose(found.heat_kwh_band[2], truth.heat_kwh[2], rtol=1e-6)
 
 
 def test_a_climate_it_was_not_trained_on_is_simulated(stock: Stock) -> None:
