@@ -45,8 +45,8 @@ def add_scenarios(app: FastAPI, home: Path) -> None:
                     log.error("%s is not served: %s", name, error)
                     raise NotFound(f"release {name} is not intact; build it anew") from error
         raise NotFound(
-            f"no surrogate {name!r} is served; served: {', '.join(champions) or 'none'}; name one or "
-            "its release, or build one with felsina scenario sample and felsina release build"
+            f"no surrogate {name!r} is served; served: {', '.join(champions) or 'none'}; name one "
+            "or its release, or build one with felsina scenario sample and felsina release build"
         )
 
     @app.get("/v1/scenarios", response_model=schemas.SurrogateList, tags=["scenarios"])
