@@ -43,4 +43,5 @@ DOMAIN = Domain(
     embedded="embedded-flood",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
+    verify=later("pipelines.domains.flood.verification:verify"),
 )
