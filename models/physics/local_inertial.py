@@ -57,9 +57,19 @@ class LocalInertial:
 
     def speed_m_s(self) -> Tensor:
         """[B, Y, X] depth-averaged speed."""
-        x = (self.flow_x[..., 1:] + self.flow_x[..., :-1]) / 2
-        y = (self.flow_y[:, 1:] + self.flow_y[:, :-1]) / 2
-        return torch.hypot(x, y) / self.depth_m.clamp_min(1e-3)
+        level = self.bed_m + self.depth_m
+        x = self._face_speed(self.flow_x, level, _X)
+        y = self._face_speed(self.flow_y, level, _Y)
+        return torch.hypot((x[..., 1:] + x[..., :-1]) / 2, (y[:, 1:] + y[:, :-1]) / 2)
+
+    def _face_speed(self, flow: Tensor, level: Tensor, dim: int) -> Tensor:
+        """Speed at faces, at most critical: a cell may have run dry since its flow was found."""
+        cells = level.shape[dim]
+        inner = (_higher(level, dim) - _higher(self.bed_m, dim)).clamp_min(_FLOWING_M)
+        ends = [self.depth_m.narrow(dim, at, 1).clamp_min(_FLOWING_M) for at in (0, cells - 1)]
+        depth = torch.cat((ends[0], inner, ends[1]), dim)
+        critical = (GRAVITY_M_S2 * depth).sqrt()
+        return torch.clamp(flow / depth, -critical, critical)
 
     def advance(self, step_s: Tensor) -> Tensor:
         """Move the water by steps [B, 1, 1]; volume [B] that left through edges, m3."""
@@ -87,24 +97,26 @@ class LocalInertial:
         """Flows through faces after a step, in place."""
         cells = level.shape[dim]
         if cells > 1:
-            depth = (_higher(level, dim) - _higher(self.bed_m, dim)).clamp_min_(0)
+            # In place where it can be: on a small grid most of the time goes to new memory.
+            depth = (_higher(level, dim) - _higher(self.bed_m, dim)).clamp_min_(_FLOWING_M)
             inner = flow.narrow(dim, 1, cells - 1)
             around = flow.narrow(dim, 0, cells - 1) + flow.narrow(dim, 2, cells - 1)
-            before = self.smooth * inner + (1 - self.smooth) / 2 * around
-            push = depth * level.diff(dim=dim) * (GRAVITY_M_S2 / self.cell_m)
-            drag = self.roughness[dim] * depth.clamp_min(_FLOWING_M).pow(-7 / 3)
-            moved = slowed(before - step_s * push, step_s * drag)
+            moved = around.mul_((1 - self.smooth) / 2).add_(inner, alpha=self.smooth)
+            push = level.diff(dim=dim).mul_(depth).mul_(step_s * (GRAVITY_M_S2 / self.cell_m))
+            drag = depth.log().mul_(-7 / 3).exp_().mul_(self.roughness[dim]).mul_(step_s)
+            moved = slowed(moved.sub_(push), drag)
             # The equations know no fast flow: at most what is critical.
-            most = depth * (GRAVITY_M_S2 * depth).sqrt() * (depth > _FLOWING_M)
-            moved = torch.minimum(torch.maximum(moved, -most), most)
-            # A scenario that waits for others takes steps of 0, in which nothing may change.
-            inner.copy_(torch.where(step_s > 0, moved, inner))
-        for edge, face, cell, outward in zip(
+            most = (GRAVITY_M_S2 * depth).sqrt_().mul_(depth).mul_(depth > _FLOWING_M)
+            moved = torch.clamp(moved, -most, most)
+            if len(step_s) > 1:  # a scenario that waits for others takes steps of 0, and stays
+                moved = torch.where(step_s > 0, moved, inner)
+            inner.copy_(moved)
+        for edge, end, cell, outward in zip(
             self.sides[dim], (0, cells), (0, cells - 1), (-1, 1), strict=True
         ):
             at = level.select(dim, cell)
             depth = self.depth_m.select(dim, cell)
-            flow.select(dim, face).copy_(outward * self._leaving(edge, at, depth))
+            flow.select(dim, end).copy_(outward * self._leaving(edge, at, depth))
 
     def _leaving(self, edge: Edge, level: Tensor, depth: Tensor) -> Tensor:
         """Flow out of the cells at a side: over a free fall, or driven by the level beyond."""

@@ -1,0 +1,137 @@
+"""What water over terrain costs: steps of each scheme, a night of rain, batches.
+
+    python -m benchmarks.water [--rounds 5] [--device cuda]
+
+Markdown tables on stdout. Each figure is the median of rounds in turn, in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.tables import head, row
+from models.physics.basin import OPEN, Basin, Edges, Rain
+from models.physics.inundation import SCHEMES, Scheme, simulate
+
+STEPS = 40
+BARS_MS = {"muscl": 30.0, "local_inertial": 1.5}
+RAIN_BAR_S = 60.0
+
+
+def terrain(cells: int, batch: int, kind: torch.dtype, device: str) -> Basin:
+    """A rough plain that falls by 2 per mille, with ponds and banks."""
+    generator = torch.Generator().manual_seed(0)
+    bed = torch.rand(batch, cells, cells, generator=generator) * 0.5
+    bed += torch.linspace(0.002 * 30 * cells, 0, cells)
+    flat = torch.ones(1, 1, 1)
+    parts = (bed, flat * 0.05, flat * 0)
+    bed, manning, dry = (part.to(device, kind) for part in parts)
+    return Basin(bed, 30.0, manning, dry, Edges.alike(OPEN), batch)
+
+
+def stepping(scheme: Scheme, kind: torch.dtype) -> Callable[[], None]:
+    """Some steps of a scheme, each as long as is stable."""
+
+    def run() -> None:
+        for _ in range(STEPS):
+            scheme.advance(scheme.stable_s().clamp_max(60).to(kind))
+        if scheme.depth_m.is_cuda:
+            torch.cuda.synchronize()
+
+    return run
+
+
+def timed(cases: dict[object, Callable[[], None]], rounds: int) -> dict[object, float]:
+    """Median seconds of each case, in turn."""
+    found: dict[object, list[float]] = {case: [] for case in cases}
+    for _ in range(rounds + 1):
+        for case, run in cases.items():
+            began = time.perf_counter()
+            run()
+            found[case].append(time.perf_counter() - began)
+    return {case: float(np.median(seconds[1:])) for case, seconds in found.items()}
+
+
+def wet(basin: Basin) -> Tensor:
+    """Half a metre of water in the lower parts."""
+    return (0.5 - basin.bed_m * 0.2).clamp_min(0.01).expand(basin.shape).clone()
+
+
+def steps(rounds: int, device: str, grids: tuple[int, ...]) -> None:
+    head("scheme", "grid", "precision", "threads", "ms a step", "million cells/s", "bar")
+    for threads in (1, 2) if device == "cpu" else (1,):
+        torch.set_num_threads(threads)
+        cases: dict[object, Callable[[], None]] = {}
+        for name, make in SCHEMES.items():
+            for cells in grids:
+                for kind in (torch.float64, torch.float32):
+                    basin = terrain(cells, 1, kind, device)
+                    cases[name, cells, kind] = stepping(make(basin, wet(basin)), kind)
+        for case, seconds in timed(cases, rounds).items():
+            name, cells, kind = case  # pyright: ignore[reportGeneralTypeIssues]
+            ms = seconds / STEPS * 1e3
+            judged = cells == 128 and device == "cpu"
+            bar = f"{BARS_MS[name]:g}: {'met' if ms <= BARS_MS[name] else '**missed**'}"
+            rate = f"{cells**2 / ms / 1e3:.2f}"
+            told = str(kind).removeprefix("torch.")
+            row(name, f"{cells} x {cells}", told, threads, f"{ms:.2f}", rate, bar if judged else "")
+
+
+def rain(rounds: int, device: str) -> None:
+    head("12 h after 3 h of 30 mm/h, 128 x 128 at 30 m", "threads", "steps", "s", "bar")
+    for threads in (1, 2) if device == "cpu" else (1,):
+        torch.set_num_threads(threads)
+        for kind in (torch.float64, torch.float32):
+            basin = terrain(128, 1, kind, device)
+            law = torch.tensor([30 / 3.6e6, 0.0], dtype=kind, device=device).view(2, 1, 1, 1)
+            times = torch.tensor([0.0, 10_800.0], device=device, dtype=torch.float64)
+            taken = []
+            for _ in range(min(rounds, 3)):
+                began = time.perf_counter()
+                flood = simulate(
+                    basin, SCHEMES["local_inertial"], 43_200.0, rain=Rain(times, law), watch_s=300.0
+                )
+                taken.append(time.perf_counter() - began)
+            seconds = float(np.median(taken))
+            met = "met" if seconds <= RAIN_BAR_S else "**missed**"
+            told = f"local_inertial, {str(kind).removeprefix('torch.')}"
+            row(told, threads, flood.steps, f"{seconds:.1f}", f"{RAIN_BAR_S:g}: {met}")
+
+
+def batches(rounds: int, device: str, sizes: tuple[int, ...]) -> None:
+    head(
+        "local_inertial, 64 x 64, float32", "ms a step", "ms a scenario and step", "over one alone"
+    )
+    torch.set_num_threads(1)
+    cases: dict[object, Callable[[], None]] = {}
+    for size in sizes:
+        basin = terrain(64, size, torch.float32, device)
+        cases[size] = stepping(SCHEMES["local_inertial"](basin, wet(basin)), torch.float32)
+    found = timed(cases, rounds)
+    alone = found[sizes[0]]
+    for size in sizes:
+        ms = found[size] / STEPS * 1e3
+        row(
+            f"{size} together", f"{ms:.2f}", f"{ms / size:.3f}", f"{alone * size / found[size]:.1f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    gpu = options.device != "cpu"
+    steps(options.rounds, options.device, (128, 512, 2048) if gpu else (128, 512))
+    rain(options.rounds, options.device)
+    batches(options.rounds, options.device, (1, 16, 256) if gpu else (1, 4, 16))
+
+
+if __name__ == "__main__":
+    main()
