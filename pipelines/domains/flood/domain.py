@@ -43,4 +43,5 @@ DOMAIN = Domain(
     embedded="embedded-flood",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
+    scenario=later("pipelines.domains.flood.scenario:run_scenario"),
 )

@@ -52,21 +52,21 @@ class PlainDesign(Frozen):
         bank_m: their height.
     """
 
-    seed: int = Field(0, ge=0)
-    rows: int = Field(160, ge=24, le=4096)
-    columns: int = Field(160, ge=24, le=4096)
-    cell_m: float = Field(25.0, ge=5, le=200)
-    slope: float | None = Field(None, gt=0, le=0.02)
-    channel_width_m: float | None = Field(None, gt=0)
-    channel_depth_m: float | None = Field(None, gt=0, le=15)
-    berm_m: float | None = Field(None, ge=0)
-    levee_m: float | None = Field(None, gt=0.5, le=15)
-    ridge_m: float | None = Field(None, ge=0, le=10)
-    meander_m: float | None = Field(None, ge=0)
-    old_channels: int | None = Field(None, ge=0, le=12)
-    roughness_m: float | None = Field(None, ge=0, le=2)
-    banks: int | None = Field(None, ge=0, le=12)
-    bank_m: float | None = Field(None, gt=0, le=10)
+    seed: int = Field(default=0, ge=0)
+    rows: int = Field(default=160, ge=24, le=4096)
+    columns: int = Field(default=160, ge=24, le=4096)
+    cell_m: float = Field(default=25.0, ge=5, le=200)
+    slope: float | None = Field(default=None, gt=0, le=0.02)
+    channel_width_m: float | None = Field(default=None, gt=0)
+    channel_depth_m: float | None = Field(default=None, gt=0, le=15)
+    berm_m: float | None = Field(default=None, ge=0)
+    levee_m: float | None = Field(default=None, gt=0.5, le=15)
+    ridge_m: float | None = Field(default=None, ge=0, le=10)
+    meander_m: float | None = Field(default=None, ge=0)
+    old_channels: int | None = Field(default=None, ge=0, le=12)
+    roughness_m: float | None = Field(default=None, ge=0, le=2)
+    banks: int | None = Field(default=None, ge=0, le=12)
+    bank_m: float | None = Field(default=None, gt=0, le=10)
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Plain:
         crest: [Y, X] whether it is a levee's crest.
         course_m: [P, 2] x and y along the channel's middle, downstream.
         crest_m: [P] level of the levees' crest there.
-        brimful_m3_s: roughly what flows between the levees, full to the crest less half a metre, by
-            Manning's formula with n = 0.035.
+        brimful_m3_s: what flows between the levees, half a metre under their crests, in a straight
+            reach by Manning's formula with n = 0.035; sharp bends take a third of it.
     """
 
     terrain: Terrain
@@ -138,6 +138,7 @@ def embanked_plain(design: PlainDesign) -> Plain:
 
     middle = wide * rng.uniform(0.35, 0.65)
     course = _course(rng, middle, meander, wide, tall, cell)
+    course[:, 0] = np.clip(course[:, 0], 0.15 * wide, 0.85 * wide)
     distance, station = KDTree(course).query(np.column_stack([x, y]))
     ground = plain(x, y) + _old_channels(rng, full, x, y)
     ground += _bumps(rng, shape, 200 / cell, 0.3)
@@ -187,7 +188,7 @@ def _course(
     share = np.array([1.0, 0.6, 0.3]) * rng.uniform(0.6, 1.2, 3) / np.array([1.0, 1.3, 2.0])
     phase = rng.uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * np.outer(north / tall, turns) + phase) @ share
-    east = np.clip(middle + swing * waves, 0.15 * wide, 0.85 * wide)
+    east = middle + swing * waves
     return np.column_stack([ndimage.gaussian_filter1d(east, 100, mode="nearest"), north])
 
 
@@ -198,7 +199,7 @@ def _old_channels(
     tall, wide = design.rows * design.cell_m, design.columns * design.cell_m
     height = np.zeros(len(x))
     for _ in range(int(_given(design.old_channels))):
-        course = _course(rng, wide * rng.uniform(0, 1), 0.1 * wide, 2 * wide, tall, design.cell_m)
+        course = _course(rng, wide * rng.uniform(0, 1), 0.1 * wide, wide, tall, design.cell_m)
         distance, _ = KDTree(course).query(np.column_stack([x, y]))
         width, ridge = rng.uniform(150, 400), rng.uniform(0.4, 1.5)
         height += ridge * np.exp(-((distance / width) ** 2))

@@ -32,13 +32,14 @@ HAZARDS = {
 }
 """Class to the most it has of depth (m), speed (m/s) and depth times speed (m2/s)."""
 MEANING = {
-    "H1": "generally safe for people, vehicles and buildings",
-    "H2": "unsafe for small vehicles",
-    "H3": "unsafe for vehicles, children and the elderly",
-    "H4": "unsafe for people and vehicles",
-    "H5": "unsafe for people and vehicles; buildings may be damaged, weak ones fail",
-    "H6": "unsafe for all; any building may fail",
+    "H1": "safe for most",
+    "H2": "not for small cars",
+    "H3": "not for cars, children, the old",
+    "H4": "not for anybody, no car",
+    "H5": "buildings may be damaged",
+    "H6": "any building may fail",
 }
+"""What the classes say, in short; each holds what those before it do."""
 _COLUMNS = ("id", "x", "y", "people", "area")
 
 
@@ -89,7 +90,7 @@ def read_homes(path: Path, terrain: Terrain) -> Homes:
         if bad.any():
             row = int(np.argmax(bad))
             raise FelsinaError(
-                f"{path} row {row + 2}: {name} {own[row]!r} is not a number"
+                f"{path} row {row + 2}: {name} {str(own[row])!r} is not a number"
                 f"{' from 0 on' if name == 'people' else ''}; correct it"
             )
         numbers[name] = values
@@ -185,11 +186,15 @@ def _area(name: str, homes: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
+def exposure_records(areas: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of areas for JSON; where water never came, its arrival is None."""
+    rows = areas.to_dict("records")
+    return [{str(k): None if v != v else v for k, v in row.items()} for row in rows]
+
+
 def exposure_tables(areas: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Two tables for people to read: by area and depth, and by hazard class over all areas."""
-    records = [
-        {str(k): None if v != v else v for k, v in row.items()} for row in areas.to_dict("records")
-    ]
+    records = exposure_records(areas)
     by_depth = [
         {
             "area": row["area"],
@@ -204,9 +209,9 @@ def exposure_tables(areas: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     by_hazard = [
         {
             "class": c,
+            "water is": meaning,
             "people": float(areas[f"people {c}"].to_numpy(float).sum()),
             "homes": int(areas[f"buildings {c}"].to_numpy(int).sum()),
-            "meaning": meaning,
         }
         for c, meaning in MEANING.items()
     ]

@@ -129,12 +129,13 @@ def write_raster(
     """Write [Y, X] or [K, Y, X] on the terrain's grid as GeoTIFF, float32; not finite: no data."""
     try:
         import rasterio
-        from rasterio.transform import from_origin
+        from rasterio.transform import Affine
     except ImportError:
         raise FelsinaError(
             f"{path}: writing rasters needs rasterio; pip install 'felsina[terrain]'"
         ) from None
     bands = np.asarray(values, float).reshape(-1, *terrain.bed_m.shape)
+    cell = terrain.cell_m
     with rasterio.open(
         path,
         "w",
@@ -145,7 +146,7 @@ def write_raster(
         dtype="float32",
         nodata=nodata,
         crs=terrain.crs or None,
-        transform=from_origin(terrain.west_m, terrain.north_m, terrain.cell_m, terrain.cell_m),
+        transform=Affine(cell, 0.0, terrain.west_m, 0.0, -cell, terrain.north_m),
         compress="deflate",
     ) as raster:
         raster.write(np.where(np.isfinite(bands), bands, nodata).astype(np.float32))
@@ -173,9 +174,9 @@ def _window(path: Path, raster: DatasetReader, clip: tuple[float, float, float, 
 def _filled(values: FloatArray, lacking: BoolArray) -> FloatArray:
     from rasterio.fill import fillnodata
 
-    reach = float(max(values.shape))
+    reach = float(sum(values.shape))
     done = fillnodata(np.array(values), mask=~lacking, max_search_distance=reach)
-    return np.asarray(done, float)
+    return np.where(lacking, np.asarray(done, float), values)  # GDAL rounds all to float32
 
 
 def _warp(path: Path, cell_m: float | None = None) -> str:

@@ -23,8 +23,11 @@ def synthetic_homes(plain: Plain, seed: int = 0) -> Homes:
     side = rng.choice([-1, 1])
     centres = [np.array([middle[0] + side * (0.12 * size[0] + 250), middle[1]])]
     for number in range(len(VILLAGES)):
-        left = rng.uniform(0.08, 0.35) if number % 2 else rng.uniform(0.65, 0.92)
-        centres.append(np.array([west, south]) + size * (left, rng.uniform(0.1, 0.9)))
+        low, high = (0.08, 0.35) if number % 2 else (0.65, 0.92)
+        drawn = rng.uniform((low, 0.1), (high, 0.9), (40, 2)) * size + (west, south)
+        # The draw that lies farthest from all that stands: places do not run into each other.
+        apart = np.linalg.norm(drawn[:, None] - np.array(centres), axis=2).min(axis=1)
+        centres.append(drawn[int(np.argmax(apart))])
     names = (TOWN, *VILLAGES, FARMS)
     share = np.array([0.45, *np.full(len(VILLAGES), 0.08), 0.15])
     kind = rng.choice(len(names), 2 * count, p=share / share.sum())
