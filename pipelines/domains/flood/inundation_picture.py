@@ -52,7 +52,8 @@ def draw_inundation(
     grid = figure.add_gridspec(2, 2, width_ratios=(2.05, 1))
     axes = figure.add_subplot(grid[:, 0])
     _map(axes, setting, outcome)
-    handles = _depth_handles() + _homes(axes, homes) + _breaches(axes, setting)
+    banks = Patch(color=_LEVEE, label="levee" if setting.plain else "levee or bank")
+    handles = [*_depth_handles(), banks, *_homes(axes, homes), *_breaches(axes, setting)]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9.5)
     above, below = (figure.add_subplot(grid[row, 1]) for row in (0, 1))
     _sources(above, setting)
@@ -100,8 +101,7 @@ def _width(terrain: Terrain) -> int:
 
 
 def _depth_handles() -> list[Patch | Line2D]:
-    patches = [Patch(color=c, label=label) for c, label in zip(_BLUES, _LABELS, strict=True)]
-    return [*patches, Patch(color=_LEVEE, label="levee")]
+    return [Patch(color=c, label=label) for c, label in zip(_BLUES, _LABELS, strict=True)]
 
 
 def _homes(axes: Axes, homes: pd.DataFrame | None) -> list[Patch | Line2D]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,18 @@ NODATA = -9999.0
 _REMEDY = "gdalwarp -t_srs EPSG:25832 -r bilinear"
 
 
+def require_rasterio(what: str) -> None:
+    """Refuse ``what`` where rasterio is not installed."""
+    if find_spec("rasterio") is None:
+        raise FelsinaError(f"{what}: GeoTIFFs need rasterio; pip install 'felsina[terrain]'")
+
+
 def open_raster(path: Path) -> DatasetReader:
     """A GeoTIFF or another raster that GDAL reads, north up and without rotation."""
-    try:
-        import rasterio
-        from rasterio.errors import RasterioIOError
-    except ImportError:
-        raise FelsinaError(
-            f"{path}: reading rasters needs rasterio; pip install 'felsina[terrain]'"
-        ) from None
+    require_rasterio(str(path))
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; name a GeoTIFF")
     try:
@@ -74,7 +78,8 @@ def read_terrain(
         window = None if clip_m is None else _window(path, raster, clip_m)
         bed = raster.read(1, window=window, masked=True).astype(float)
         lacking = np.ma.getmaskarray(bed) | ~np.isfinite(bed.filled(np.nan))
-        grid = grid if window is None else raster.window_transform(window)
+    right, down = (0, 0) if window is None else (window.col_off, window.row_off)
+    west, north = grid.c + right * grid.a, grid.f + down * grid.e
     values = bed.filled(0.0)
     if lacking.all():
         raise FelsinaError(f"{path} has no data in any of its {lacking.size} cells; name another")
@@ -86,7 +91,7 @@ def read_terrain(
                 f" row {row}, column {column}; set fill = true, or clip to where there is"
             )
         values = _filled(values, lacking)
-    return Terrain(values, float(grid.a), float(grid.c), float(grid.f), crs.to_string())
+    return Terrain(values, float(grid.a), float(west), float(north), crs.to_string())
 
 
 def read_on(path: Path, terrain: Terrain, what: str) -> FloatArray:
@@ -127,13 +132,10 @@ def write_raster(
     path: Path, values: FloatArray, terrain: Terrain, unit: str, nodata: float = NODATA
 ) -> None:
     """Write [Y, X] or [K, Y, X] on the terrain's grid as GeoTIFF, float32; not finite: no data."""
-    try:
-        import rasterio
-        from rasterio.transform import Affine
-    except ImportError:
-        raise FelsinaError(
-            f"{path}: writing rasters needs rasterio; pip install 'felsina[terrain]'"
-        ) from None
+    require_rasterio(str(path))
+    import rasterio
+    from rasterio.transform import Affine
+
     bands = np.asarray(values, float).reshape(-1, *terrain.bed_m.shape)
     cell = terrain.cell_m
     with rasterio.open(

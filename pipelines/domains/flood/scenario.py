@@ -16,6 +16,7 @@ from pipelines.domains.flood.exposure import (
 )
 from pipelines.domains.flood.forcing import Setting, open_setting
 from pipelines.domains.flood.outcome import Outcome, run_setting
+from pipelines.domains.flood.rasters import require_rasterio
 from pipelines.domains.flood.scenario_file import EMBEDDED, Scenario
 from pipelines.domains.flood.synthetic_homes import synthetic_homes
 from pipelines.domains.scenarios import read_keys
@@ -49,6 +50,7 @@ def run_scenario(
             f"scenario {asked.name!r}: neither rain nor inflow brings water; add [rain] or"
             " [[inflow]]"
         )
+    require_rasterio(f"scenario {asked.name!r}")  # now, not after an hour of water
     setting = open_setting(asked, base)
     homes = _homes(setting, base)
     outcome = run_setting(setting, lambda share: progress("water moves", 0.97 * share))
