@@ -76,6 +76,7 @@ def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     invented = ", on an invented plain" if setting.plain else ""
     axes.set_title(f"highest depth of water{invented}", fontsize=11)
     axes.set_aspect("equal")
+    axes.autoscale(False)
     axes.set_xticks([])
     axes.set_yticks([])
     _scale(axes, extent)
@@ -154,19 +155,18 @@ def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
 
 
 def _scale(axes: Axes, extent: tuple[float, float, float, float]) -> None:
-    """A bar of a round length, and which way is north."""
+    """A bar of a round length, and which way is north, under the map."""
     west, east, south, north = extent
     wide, tall = east - west, north - south
     decade = 10 ** np.floor(np.log10(wide / 4))
     length = float(decade * max(step for step in (1, 2, 5) if step * decade <= wide / 4))
-    x, y = west + 0.03 * wide, south + 0.03 * tall
-    axes.add_patch(Rectangle((x, y), length, 0.008 * tall, color="black"))
+    under = south - 0.026 * tall
+    bar = Rectangle((west, under), length, 0.008 * tall, color="black", clip_on=False)
+    axes.add_patch(bar)
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    label = axes.text(x + length / 2, y + 0.014 * tall, text, ha="center", va="bottom")
-    top = axes.text(west + 0.04 * wide, north - 0.03 * tall, "N\n↑", ha="center", va="top")
-    for words in (label, top):
-        words.set_path_effects(_HALO)
-        words.set_fontsize(11)
+    middle = under + 0.004 * tall
+    axes.text(west + length + 0.012 * wide, middle, text, va="center", fontsize=10.5)
+    axes.text(east, middle, "\u2191 north", ha="right", va="center", fontsize=10.5)
 
 
 def _sources(axes: Axes, setting: Setting) -> None:

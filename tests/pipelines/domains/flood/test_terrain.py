@@ -8,6 +8,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from models.contracts import FelsinaError
+from pipelines.domains.flood import rasters
 from pipelines.domains.flood.rasters import read_on, read_terrain, write_raster
 from pipelines.domains.flood.terrain import Terrain, coarsened, connected, embankments
 
@@ -109,6 +110,18 @@ def test_what_is_no_raster_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "e.tif", empty, Affine(10, 0, 0, 0, -10, 0), "EPSG:25832")
     with pytest.raises(FelsinaError, match="no data in any of its 16 cells"):
         read_terrain(path, fill=True)
+
+
+def test_without_rasterio_the_error_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rasters, "find_spec", lambda name: None)
+    for ask in (
+        lambda: read_terrain(tmp_path / "bed.tif"),
+        lambda: write_raster(tmp_path / "bed.tif", BED, terrain(), "m"),
+    ):
+        with pytest.raises(FelsinaError, match=r"bed.tif: .*pip install 'felsina\[terrain\]'"):
+            ask()
 
 
 def test_a_field_is_read_at_the_terrains_cells_across_systems(tmp_path: Path) -> None:
