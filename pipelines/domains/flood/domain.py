@@ -43,5 +43,6 @@ DOMAIN = Domain(
     embedded="embedded-flood",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
+    verify=later("pipelines.domains.flood.verification:verify"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),
 )
