@@ -59,7 +59,10 @@ class LocalInertial:
         """[B, Y, X] depth-averaged speed."""
         x = (self.flow_x[..., 1:] + self.flow_x[..., :-1]) / 2
         y = (self.flow_y[:, 1:] + self.flow_y[:, :-1]) / 2
-        return torch.hypot(x, y) / self.depth_m.clamp_min(1e-3)
+        flow = torch.hypot(x, y)
+        # A cell that has just given all it held still has the flow that left: at most critical.
+        critical = (flow**2 / GRAVITY_M_S2).pow(1 / 3)
+        return flow / torch.maximum(self.depth_m, critical).clamp_min(1e-3)
 
     def advance(self, step_s: Tensor) -> Tensor:
         """Move the water by steps [B, 1, 1]; volume [B] that left through edges, m3."""
