@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from models.contracts import BoolArray, FloatArray
-from models.physics.inundation import WET_M, Flood, simulate
-from models.physics.local_inertial import LocalInertial
-from models.physics.shallow_water import ShallowWater
+from models.physics.inundation import SCHEMES, WET_M, Flood, simulate
 from pipelines.domains.flood.exposure import DEPTH_CLASSES, DEPTHS_M
 from pipelines.domains.flood.forcing import Setting
 from pipelines.domains.flood.rasters import write_raster
 from pipelines.domains.flood.storms import HOUR_S
 
-SCHEMES = {
-    "local_inertial": LocalInertial,
-    "muscl": ShallowWater,
-    "first_order": partial(ShallowWater, order=1),
-}
 KEPT = 24
 """Looks at the flooded area between beginning and end, fewer where the grid is large."""
 _MOST_KEPT = 40_000_000

@@ -25,7 +25,6 @@ MAP, AREAS, HOMES = "map.png", "areas.parquet", "homes.parquet"
 METHODS = {
     "local_inertial": "local inertial (de Almeida et al. 2012)",
     "muscl": "shallow water, HLLC and MUSCL",
-    "first_order": "shallow water, HLLC, first order",
 }
 
 

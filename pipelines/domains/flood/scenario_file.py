@@ -11,7 +11,7 @@ from pipelines.domains.scenarios import Frozen
 
 EMBEDDED = "embedded"
 INLET = "inlet"
-Scheme = Literal["local_inertial", "muscl", "first_order"]
+Scheme = Literal["local_inertial", "muscl"]
 EdgeKind = Literal["wall", "open"]
 
 
@@ -176,7 +176,7 @@ class Scenario(Frozen):
         domain: as registered.
         hours: how long.
         scheme: how water is moved: ``local_inertial`` for gentle plains, ``muscl`` where flow is
-            fast, ``first_order`` in between.
+            fast.
         roughness: Manning's n in s/m^(1/3), a number or a GeoTIFF.
         infiltration_mm_h: what the ground takes, a number or a GeoTIFF.
         terrain: a GeoTIFF, or the keys above.
