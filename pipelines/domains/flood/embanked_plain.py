@@ -127,8 +127,7 @@ def embanked_plain(design: PlainDesign) -> Plain:
     rng = np.random.default_rng([full.seed, 2])
     shape, cell = (full.rows, full.columns), full.cell_m
     x, y = Terrain(np.zeros(shape), cell, 0.0, full.rows * cell).centres()
-    tall, wide = full.rows * cell, full.columns * cell
-    slope, meander = _given(full.slope), _given(full.meander_m)
+    tall, wide, slope = full.rows * cell, full.columns * cell, _given(full.slope)
     apex = np.array([wide / 2 + rng.uniform(-0.2, 0.2) * wide, -tall * rng.uniform(0.5, 1.5)])
 
     def plain(px: FloatArray, py: FloatArray) -> FloatArray:
@@ -137,7 +136,7 @@ def embanked_plain(design: PlainDesign) -> Plain:
         return _BASE_M - slope * run * (1 - run / (4 * tall))
 
     middle = wide * rng.uniform(0.35, 0.65)
-    course = _course(rng, middle, meander, wide, tall, cell)
+    course = _course(rng, middle, _given(full.meander_m), wide, tall, cell)
     course[:, 0] = np.clip(course[:, 0], 0.15 * wide, 0.85 * wide)
     distance, station = KDTree(course).query(np.column_stack([x, y]))
     ground = plain(x, y) + _old_channels(rng, full, x, y)
