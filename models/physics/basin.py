@@ -156,8 +156,8 @@ class Breach:
     Attributes:
         cells: [S] row times X plus column.
         sill_m: [B|1, S] what their bed sinks to; one that lies lower stays.
-        begin_s: [B|1] when it begins.
-        duration_s: [B|1] how long it takes.
+        begin_s: [B|1] when it begins, or [B|1, S] when each cell does.
+        duration_s: [B|1] or [B|1, S] how long it takes.
     """
 
     cells: Tensor
@@ -167,8 +167,9 @@ class Breach:
 
     def bed(self, original_m: Tensor, time_s: Tensor) -> Tensor:
         """The bed [B, Y, X] at times [B, 1, 1]."""
-        share = (time_s.flatten() - self.begin_s) / self.duration_s.clamp_min(1e-3)
-        share = share.clamp(0, 1)[:, None].to(original_m.dtype)
+        begin, takes = (each.reshape(len(each), -1) for each in (self.begin_s, self.duration_s))
+        share = (time_s.flatten()[:, None] - begin) / takes.clamp_min(1e-3)
+        share = share.clamp(0, 1).to(original_m.dtype)
         bed = original_m.expand(len(time_s), -1, -1).flatten(1).clone()
         crest = bed[:, self.cells]
         bed[:, self.cells] = torch.lerp(crest, torch.minimum(self.sill_m, crest), share)

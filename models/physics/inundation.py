@@ -32,11 +32,13 @@ class Scheme(Protocol):
 
     Attributes:
         depth_m: [B, Y, X], which sources may change between steps.
-        bed_m: [B|1, Y, X], which a breach may lower between steps.
+        bed_m: [B|1, Y, X] over the datum, which a breach may lower between steps.
+        datum: [B|1, 1, 1] level that the scheme counts from.
     """
 
     depth_m: Tensor
     bed_m: Tensor
+    datum: Tensor
 
     def stable_s(self) -> Tensor:
         """[B, 1, 1] longest step that is stable now; inf where all is dry."""
@@ -151,7 +153,7 @@ def simulate(
     scheme = make(basin, _start(basin, depth_m, rain, inflow))
     watched, taken = _Watched(scheme, wet_m), _Taken(scheme, basin)
     kept: dict[float, Tensor] = {0.0: scheme.depth_m.clone()} if 0 in times_s else {}
-    original, began, steps = scheme.bed_m, _volume(scheme, basin), 0
+    began, steps = _volume(scheme, basin), 0
     for begin, end in _intervals(end_s, watch_s, times_s, rain, inflow):
         falling = None if rain is None else rain.during(begin)
         clock = scheme.depth_m.new_full((basin.batch, 1, 1), begin, dtype=torch.float64)
@@ -162,7 +164,7 @@ def simulate(
             if not bool(torch.isfinite(step).all()):
                 _refuse_unstable(scheme, begin)
             if breach is not None:
-                scheme.bed_m = breach.bed(original, clock + step)
+                scheme.bed_m = breach.bed(basin.bed_m, clock + step) - scheme.datum
             pace = step.to(scheme.depth_m.dtype)
             if falling is not None:
                 scheme.depth_m += falling * pace

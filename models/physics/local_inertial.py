@@ -57,19 +57,12 @@ class LocalInertial:
 
     def speed_m_s(self) -> Tensor:
         """[B, Y, X] depth-averaged speed."""
-        level = self.bed_m + self.depth_m
-        x = self._face_speed(self.flow_x, level, _X)
-        y = self._face_speed(self.flow_y, level, _Y)
-        return torch.hypot((x[..., 1:] + x[..., :-1]) / 2, (y[:, 1:] + y[:, :-1]) / 2)
-
-    def _face_speed(self, flow: Tensor, level: Tensor, dim: int) -> Tensor:
-        """Speed at faces, at most critical: a cell may have run dry since its flow was found."""
-        cells = level.shape[dim]
-        inner = (_higher(level, dim) - _higher(self.bed_m, dim)).clamp_min(_FLOWING_M)
-        ends = [self.depth_m.narrow(dim, at, 1).clamp_min(_FLOWING_M) for at in (0, cells - 1)]
-        depth = torch.cat((ends[0], inner, ends[1]), dim)
-        critical = (GRAVITY_M_S2 * depth).sqrt()
-        return torch.clamp(flow / depth, -critical, critical)
+        x = (self.flow_x[..., 1:] + self.flow_x[..., :-1]) / 2
+        y = (self.flow_y[:, 1:] + self.flow_y[:, :-1]) / 2
+        flow = torch.hypot(x, y)
+        # A cell that has just given all it held still has the flow that left: at most critical.
+        critical = (flow**2 / GRAVITY_M_S2).pow(1 / 3)
+        return flow / torch.maximum(self.depth_m, critical).clamp_min(1e-3)
 
     def advance(self, step_s: Tensor) -> Tensor:
         """Move the water by steps [B, 1, 1]; volume [B] that left through edges, m3."""

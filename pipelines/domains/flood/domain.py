@@ -44,4 +44,5 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
     verify=later("pipelines.domains.flood.verification:verify"),
+    scenario=later("pipelines.domains.flood.scenario:run_scenario"),
 )

@@ -111,6 +111,61 @@ def test_a_levee_holds_until_it_breaks(make):
     assert float(broken.volumes.error) < 1e-12
 
 
+@ALL
+def test_a_breach_sinks_to_a_level_and_not_to_a_height_over_the_lowest_cell(make):
+    bed = torch.zeros(1, 5, 12, dtype=torch.float64)
+    bed[:, :, 5] = 3.0
+    water = torch.zeros_like(bed)
+    water[:, :, :5] = 2.0
+    floods = []
+    for foot in (0.0, 57.0):
+        gap = Breach(
+            torch.tensor([2 * 12 + 5]),
+            torch.full((1, 1), foot + 0.5, dtype=torch.float64),
+            torch.tensor([60.0]),
+            torch.tensor([60.0]),
+        )
+        floods.append(simulate(basin(bed + foot), make, 600.0, depth_m=water, breach=gap))
+    assert floods[0].depth_m[:, :, 6:].max() > 0.2
+    torch.testing.assert_close(floods[1].depth_m, floods[0].depth_m, rtol=0, atol=1e-9)
+
+
+@ALL
+def test_each_cell_of_a_breach_may_have_its_own_time(make):
+    bed = torch.zeros(1, 11, 12, dtype=torch.float64)
+    bed[:, 5] = bed[:, :, 5] = 3.0  # two basins in the west, one above the other
+    water = torch.zeros_like(bed)
+    water[:, :, :5] = 2.0
+    water[:, 5] = 0
+    gaps = Breach(
+        torch.tensor([2 * 12 + 5, 8 * 12 + 5]),
+        torch.zeros(1, 2, dtype=torch.float64),
+        torch.tensor([[120.0, 420.0]]),
+        torch.tensor([[30.0, 30.0]]),
+    )
+    arrival = simulate(basin(bed), make, 600.0, depth_m=water, breach=gaps, watch_s=20.0).arrival_s[
+        0
+    ]
+    assert 120 < arrival[2, 6] <= 180
+    assert 420 < arrival[8, 6] <= 480
+
+
+def test_a_river_that_enters_a_steep_channel_is_no_instability():
+    """Cells that have just given all they held: their flow over no depth is no speed."""
+    bed = torch.linspace(0.0, 40.0, 40, dtype=torch.float64)[None, :, None].repeat(1, 1, 3)
+    river = Inflow(
+        torch.tensor([39 * 3, 39 * 3 + 1, 39 * 3 + 2]),
+        torch.tensor([0.0], dtype=torch.float64),
+        torch.full((1, 1, 3), 40.0, dtype=torch.float64),
+    )
+    edges = Edges(north=Edge("open"))
+    flood = simulate(
+        basin(bed, edges=edges), SCHEMES["local_inertial"], 600.0, inflow=river, watch_s=5.0
+    )
+    assert float(flood.volumes.error) < 1e-12
+    assert flood.max_speed_m_s.max() < 15
+
+
 def test_more_rain_floods_no_less():
     floods = [
         simulate(basin(rough()), SCHEMES["muscl"], 900.0, rain=shower(mm_h=mm))
