@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from scipy import ndimage
 from models.contracts import BoolArray, FloatArray, IntArray
 from models.physics.basin import OPEN, Basin, Edges, Inflow, Rain
 from models.physics.inundation import SCHEMES, simulate
-from models.record import canonical_json, sha256_bytes, write_atomic
+from models.record import canonical_json, sha256_bytes
 from models.scenario import CALIBRATION, STOPPING, TRAIN
 from pipelines.domains.flood.embanked_plain import PlainDesign, embanked_plain
 from pipelines.domains.flood.inundation_surrogate import (
@@ -169,13 +168,13 @@ def _draw(design: Design, terrain: int, scenario: int) -> _Drawn:
 
 def _beside(river: BoolArray, crest: BoolArray, rng: np.random.Generator) -> IntArray:
     """One to three neighbouring cells at the foot of a levee, on the plain's side."""
-    foot = ndimage.binary_dilation(crest, np.ones((3, 3))) & ~river
+    foot = np.asarray(ndimage.binary_dilation(crest, np.ones((3, 3)))) & ~river
     foot[[0, -1]] = foot[:, [0, -1]] = False
     places = np.argwhere(foot if foot.any() else ~river)
     chosen = places[rng.integers(len(places))]
     nearest = np.argsort(((places - chosen) ** 2).sum(1), kind="stable")
     rows, columns = places[nearest[: rng.integers(1, 4)]].T
-    return np.ravel_multi_index((rows, columns), river.shape)
+    return rows * river.shape[1] + columns
 
 
 def _roughness(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
