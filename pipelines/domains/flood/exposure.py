@@ -206,6 +206,8 @@ def exposure_tables(areas: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         }
         for row in records
     ]
+    if f"people {next(iter(HAZARDS))}" not in areas:  # no speed is known
+        return {"People by depth of water": by_depth}
     by_hazard = [
         {
             "class": c,

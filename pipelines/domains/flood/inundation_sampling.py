@@ -168,7 +168,7 @@ def _draw(design: Design, terrain: int, scenario: int) -> _Drawn:
 
 def _beside(river: BoolArray, crest: BoolArray, rng: np.random.Generator) -> IntArray:
     """One to three neighbouring cells at the foot of a levee, on the plain's side."""
-    foot = np.asarray(ndimage.binary_dilation(crest, np.ones((3, 3)))) & ~river
+    foot = ndimage.binary_dilation(crest, np.ones((3, 3))).astype(bool) & ~river
     foot[[0, -1]] = foot[:, [0, -1]] = False
     places = np.argwhere(foot if foot.any() else ~river)
     chosen = places[rng.integers(len(places))]

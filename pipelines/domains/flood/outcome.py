@@ -78,6 +78,13 @@ class Outcome:
         return [f"{name}.tif" for name in grids]
 
 
+def flooded_land(setting: Setting) -> BoolArray:
+    """[Y, X] all but the synthetic river and its levees."""
+    if setting.plain is None:
+        return np.ones(setting.terrain.bed_m.shape, bool)
+    return ~(setting.plain.floodway | setting.plain.crest)
+
+
 def run_setting(setting: Setting, progress: Callable[[float], None]) -> Outcome:
     """Move the water of a setting from beginning to end."""
     cells = setting.terrain.bed_m.size
@@ -99,10 +106,7 @@ def run_setting(setting: Setting, progress: Callable[[float], None]) -> Outcome:
 
 
 def _outcome(setting: Setting, flood: Flood, times_s: FloatArray) -> Outcome:
-    plain, cell_m = setting.plain, setting.terrain.cell_m
-    land = np.ones(setting.terrain.bed_m.shape, bool)
-    if plain is not None:
-        land = ~(plain.floodway | plain.crest)
+    cell_m, land = setting.terrain.cell_m, flooded_land(setting)
     wet = flood.depths_m[0].numpy() >= WET_M
     names = ("start", "rain", "inflow", "infiltrated", "left", "end")
     return Outcome(

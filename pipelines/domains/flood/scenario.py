@@ -51,7 +51,7 @@ def run_scenario(
         )
     require_rasterio(f"scenario {asked.name!r}")  # now, not after an hour of water
     setting = open_setting(asked, base)
-    homes = _homes(setting, base)
+    homes = homes_of(setting, base)
     outcome = run_setting(setting, lambda share: progress("water moves", 0.97 * share))
     progress("written", 0.97)
     files = outcome.write(setting, out)
@@ -78,7 +78,8 @@ def run_scenario(
     return report | {"files": [*files, MAP]}
 
 
-def _homes(setting: Setting, base: Path) -> Homes | None:
+def homes_of(setting: Setting, base: Path) -> Homes | None:
+    """The homes that a scenario names, if it does."""
     wanted = setting.asked.homes
     if wanted is None:
         return None
