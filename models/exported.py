@@ -13,6 +13,9 @@ from models.contracts import FloatArray, Window
 Predict = Callable[[Window], FloatArray]
 """From a batch of windows to quantiles [B, H, N, Q]: a torch module, or an exported graph."""
 
+ONE_OR_ALL = "one_or_all"
+"""Name of an input's first dimension where one sample may stand for all of a batch."""
+
 
 def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """An ONNX Runtime session on the CPU, with threads that do not spin."""

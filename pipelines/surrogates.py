@@ -99,7 +99,7 @@ def _make(
         return {"scalars": experiments.scalars[chosen], "fields": experiments.fields[chosen]}
 
     example = {name: torch.as_tensor(value) for name, value in draw(2).items()}
-    export_module(fitted.surrogate, example, part / MODEL)
+    export_module(fitted.surrogate, example, part / MODEL, fitted.surrogate.shared)
     parity = compare(fitted.surrogate, part / MODEL, draw)
     session = open_session(part / MODEL)
 

@@ -13,14 +13,14 @@ import numpy as np
 import onnxruntime
 
 from models.contracts import FelsinaError, FloatArray
-from models.exported import open_session
+from models.exported import ONE_OR_ALL, open_session
 from models.record import sha256_bytes
 from models.scenario import ScenarioSpec
 from serving.release import INPUTS, MODEL, REPORT, verified
 
 FILES = (MODEL, INPUTS, REPORT)
 """What the manifest of a surrogate seals."""
-_BATCH = 100
+_BATCH = 200
 """Scenarios at a time: what they need stays near the processor."""
 
 
@@ -66,12 +66,17 @@ def ask(
     """Quantiles [B, A, O, Q] by a surrogate's graph.
 
     Several threads take batches side by side, which shares small products better than each
-    product's own threads would.
+    product's own threads would. Fields that ``np.broadcast_to`` made of one scenario's are given
+    once, where the graph knows what to do with them.
     """
+    ones = {node.name for node in session.get_inputs() if node.shape[0] == ONE_OR_ALL}
+    shared = "fields" in ones and fields.strides[0] == 0
+    if shared:
+        fields = np.asarray(fields[:1], np.float32)
 
     def part(begin: int) -> FloatArray:
         rows = slice(begin, begin + _BATCH)
-        inputs = {"scalars": scalars[rows], "fields": fields[rows]}
+        inputs = {"scalars": scalars[rows], "fields": fields if shared else fields[rows]}
         given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
         return np.asarray(session.run(None, given)[0])
 

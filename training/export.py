@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from onnxscript import opset20
 from torch import Tensor, nn
 
 from models.contracts import FelsinaError, Window
-from models.exported import open_session
+from models.exported import ONE_OR_ALL, open_session
 from models.record import write_atomic
 from models.windows import WindowBuilder
 from training.ridge import tensors
@@ -71,13 +71,17 @@ def export_onnx(forecaster: nn.Module, window: Window, path: Path) -> None:
     export_module(forecaster, example, path)
 
 
-def export_module(module: nn.Module, example: dict[str, Tensor], path: Path) -> None:
+def export_module(
+    module: nn.Module, example: dict[str, Tensor], path: Path, shared: Sequence[str] = ()
+) -> None:
     """Write any predictor as ``path``, batch dynamic.
 
     Args:
         module: takes the example's tensors by name and gives quantiles.
         example: input name to a tensor of at least two samples; the graph has no empty inputs.
         path: target file, written at once.
+        shared: inputs of which one sample may be given for the whole batch; the module must
+            broadcast them, and take no size from them.
 
     Raises:
         FelsinaError: if the graph would race in ONNX Runtime.
@@ -108,6 +112,7 @@ def export_module(module: nn.Module, example: dict[str, Tensor], path: Path) -> 
     model = program.model_proto
     refuse_races(model)
     _forget_where(model)
+    _broadcast(model, shared)
     onnx.checker.check_model(model)
     write_atomic(path, model.SerializeToString(deterministic=True))
 
@@ -142,6 +147,19 @@ def _forget_where(model: onnx.ModelProto) -> None:
     for part in [model, model.graph, *model.functions, *model.graph.initializer, *values]:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+
+
+def _broadcast(model: onnx.ModelProto, shared: Sequence[str]) -> None:
+    """Forget that some inputs have a sample for each of the others': ONNX operators broadcast.
+
+    The shapes that the exporter noted go too, since ONNX Runtime plans its memory by them.
+    """
+    if not shared:
+        return
+    model.graph.ClearField("value_info")
+    for value in model.graph.input:
+        if value.name in shared:
+            value.type.tensor_type.shape.dim[0].dim_param = ONE_OR_ALL
 
 
 def check_parity(

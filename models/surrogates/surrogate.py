@@ -35,13 +35,15 @@ class Surrogate(nn.Module):
 
     Args:
         network: maps ``scalars`` [B, F] and ``fields`` [B, P, C] to rising quantiles [B, A, O, Q],
-            all in physical units.
+            all in physical units. Its ``shared``, if any, are inputs of which one sample may be
+            given for the whole batch.
         spec: what it is asked and answers.
     """
 
     def __init__(self, network: nn.Module, spec: ScenarioSpec) -> None:
         super().__init__()
         self.network = network
+        self.shared: tuple[str, ...] = getattr(network, "shared", ())
         self.middle = spec.median
         self.low, self.high = spec.quantiles.index(0.1), spec.quantiles.index(0.9)
         shape = len(spec.answered), len(spec.outputs), len(spec.quantiles)

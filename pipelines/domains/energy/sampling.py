@@ -23,7 +23,14 @@ from pipelines.domains.energy.climate import FIELDS, MONTHS, monthly_climate, va
 from pipelines.domains.energy.demand import WARM_UP_H
 from pipelines.domains.energy.stock import FACINGS, Stock
 from pipelines.domains.energy.stock_table import Archetypes, read_archetypes
-from pipelines.domains.energy.weather import Weather, embedded_weather, read_weather
+from pipelines.domains.energy.weather import (
+    STATIONS,
+    Weather,
+    embedded_weather,
+    read_weather,
+    station_file,
+    station_weather,
+)
 from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from training.experiments import Experiments, write_experiments
 
@@ -37,7 +44,7 @@ OUTPUTS = (
 EMBEDDED = "embedded"
 ARCHETYPES, CLIMATES, BOTH = "archetypes", "climates", "archetypes in unseen climates"
 """Test sets: what was never trained on."""
-_MADE_BY = 5
+_MADE_BY = 7
 """Raised when runs come out otherwise, so that finished parts are made anew."""
 Progress = Callable[[str, float], None]
 
@@ -48,7 +55,8 @@ class Design(Frozen):
     Attributes:
         name: of the surrogate.
         domain: as registered.
-        weather: EPW files, or ``embedded``, whose climates are varied and learned.
+        weather: EPW files, or ``embedded``, whose climates are varied and learned, beside those
+            of ``STATIONS``.
         unseen: EPW files that are left as they are, for tests alone.
         archetypes: tables of archetypes, for tests alone.
         climates: varied years to draw.
@@ -86,8 +94,9 @@ class Part:
 def sample(design: dict[str, Any], base: Path, out: Path, progress: Progress) -> None:
     """Write an experiments folder of buildings in climates.
 
-    Training buildings are drawn from the whole of the inputs' ranges, half of them with the
-    proportions of homes; no archetype is among them.
+    A year is learned as if it lay between the climates. Training buildings are drawn from the
+    whole of the inputs' ranges, half of them with the proportions of homes; no archetype is among
+    them.
 
     Args:
         design: as in ``Design``.
@@ -97,12 +106,14 @@ def sample(design: dict[str, Any], base: Path, out: Path, progress: Progress) ->
     """
     plan = read_keys(Design, design)
     learned = [_weather(name, base) for name in plan.weather]
+    stations = [station_weather(name) for name in STATIONS]
     unseen = [_weather(name, base) for name in plan.unseen]
     tables = [read_archetypes(base / name) for name in plan.archetypes]
     files = [*plan.weather, *plan.unseen, *plan.archetypes]
     key = {
         "design": plan.model_dump(mode="json"),
-        "files": {n: sha256_file(base / n) for n in files if n != EMBEDDED},
+        "files": {n: sha256_file(base / n) for n in files if n != EMBEDDED}
+        | {n: sha256_file(station_file(n)) for n in STATIONS},
         "made_by": _MADE_BY,
     }
     place = out / FINISHED / sha256_bytes(canonical_json(key))[:12]
@@ -113,7 +124,7 @@ def sample(design: dict[str, Any], base: Path, out: Path, progress: Progress) ->
     splits: list[str] = []
     for number in range(parts):
         path = place / f"{number:05d}.npz"
-        part = _part(plan, number, learned, unseen, tables)
+        part = _part(plan, number, learned, stations, unseen, tables)
         if not path.is_file():
             found = simulated(part)
             with (place / f".{number:05d}").open("wb") as stream:
@@ -154,14 +165,16 @@ def _part(
     plan: Design,
     number: int,
     learned: list[Weather],
+    stations: list[Weather],
     unseen: list[Weather],
     tables: list[Archetypes],
 ) -> Part:
     """Climate ``number`` with its buildings; the same number is always the same."""
     rng = np.random.default_rng([plan.seed, number])
     if number < plan.climates:
-        weather = varied(learned[number % len(learned)], rng)
-        stage = (number // len(learned)) % 20  # of twenty rounds one stops and three calibrate
+        climates = learned + stations
+        weather = varied(climates[number % len(climates)], rng, climates)
+        stage = (number // len(climates)) % 20  # of twenty rounds one stops and three calibrate
         split = {0: STOPPING, 1: CALIBRATION, 2: CALIBRATION, 3: CALIBRATION}.get(stage, TRAIN)
         return Part(split, weather, _season(rng), drawn(plan.buildings, rng))
     number -= plan.climates

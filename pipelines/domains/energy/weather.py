@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pvlib
 from pvlib import atmosphere, iotools, irradiance, solarposition
 
 from models.contracts import FelsinaError, FloatArray
@@ -99,6 +100,30 @@ def read_weather(path: Path) -> Weather:
     planes = on_planes(times, place, data[["ghi", "dni", "dhi"]].to_numpy(float))
     name = f"{site['city']} ({site['data_type']})"
     return Weather(name, times.tz_localize(None), data["temp_air"].to_numpy(float), planes)
+
+
+STATIONS = {"Greensboro": "723170TYA.CSV", "Miami": "12839.tm2", "Sand Point": "703165TY.csv"}
+"""Typical years of three American stations (NREL: TMY3, TMY2, TMY3) that pvlib brings along."""
+
+
+def station_file(station: str) -> Path:
+    """Where pvlib keeps the year of one of ``STATIONS``."""
+    return Path(pvlib.__file__).parent / "data" / STATIONS[station]
+
+
+def station_weather(station: str) -> Weather:
+    """The typical year of one of ``STATIONS``."""
+    path = station_file(station)
+    if path.suffix == ".tm2":
+        data, site = iotools.read_tmy2(path)
+        sun, outdoor = data[["GHI", "DNI", "DHI"]], data["DryBulb"] / 10
+    else:
+        data, site = iotools.read_tmy3(path, coerce_year=_YEAR)
+        sun, outdoor = data[["ghi", "dni", "dhi"]], data["temp_air"]
+    times = _year(float(site["TZ"]))
+    place = Place(*(float(site[key]) for key in ("latitude", "longitude", "altitude")))
+    planes = on_planes(times, place, sun.to_numpy(float))
+    return Weather(station, times.tz_localize(None), outdoor.to_numpy(float), planes)
 
 
 def embedded_weather(seed: int = 0) -> Weather:

@@ -13,7 +13,7 @@ from pipelines.domains.energy.abstraction import INPUTS
 from pipelines.domains.energy.assumptions import Assumptions
 from pipelines.domains.energy.climate import FIELDS, monthly_climate, varied
 from pipelines.domains.energy.sampling import drawn, sample
-from pipelines.domains.energy.weather import embedded_weather
+from pipelines.domains.energy.weather import STATIONS, embedded_weather, station_weather
 from pipelines.domains.scenarios import FINISHED
 from tests.fixtures.buildings import EXAMPLES
 from training.experiments import open_experiments
@@ -23,7 +23,7 @@ DESIGN = {
     "domain": "energy",
     "weather": ["embedded"],
     "archetypes": [str(EXAMPLES / "archetypes.csv")],
-    "climates": 25,
+    "climates": 60,
     "buildings": 8,
 }
 
@@ -81,8 +81,8 @@ def test_a_killed_sampling_goes_on(
         sample(DESIGN, tmp_path, out, killed)
     before = len(quick)
     sample(DESIGN, tmp_path, out, silent)
-    assert len(quick) == 27
-    assert 0 < before < 27
+    assert len(quick) == 62
+    assert 0 < before < 62
     whole = open_experiments(out)
     sample(DESIGN, tmp_path, tmp_path / "other", silent)
     for name in ("scalars", "fields", "split"):
@@ -111,6 +111,30 @@ def test_a_varied_year_is_another_year_of_the_climate() -> None:
     night = year.irradiance_w_m2.sum(axis=1).reshape(-1, 24)[:, 0]
     assert (night == 0).all()
     assert found.irradiance_w_m2.reshape(-1, 24, 6)[:, 0].max() == 0
+
+
+def test_years_may_lie_between_climates() -> None:
+    """Some have another's sun on the same dates; they are as warm as one, the other, or between."""
+    year, other = embedded_weather(), station_weather("Sand Point")
+    winters = []
+    for seed in range(12):
+        found = varied(year, np.random.default_rng(seed), [other])
+        assert found.outdoor_c.shape == year.outdoor_c.shape
+        assert other.outdoor_c.mean() - 5 < found.outdoor_c.mean() < year.outdoor_c.mean() + 5
+        assert found.irradiance_w_m2.reshape(-1, 24, 6)[:, 0].max() == 0
+        winters.append(found.irradiance_w_m2[year.times.month == 1, 4].mean())
+    assert max(winters) > 3 * min(winters)  # a roof in Alaska is dark in January
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_stations_are_whole_years(station: str) -> None:
+    year = station_weather(station)
+    assert len(year.times) == len(year.outdoor_c) == len(year.irradiance_w_m2) == 8760
+    assert np.isfinite(year.irradiance_w_m2).all()
+    assert -30 < year.outdoor_c.min() < year.outdoor_c.max() < 45
+    noon, night = (year.irradiance_w_m2.reshape(-1, 24, 6)[:, h, 4].mean() for h in (12, 0))
+    assert noon > 200
+    assert night < 1
 
 
 def test_a_month_is_what_its_hours_amount_to() -> None:
