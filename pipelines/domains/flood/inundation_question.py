@@ -1,4 +1,4 @@
-"""An inundation scenario in a surrogate's terms: storm, one inflow, ground; and what it cannot say."""
+"""An inundation scenario in a surrogate's terms, and what cannot be said in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def described(setting: Setting, spec: ScenarioSpec) -> tuple[FloatArray, FloatAr
     require_grid(setting.terrain, spec)
     if asked.breach:
         raise FelsinaError(
-            f"breach: surrogates know no river; give what comes through it as [[inflow]], or {_PHYSICS}"
+            f"breach: surrogates know no river; give its flow as an [[inflow]], or {_PHYSICS}"
         )
     if asked.hours != HOURS:
         raise FelsinaError(f"hours = {asked.hours:g}: surrogates know {HOURS:g}; {_PHYSICS}")
@@ -43,12 +43,9 @@ def described(setting: Setting, spec: ScenarioSpec) -> tuple[FloatArray, FloatAr
     values["infiltration_mm_h"] = float(setting.infiltration_mm_h)
     said = _storm(setting, values)
     fields = fields_of(setting.terrain, setting.manning)
-    if setting.inlets:
-        if len(setting.inlets) > 1:
-            raise FelsinaError(
-                f"inflow: {len(setting.inlets)} of them, surrogates know one; {_PHYSICS}"
-            )
-        entry = setting.inlets[0]
+    if len(setting.inlets) > 1:
+        raise FelsinaError(f"inflow: {len(setting.inlets)} of them, surrogates know 1; {_PHYSICS}")
+    for entry in setting.inlets:
         fields[entry.cells, 2] = 1 / len(entry.cells)
         wave, off = fitted_wave(entry.hydrograph)
         values |= wave
