@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipelines.domains.flood.inundation_surrogate import (
     spec_of,
     storm_mm_h,
 )
+from pipelines.domains.flood.terrain import Terrain, coarsened
 from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from pipelines.settings import held
 from training.experiments import Experiments, write_experiments
@@ -37,6 +39,8 @@ from training.experiments import Experiments, write_experiments
 HELD_OUT_SCENARIOS, HELD_OUT_TERRAINS = "held-out scenarios", "held-out terrains"
 _WATCH_S = 300.0
 _MM_H = 1e-3 / 3600
+_FILM_M = 0.01
+"""Water less deep than this in a block has no level to fill its cells to."""
 
 
 class Design(Frozen):
@@ -69,6 +73,11 @@ class Design(Frozen):
     calibration: int = Field(18, ge=1)
     held_out: int = Field(20, ge=1)
     together: int = Field(8, ge=1)
+
+    @property
+    def grid(self) -> Grid:
+        """Of all terrains."""
+        return Grid(self.rows, self.columns, self.cell_m)
 
     def runs(self) -> list[tuple[str, int, int]]:
         """Split, terrain and scenario of all runs; training comes last."""
@@ -119,20 +128,20 @@ def sample(
             path = folder / f"{key}-{begin}.npy"
             if not path.is_file():
                 path.with_suffix(".part").unlink(missing_ok=True)
-                found = _simulated([_draw(asked, terrain, k) for _, terrain, k in some], asked)
+                drawn = [_draw(asked, terrain, k) for _, terrain, k in some]
+                found = simulated(*_arrays(drawn), asked.grid)
                 with path.with_suffix(".part").open("wb") as file:
                     np.save(file, found, allow_pickle=False)
                 path.with_suffix(".part").rename(path)
             parts.append(np.load(path, allow_pickle=False))
             done = begin + len(some)
             progress(f"run {done} of {len(runs)}", done / len(runs))
-    drawn = [_draw(asked, terrain, k) for _, terrain, k in runs]
-    fields = np.stack([one.fields.reshape(-1, 3) for one in drawn]).astype(np.float32)
+    scalars, fields = _arrays([_draw(asked, terrain, k) for _, terrain, k in runs])
     relief = float(np.ceil(fields[..., 0].max()))
     experiments = Experiments(
         out,
         spec_of(asked.name, asked.rows, asked.columns, asked.cell_m, relief),
-        np.stack([one.scalars for one in drawn]).astype(np.float32),
+        scalars,
         fields,
         np.concatenate(parts),
         np.array([split for split, _, _ in runs]),
@@ -140,6 +149,13 @@ def sample(
     )
     progress("written", 1.0)
     write_experiments(out, experiments)
+    shutil.rmtree(folder)
+
+
+def _arrays(drawn: list[_Drawn]) -> tuple[FloatArray, FloatArray]:
+    """Scalars [B, F] and fields [B, P, 3]."""
+    fields = np.stack([one.fields.reshape(-1, 3) for one in drawn])
+    return np.stack([one.scalars for one in drawn]).astype(np.float32), fields.astype(np.float32)
 
 
 def _draw(design: Design, terrain: int, scenario: int) -> _Drawn:
@@ -184,23 +200,45 @@ def _roughness(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     return np.clip(np.exp(rng.uniform(np.log(0.03), np.log(0.1))) * parts, *MANNING)
 
 
-def _simulated(drawn: list[_Drawn], design: Design) -> FloatArray:
-    """Targets [B, P, O]: largest depth, depths at the snapshots, hour of arrival."""
-    fields = torch.tensor(np.stack([one.fields for one in drawn]), dtype=torch.float32)
-    scalars = np.stack([one.scalars for one in drawn])
-    column = dict(zip(SCALARS, scalars.T, strict=True))
+@dataclass(frozen=True)
+class Grid:
+    """Y x X square cells."""
+
+    rows: int
+    columns: int
+    cell_m: float
+
+
+def simulated(scalars: FloatArray, fields: FloatArray, grid: Grid, factor: int = 1) -> FloatArray:
+    """What the solver answers to scenarios side by side.
+
+    Args:
+        scalars: [B, F] in the order of ``SCALARS``.
+        fields: [B, P, 3] bed, roughness and source.
+        grid: that P cells form.
+        factor: blocks of so many cells squared are simulated as one; water then fills each block's
+            cells to one level.
+
+    Returns:
+        [B, P, O] largest depth, depths at the snapshots, hour of arrival (NaN for never).
+    """
+    maps = fields.reshape(len(fields), grid.rows, grid.columns, 3)
+    bed = np.stack([_bed(one, grid, factor) for one in maps[..., 0]])
+    count = len(maps), grid.rows // factor, factor, grid.columns // factor, factor
+    manning = maps[..., 1].reshape(count).mean((2, 4))
+    share = _tensor(maps[..., 2].reshape(count).sum((2, 4))).flatten(1)
+    column = dict(zip(SCALARS, scalars.T.astype(float), strict=True))
     basin = Basin(
-        fields[..., 0],
-        design.cell_m,
-        fields[..., 1],
+        _tensor(bed),
+        grid.cell_m * factor,
+        _tensor(manning),
         _tensor(column["infiltration_mm_h"] * _MM_H)[:, None, None],
         Edges.alike(OPEN),
-        len(drawn),
+        len(maps),
     )
     storm = storm_mm_h(column["rain_mm"], column["rain_h"], column["rain_peak"])
     times = torch.arange(len(storm) + 1, dtype=torch.float64) * STEP_S
     rain = Rain(times[:-1], _tensor(storm * _MM_H)[:, :, None, None])
-    share = fields[..., 2].flatten(1)
     cells = share.any(0).nonzero().flatten()
     flow = _tensor(inflow_m3_s(column["inflow_m3_s"], column["rise_h"], column["fall_h"]))
     flood = simulate(
@@ -213,8 +251,24 @@ def _simulated(drawn: list[_Drawn], design: Design) -> FloatArray:
         watch_s=_WATCH_S,
     )
     arrival = torch.where(flood.arrival_s.isfinite(), flood.arrival_s / 3600, torch.nan)
-    maps = torch.cat((flood.max_depth_m[:, None], flood.depths_m, arrival[:, None]), 1)
-    return maps.flatten(2).transpose(1, 2).numpy()
+    depths = torch.cat((flood.max_depth_m[:, None], flood.depths_m), 1).numpy()
+    if factor > 1:
+        level = _spread(np.where(depths > _FILM_M, bed[:, None] + depths, -np.inf), factor)
+        depths = np.maximum(level - maps[:, None, ..., 0], 0)
+    found = np.concatenate((depths, _spread(arrival[:, None].numpy(), factor)), 1)
+    return found.reshape(*found.shape[:2], -1).swapaxes(1, 2).astype(np.float32)
+
+
+def _bed(bed_m: FloatArray, grid: Grid, factor: int) -> FloatArray:
+    """A bed [Y, X] by blocks, embankments kept."""
+    if factor == 1:
+        return bed_m
+    return coarsened(Terrain(bed_m.astype(float), grid.cell_m), factor).bed_m
+
+
+def _spread(values: FloatArray, factor: int) -> FloatArray:
+    """Blocks as cells again, [..., Y, X]."""
+    return values.repeat(factor, -2).repeat(factor, -1)
 
 
 def _tensor(values: FloatArray) -> torch.Tensor:
