@@ -36,15 +36,16 @@ class CoarseInundation:
     """
 
     def __init__(self, bed_m: Tensor, manning: Tensor, cell_m: float, step_s: float) -> None:
-        # Constants in double precision: rounded to single they are the same in all libraries, and
-        # so are steps of sums, products, quotients and roots; sums of one order, or none, remain.
+        # What is reckoned in double precision and rounded to single is the same in all libraries,
+        # and so are single sums, products and quotients of two. The exporter rounds constants to
+        # single, so that they may meet single numbers alone.
         bed, rough = bed_m.double(), quarters(manning.double()).mean(1)
         self.step_s, size_m = step_s, 2 * cell_m
         pace, gravity = step_s / size_m, _GRAVITY_SHARE * GRAVITY_M_S2 * step_s
         low = quarters(bed).amin(1)
         over = (bed - doubled(low)).clamp_max(_MOST_RELIEF_M)
         self.low = low.float()
-        self.relief = (2 * quarters(over).mean(1) + _SMOOTH_M).float()
+        self.relief = (2 * quarters(over).mean(1)).float() + _SMOOTH_M
         self.half = self.relief / 2
         high = functional.pad(bed_m, (0, 1, 0, 1), value=HIGH_M)
         across = torch.maximum(high[..., :-1, 1:-1:2], high[..., :-1, 2::2])
@@ -57,13 +58,13 @@ class CoarseInundation:
         east, south = functional.pad(rough, (0, 1)), functional.pad(rough, (0, 0, 0, 1))
         rough = (rough + torch.cat([east[..., 1:], south[..., 1:, :]], 1)) / 2
         self.push = gravity * pace / 2 / size_m
-        self.drag = (gravity * 2 / pace * rough * rough).float()
+        self.drag = (rough * rough).float() * (gravity * 2 / pace)
         edge = functional.pad(torch.zeros_like(self.low[..., 1:-1, 1:-1]), (1, 1, 1, 1), value=1.0)
         self.leaving = edge * (pace * GRAVITY_M_S2**0.5 * (2 / 3) ** 1.5)
 
     def depth(self, held: Tensor) -> Tensor:
         """Depth over the lowest ground of cells [B, 1, Y, X] from the mean depth in them."""
-        ponded = (2 * self.relief * held).sqrt()
+        ponded = root(2 * self.relief * held)
         return torch.where(held < self.half, ponded, held + self.half)
 
     def advance(self, held: Tensor, depth: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,13 +82,13 @@ class CoarseInundation:
         level = self.low + depth
         there = self._following(level)
         deep = (torch.maximum(level, there) - self.sills).clamp_min(0)
-        conveyed = deep * deep * deep.sqrt().sqrt()  # near enough to the power 7/3
+        conveyed = deep * deep * root(deep, 2)  # near enough to the power 7/3
         pushed = flow + deep * ((level - there) * self.push)
         flow = pushed / (1 + self.drag * flow.abs() / conveyed.clamp_min(_TINY))
         net = flow.sum(0)
         on = net.clamp_min(0)
         back = on - net
-        lost = self.leaving * depth * depth.sqrt()
+        lost = self.leaving * depth * root(depth)
         east, south = back.split(1, 1)
         given = on.sum(1, keepdim=True) + east @ self.right + self.down @ south + lost
         share = (held / given.clamp_min(_TINY)).clamp_max(1)
@@ -100,6 +101,17 @@ class CoarseInundation:
         Products with matrices of zeros and ones are the fastest shifts in ONNX Runtime.
         """
         return torch.cat([x @ self.left, self.up @ x], 1)
+
+
+def root(x: Tensor, times: int = 1) -> Tensor:
+    """The square root, so many times, by way of double precision.
+
+    ONNX Runtime's root in single precision is a little off, and steps would make more of it.
+    """
+    x = x.double()
+    for _ in range(times):
+        x = x.sqrt()
+    return x.float()
 
 
 def _moves(ones: Tensor) -> tuple[Tensor, Tensor]:

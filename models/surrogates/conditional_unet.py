@@ -185,12 +185,12 @@ class ConditionalUNet(nn.Module):
         """The backbone's guess [B, O, Y / 2, X / 2] and levels of full ponds [B, 1, Y, X]."""
         bed, manning, source = (part.contiguous() for part in grid.split(1, 1))
         looks = tuple(round(hour * 3600 / _STEP_S) for hour in self.hours)
-        hour = torch.arange(looks[-1] + 1, device=bed.device).double() * (_STEP_S / 3600)
+        hour = torch.arange(looks[-1] + 1, device=bed.device).double() * _STEP_S / 3600
         fallen, entered = self._brought(scalars.double(), hour)
         guess = coarse_inundation(
             CoarseInundation(bed, manning, self.cell_m, _STEP_S),
             (fallen.diff(dim=1) / 1000).float(),
-            (entered.diff(dim=1) * (3600 / (2 * self.cell_m) ** 2)).float(),
+            (entered.diff(dim=1) * 3600).float() / (2 * self.cell_m) ** 2,
             quarters(source.double()).sum(1).float(),
             scalars[:, INFILTRATION_MM_H, None, None, None] * (_STEP_S / 3.6e6),
             looks,
@@ -263,7 +263,7 @@ class ConditionalUNet(nn.Module):
         rain, hours, peak = (scalars[:, c, None] for c in (RAIN_MM, RAIN_H, RAIN_PEAK))
         after = torch.minimum(hour, hours) - peak * hours
         share = torch.where(after < 0, peak, 1 - peak)
-        bent = share * (after.abs() / (share * hours)).pow(self.storm_n)
+        bent = share * (after.abs() / (share * hours)).pow(hour.new_tensor(self.storm_n))
         fallen = rain * (peak + torch.where(after < 0, -bent, bent))
         flow, rise, fall = (scalars[:, c, None] for c in (INFLOW_M3_S, RISE_H, FALL_H))
         rising = torch.minimum(hour, rise)

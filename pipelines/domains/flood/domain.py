@@ -44,5 +44,6 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
     verify=later("pipelines.domains.flood.verification:verify"),
+    sample=later("pipelines.domains.flood.inundation_sampling:sample"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),
 )

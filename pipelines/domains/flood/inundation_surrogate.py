@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from models.contracts import FloatArray
-from models.scenario import Input, Output, ScenarioSpec
+from models.scenario import TRAIN, Input, Output, ScenarioSpec
+
+if TYPE_CHECKING:
+    from models.surrogates.conditional_unet import ConditionalUNet
+    from training.experiments import Experiments
 
 HOURS = 8.0
 SNAPSHOTS_H = (1.0, 2.0, 4.0, 6.0, 8.0)
@@ -83,3 +89,15 @@ def inflow_m3_s(peak_m3_s: FloatArray, rise_h: FloatArray, fall_h: FloatArray) -
     """Flow [K + 1, B] at the ends of steps of ``STEP_S``."""
     hour = np.arange(0, HOURS * 3600 + 1, STEP_S)[:, None] / 3600
     return peak_m3_s * np.minimum(hour / rise_h, np.exp(-np.maximum(hour - rise_h, 0) / fall_h))
+
+
+def network(experiments: Experiments) -> ConditionalUNet:
+    """The network that learns drawn inundations."""
+    from models.surrogates.conditional_unet import ConditionalUNet, Scales
+
+    rows, facts = experiments.rows(TRAIN), experiments.spec.facts
+    scalars, target = experiments.scalars[rows], experiments.target[rows]
+    spread = np.nanstd(target, axis=(0, 1))
+    scales = Scales(scalars.mean(0), scalars.std(0), spread, SNAPSHOTS_H, STORM_N)
+    grid = facts["rows"], facts["columns"], facts["cell_m"]
+    return ConditionalUNet(*grid, scales, experiments.spec.quantiles)

@@ -247,8 +247,9 @@ def test_hazard_classes_at_their_limits() -> None:
     assert found == ["H1", "H2", "H5", "H2", "H3", "H4", "H5", "H5", "H6", "H6"]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
-def test_examples_are_scenarios(path: Path) -> None:
+@pytest.mark.parametrize("name", ["breach.toml", "storm.toml"])
+def test_examples_are_scenarios(name: str) -> None:
+    path = EXAMPLES / name
     setting = open_setting(read_keys(Scenario, tomllib.loads(path.read_text())), path.parent)
     assert setting.plain is not None
     assert setting.falling() is not None or setting.entering() is not None

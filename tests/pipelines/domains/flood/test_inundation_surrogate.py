@@ -1,0 +1,92 @@
+"""Drawn inundations for a surrogate, and a scenario in its terms."""
+
+import numpy as np
+import pytest
+
+from models.scenario import CALIBRATION, STOPPING, TRAIN
+from pipelines.domains.flood.hydrographs import Hydrograph
+from pipelines.domains.flood.inundation_answering import flooded_share
+from pipelines.domains.flood.inundation_question import fitted_wave
+from pipelines.domains.flood.inundation_sampling import Design, sample, simulated
+from pipelines.domains.flood.inundation_surrogate import STEP_S, inflow_m3_s, storm_mm_h
+from training.experiments import open_experiments
+
+SMALL = {"name": "small", "domain": "flood", "rows": 32, "columns": 32, "scenarios": 2}
+SMALL |= {"training": 2, "stopping": 1, "calibration": 1, "held_out": 1, "together": 4}
+
+
+def silent(text, share): ...
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("drawn")
+    sample(SMALL, out, out, silent)
+    return out
+
+
+def test_a_design_says_what_each_run_is_for():
+    runs = Design(name="x", domain="flood").runs()
+    terrains = {kind: {t for k, t, _ in runs if k == kind} for kind in {k for k, _, _ in runs}}
+    assert not terrains["held-out terrains"] & terrains[TRAIN]
+    assert not terrains[CALIBRATION] & (terrains[TRAIN] | terrains[STOPPING])
+    assert terrains["held-out scenarios"] < terrains[TRAIN]
+    assert len(runs) == 220 * 6
+
+
+def test_storms_and_inflows_keep_their_volume():
+    depth, hours, peak = np.array([60.0, 10.0]), np.array([2.0, 6.0]), np.array([0.3, 0.8])
+    storm = storm_mm_h(depth, hours, peak)
+    np.testing.assert_allclose(storm.sum(0) * STEP_S / 3600, depth)
+    assert (storm >= 0).all()
+    flow = inflow_m3_s(np.array([90.0]), np.array([1.0]), np.array([3.0]))
+    assert flow.max() == pytest.approx(90)
+    assert flow[0, 0] == 0
+
+
+def test_drawn_experiments_are_whole_and_the_same_again(folder, tmp_path):
+    drawn = open_experiments(folder)
+    assert drawn.tests == ["held-out scenarios", "held-out terrains"]
+    assert (drawn.target[..., :-1] >= 0).all()
+    assert (drawn.target[..., 0] >= drawn.target[..., 1:-1].max(-1) - 1e-6).all()
+    came = drawn.target[..., 0] >= 0.05
+    assert np.array_equal(np.isfinite(drawn.target[..., -1]), came)
+    stopped = RuntimeError("killed")
+
+    def kill(text, share):
+        if share > 0.5:
+            raise stopped
+
+    with pytest.raises(RuntimeError):
+        sample(SMALL, tmp_path, tmp_path, kill)
+    sample(SMALL, tmp_path, tmp_path, silent)
+    assert open_experiments(tmp_path).digests == drawn.digests
+
+
+def test_a_coarser_grid_floods_like_places(folder):
+    drawn = open_experiments(folder)
+    grid = Design(**SMALL).grid
+    rows = np.arange(4)
+    coarse = simulated(drawn.scalars[rows], drawn.fields[rows], grid, 2)
+    assert coarse.shape == drawn.target[rows].shape
+    fine = simulated(drawn.scalars[rows], drawn.fields[rows], grid)
+    np.testing.assert_allclose(fine, drawn.target[rows], atol=1e-5)
+
+
+def test_a_wave_is_fitted_with_its_peak_and_volume():
+    hours = np.linspace(0, 8, 97)
+    flow = inflow_m3_s(np.array([80.0]), np.array([1.5]), np.array([2.0]))[:, 0]
+    wave, off = fitted_wave(Hydrograph(np.arange(len(flow)) * STEP_S, flow))
+    assert wave == pytest.approx({"inflow_m3_s": 80, "rise_h": 1.5, "fall_h": 2.0}, rel=0.02)
+    assert off < 0.01
+    block = Hydrograph(hours * 3600, np.where(hours < 4, 50.0, 0.0))
+    wave, off = fitted_wave(block)
+    assert wave["inflow_m3_s"] == 50
+    assert off > 0.1
+
+
+def test_the_chance_of_water_follows_the_quantiles():
+    levels = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
+    values = np.array([[0, 0, 0, 0.05, 0.2, 0.3, 0.4], [1] * 7, [0] * 7], float)
+    assert flooded_share(values, levels, 0.05) == pytest.approx([0.5, 0.975, 0.025])
+    assert flooded_share(values[:1], levels, 0.25) == pytest.approx([1 - 0.825])
