@@ -170,13 +170,14 @@ def test_experiments_are_sampled_and_built(
     assert f"{folder} exists" in err
 
 
-def test_a_domain_without_a_sampler_is_refused(felsina, tmp_path: Path) -> None:
-    (tmp_path / "design.toml").write_text('name = "river"\ndomain = "flood"\n')
+def test_a_domain_without_a_sampler_is_refused(felsina, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(domains, "DOMAINS", (*domains.DOMAINS, "tests.fixtures.bare"))
+    (tmp_path / "design.toml").write_text('name = "beds"\ndomain = "greenhouse"\n')
     code, out, err = felsina(
         "scenario", "sample", tmp_path / "design.toml", "--out", tmp_path / "x"
     )
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "design.toml: domain 'flood' has no simulator to draw scenarios for" in err
+    assert "design.toml: domain 'greenhouse' has no simulator to draw scenarios for" in err
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "x.partial").exists()
 
