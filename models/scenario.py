@@ -56,6 +56,8 @@ class Output:
         about: one sentence.
         weight: of its error in training, beside the other outputs'.
         nonnegative: whether it is never below zero.
+        total_weight: in training, of the relative error of its sum over places, such as a volume
+            of water; 0 where that means nothing.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Output:
     about: str
     weight: float = 1.0
     nonnegative: bool = True
+    total_weight: float = 0.0
 
 
 @dataclass(frozen=True)

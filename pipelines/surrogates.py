@@ -21,7 +21,7 @@ from pipelines.train import Tracked, made_of
 from serving.release import INPUTS, MANIFEST, MODEL, REPORT, release_id
 from serving.surrogate import FILES, ask, load_surrogate
 from training.experiments import Experiments
-from training.export import compare, export_module
+from training.export import PARITY, compare, export_module
 from training.loop import Listener
 from training.settings import LoopSettings, resolve_settings
 from training.surrogate import fit_surrogate, score_surrogate
@@ -100,7 +100,7 @@ def _make(
 
     example = {name: torch.as_tensor(value) for name, value in draw(2).items()}
     export_module(fitted.surrogate, example, part / MODEL, fitted.surrogate.shared)
-    parity = compare(fitted.surrogate, part / MODEL, draw)
+    parity = compare(fitted.surrogate, part / MODEL, draw, fitted.surrogate.parity or PARITY)
     session = open_session(part / MODEL)
 
     def predict(rows: IntArray) -> FloatArray:

@@ -23,3 +23,21 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Tensor, node_weight: Tens
     loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
     weight = seen * node_weight
     return (loss * weight).sum() / seen.sum().clamp(min=1)
+
+
+def total_error(answer: Tensor, target: Tensor, weight: Tensor, typical: Tensor) -> Tensor:
+    """Mean relative error of sums over places.
+
+    Args:
+        answer: [B, A, O].
+        target: [B, A, O]; complete where ``weight`` is not 0.
+        weight: [O].
+        typical: [O] sums; a sum much below is held to this one's size.
+
+    Returns:
+        Scalar.
+    """
+    kept = weight > 0
+    truth = target[..., kept].sum(1)
+    error = (answer[..., kept].sum(1) - truth).abs() / (truth + typical[kept])
+    return (error * weight[kept]).mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.forecaster import Forecaster
 from models.surrogates.surrogate import Surrogate
-from training.losses import pinball
+from training.losses import pinball, total_error
 from training.ranks import over_ranks, rank
 
 
@@ -26,6 +26,7 @@ class PredictorModule(lightning.LightningModule):
         weight_decay: of AdamW.
         steps: length of the schedule.
         seed: makes each step's dropout the same after a resume.
+        totals: ``total_error``'s weights and typical sums, where sums over places count too.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class PredictorModule(lightning.LightningModule):
         weight_decay: float,
         steps: int,
         seed: int,
+        totals: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
+        self.totals, self.middle = totals, levels.index(0.5)
         self.register_buffer("node_weight", node_weight, persistent=False)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.node_weight: Tensor
@@ -59,7 +62,13 @@ class PredictorModule(lightning.LightningModule):
         inputs = {name: batch[name] for name in batch if name != "target"}
         members = self.predictor.member_quantiles(inputs)
         losses = [pinball(q, batch["target"], self.levels, self.node_weight) for q in members]
-        loss, whole, _ = over_ranks(torch.stack(losses).mean(), _targets(batch["target"]))
+        loss = torch.stack(losses).mean()
+        if self.totals is not None:
+            totals = [total.to(self.device) for total in self.totals]
+            medians = [q[..., self.middle] for q in members]
+            errors = [total_error(median, batch["target"], *totals) for median in medians]
+            loss = loss + torch.stack(errors).mean()
+        loss, whole, _ = over_ranks(loss, _targets(batch["target"]))
         self.log("loss", whole)
         return loss
 

@@ -138,6 +138,7 @@ def fit_surrogate(
         settings.weight_decay,
         settings.whole_steps,
         settings.seed,
+        _totals(experiments),
     )
     steps = run_loop(module, RunsDataModule(experiments, settings), settings, work, listener)
     surrogate.eval()
@@ -151,6 +152,15 @@ def fit_surrogate(
     )
     surrogate.offset.copy_(torch.as_tensor(offsets))
     return FittedSurrogate(surrogate, settings, time.perf_counter() - began, steps)
+
+
+def _totals(experiments: Experiments) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Weights of the outputs' sums over places, and the sums' means; None where none counts."""
+    weight = [output.total_weight for output in experiments.spec.outputs]
+    if not any(weight):
+        return None
+    mean = experiments.target[experiments.rows(TRAIN)].sum(1).mean(0)
+    return torch.tensor(weight), torch.as_tensor(np.nan_to_num(mean), dtype=torch.float32)
 
 
 def answers(surrogate: nn.Module, experiments: Experiments, rows: IntArray) -> FloatArray:
@@ -210,7 +220,9 @@ def score_surrogate(
 
     Returns:
         Test set to ``runs`` and, by output: ``mae``, ``bias``, ``rmse``, ``mean`` of the truth,
-        ``cvrmse`` (RMSE over mean), ``r2``, ``coverage_80``, ``width_80``, ``floor`` where known.
+        ``cvrmse`` (RMSE over mean), ``r2``, ``coverage_80``, ``width_80``, ``floor`` where known,
+        ``total_error`` and ``total_bias`` of sums over places where those count, by what all runs
+        sum to.
     """
     spec, floors = experiments.spec, experiments.record.get("floors", {})
     found: dict[str, Any] = {}
@@ -220,6 +232,8 @@ def score_surrogate(
         found[name] = {"runs": len(rows), "outputs": {}}
         for o, output in enumerate(spec.outputs):
             errors: dict[str, Any] = _errors(quantiles[:, :, o], target[:, :, o], spec.quantiles)
+            if output.total_weight:
+                errors |= _total_errors(quantiles[:, :, o, spec.median], target[:, :, o])
             floor = floors.get(name, {}).get(output.name)
             if floor is not None:
                 ratio = errors["mae"] / floor if floor and errors["mae"] is not None else None
@@ -231,6 +245,13 @@ def score_surrogate(
                 }
             found[name]["outputs"][output.name] = errors
     return found
+
+
+def _total_errors(median: FloatArray, target: FloatArray) -> dict[str, float]:
+    """Errors of sums over places [B, A], by what all runs sum to."""
+    gap, whole = (median - target).sum(1, dtype=float), target.sum(dtype=float)
+    found = {"total_error": np.abs(gap).sum(), "total_bias": gap.sum()}
+    return {name: float(f"{value / max(whole, 1e-9):.6g}") for name, value in found.items()}
 
 
 def _errors(quantiles: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> dict[str, Any]:

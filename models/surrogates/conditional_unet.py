@@ -27,9 +27,9 @@ BED, MANNING, SOURCE = range(3)
 """Columns of the fields."""
 RAIN_MM, RAIN_H, RAIN_PEAK, INFLOW_M3_S, RISE_H, FALL_H, INFILTRATION_MM_H = range(7)
 """Columns of the scalars."""
-_ROUNDS = 96
+_ROUNDS = 64
 """Cells that levels of ponds are handed on."""
-_STEP_S = 120.0
+_STEP_S = 180.0
 """Of the backbone."""
 _REACHES = (1, 3, 9, 24)
 """Cells over which the terrain's mean is taken."""
@@ -37,8 +37,10 @@ _ASINH = 5.0
 """Per metre: depths well under a fifth of a metre count in full, greater ones ever less."""
 _DRY_M = 0.1
 """How far a level under the ground is told."""
-_SOFT_M, _SOFT_H = 0.02, 0.1
-"""How softly depths and arrivals bend at zero."""
+_LEAK = 0.01
+"""What is left of answers below zero in training, so that they can be learned from."""
+_STEP, _NARROW = 0.3, 2.0
+"""Steps between quantiles, by the outputs' spread, and by how many powers of e less at first."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,8 @@ class ConditionalUNet(nn.Module):
         for name in ("scalar_mean", "scalar_std", "output_std"):
             values = torch.as_tensor(getattr(scales, name), dtype=torch.float32)
             self.register_buffer(name, values)
-        soft = torch.tensor([_SOFT_M] * (self.outputs - 1) + [_SOFT_H])
-        self.register_buffer("soft", soft, persistent=False)
-        self.soft: Tensor
+        self.register_buffer("mixed", self._mixed(), persistent=False)
+        self.mixed: Tensor
         self.memory: dict[int, tuple[Tensor, ...]] = {}
         self.scalar_mean: Tensor
         self.scalar_std: Tensor
@@ -151,6 +152,9 @@ class ConditionalUNet(nn.Module):
             assert self.head.bias is not None
             self.head.bias.fill_(0.0)
 
+    parity = 2e-3
+    """Water at a sill goes over or stays as the last digit is rounded: seconds of arrival."""
+
     seen = 19 + len(_REACHES)
     """Features of a cell that are given to the network."""
 
@@ -173,8 +177,7 @@ class ConditionalUNet(nn.Module):
         raw = self._answered(scalars, self._seen(scalars, grid, prior, guess, ponds))
         raw = unturned(torch.cat([raw, prior], 1), turn).flatten(2)
         raw, prior = raw.split([self.levels * self.outputs, self.outputs], 1)
-        found = self._quantiles(raw.unflatten(1, (self.levels, self.outputs)), prior)
-        return found.permute(0, 3, 2, 1)
+        return self._quantiles(raw, prior).unflatten(2, (self.outputs, self.levels))
 
     @property
     def turns(self) -> int:
@@ -245,18 +248,27 @@ class ConditionalUNet(nn.Module):
         return self.head(torch.cat([functional.silu(x), x], 1))
 
     def _quantiles(self, raw: Tensor, prior: Tensor) -> Tensor:
-        """Rising quantiles [B, Q, O, P] from residuals to a prior, in units of the spread."""
-        steps = _above_zero(raw - 0.2, 0.1) * (0.3 * self.output_std[:, None])
-        centre = raw[:, self.middle] * self.output_std[:, None] + prior
-        up, down = [centre], [centre]
-        for q in range(self.middle + 1, self.levels):
-            up.append(up[-1] + steps[:, q])
-        for q in range(self.middle - 1, -1, -1):
-            down.append(down[-1] - steps[:, q])
-        found = torch.stack([*reversed(down[1:]), *up], 1)
-        found = _above_zero(found, self.soft[:, None])
-        most, depths, late = found.split([1, self.outputs - 2, 1], 2)
-        return torch.cat([torch.maximum(most, depths.amax(2, keepdim=True)), depths, late], 2)
+        """Rising quantiles [B, P, O * Q] from medians' residuals and steps, [B, O * Q, P]."""
+        residual, steps = raw.split([self.outputs, (self.levels - 1) * self.outputs], 1)
+        centre = residual * self.output_std[:, None] + prior
+        most, depths, late = centre.split([1, self.outputs - 2, 1], 1)
+        most = torch.maximum(most, depths.amax(1, keepdim=True))
+        parts = torch.cat([most, depths, late, torch.exp(steps - _NARROW)], 1)
+        found = parts.transpose(1, 2) @ self.mixed
+        return functional.leaky_relu(found, _LEAK) if self.training else functional.relu(found)
+
+    def _mixed(self) -> Tensor:
+        """[O * Q, O * Q] from medians and steps, output by output, to quantiles: one product."""
+        mixed = torch.zeros(self.levels, self.outputs, self.outputs, self.levels)
+        others = [q for q in range(self.levels) if q != self.middle]
+        for o in range(self.outputs):
+            mixed[0, o, o] = 1.0
+            for row, q in enumerate(others, start=1):
+                beyond = slice(q, None) if q > self.middle else slice(q + 1)
+                mixed[row, o, o, beyond] = (_STEP if q > self.middle else -_STEP) * self.output_std[
+                    o
+                ]
+        return mixed.flatten(2).flatten(0, 1)
 
     def _brought(self, scalars: Tensor, hour: Tensor) -> tuple[Tensor, Tensor]:
         """Rain (mm) and inflow (m3/s h) until each hour, [B, H]."""
@@ -289,11 +301,6 @@ class ConditionalUNet(nn.Module):
             torch.asinh(_ASINH * (prior[:, :1] + bed - ponds)).clamp(-3, 3),
         ]
         return torch.cat(found, 1)
-
-
-def _above_zero(x: Tensor, soft: Tensor | float) -> Tensor:
-    """A smooth rising function, nearly 0 below zero and the identity above."""
-    return (x + (x * x + soft * soft).sqrt()) / 2
 
 
 def turned(grid: Tensor, turn: int) -> Tensor:

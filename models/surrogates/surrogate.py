@@ -36,7 +36,8 @@ class Surrogate(nn.Module):
     Args:
         network: maps ``scalars`` [B, F] and ``fields`` [B, P, C] to rising quantiles [B, A, O, Q],
             all in physical units. Its ``shared``, if any, are inputs of which one sample may be
-            given for the whole batch.
+            given for the whole batch; its ``parity``, if any, what rounding makes of its answers at
+            most, by their spread.
         spec: what it is asked and answers.
     """
 
@@ -44,6 +45,7 @@ class Surrogate(nn.Module):
         super().__init__()
         self.network = network
         self.shared: tuple[str, ...] = getattr(network, "shared", ())
+        self.parity: float | None = getattr(network, "parity", None)
         self.middle = spec.median
         self.low, self.high = spec.quantiles.index(0.1), spec.quantiles.index(0.9)
         shape = len(spec.answered), len(spec.outputs), len(spec.quantiles)

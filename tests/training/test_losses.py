@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.losses import pinball
+from training.losses import pinball, total_error
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 
@@ -68,3 +68,12 @@ def test_the_least_loss_is_at_the_quantiles():
     best = loss([200.0, 500.0, 700.0])
     for shift in ([20, 0, 0], [-20, 0, 0], [0, 20, 0], [0, -20, 0], [0, 0, 20], [0, 0, -20]):
         assert loss([200.0 + shift[0], 500.0 + shift[1], 700.0 + shift[2]]) > best
+
+
+def test_total_error_is_relative_to_each_runs_sum_and_leaves_other_outputs_out() -> None:
+    target = torch.tensor([[[1.0, torch.nan], [3.0, 2.0]], [[0.0, 5.0], [0.0, 5.0]]])
+    answer = torch.tensor([[[2.0, 9.0], [3.0, 9.0]], [[0.5, 9.0], [0.5, 9.0]]])
+    weight, typical = torch.tensor([0.5, 0.0]), torch.tensor([1.0, 7.0])
+    # Sums are 5 for 4 and 1 for 0: 1 of 4 + 1, and 1 of 0 + 1.
+    found = total_error(answer, target, weight, typical)
+    torch.testing.assert_close(found, torch.tensor(0.5 * (1 / 5 + 1 / 1) / 2))

@@ -46,4 +46,13 @@ DOMAIN = Domain(
     verify=later("pipelines.domains.flood.verification:verify"),
     sample=later("pipelines.domains.flood.inundation_sampling:sample"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),
+    answer=later("pipelines.domains.flood.inundation_answering:answer_scenario"),
+    surrogate=later("pipelines.domains.flood.inundation_surrogate:network"),
+    surrogate_settings={
+        "steps": 6000,
+        "batch": 8,
+        "learning_rate": 2e-3,
+        "evaluate_every": 500,
+        "patience": 12,
+    },
 )

@@ -40,13 +40,16 @@ _ABOUT = {
 }
 SCALARS = tuple(_ABOUT)
 MANNING = (0.02, 0.15)
+_VOLUME = 0.5
+"""Weight of the error of the water's volume, beside that of cells' depths."""
 
 
 def spec_of(name: str, rows: int, columns: int, cell_m: float, relief_m: float) -> ScenarioSpec:
     """What is asked and answered on a grid, of terrains with so much relief."""
     depths = [Output("max_depth_m", "m", f"Largest depth within {HOURS:g} h.")]
     depths += [
-        Output(f"depth_{hour:g}h_m", "m", f"Depth after {hour:g} h.") for hour in SNAPSHOTS_H
+        Output(f"depth_{hour:g}h_m", "m", f"Depth after {hour:g} h.", total_weight=_VOLUME)
+        for hour in SNAPSHOTS_H
     ]
     arrival = Output("arrival_h", "h", "When the water first stands .05 m deep, where it does.")
     return ScenarioSpec(
