@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from models.physics.rain_thresholds import Threshold, exceedance
+from models.physics.rain_thresholds import CAINE_1980, GUZZETTI_2008, Threshold, exceedance
 from pipelines.domains.flood.exposure import exposure_records
 from pipelines.domains.flood.rasters import require_rasterio
 from pipelines.domains.flood.slopes_exposure import (
@@ -28,6 +28,10 @@ SIMULATOR = (
 )
 FLAT = "nothing to fail: no land is as steep as least_slope_degrees"
 _SHOWN_HOURS = 12
+SOURCES = {
+    CAINE_1980.name: "worldwide, doi:10.1080/04353676.1980.11879996",
+    GUZZETTI_2008.name: "worldwide, least for shallow slides, doi:10.1007/s10346-007-0112-1",
+}
 OTHERWISE: dict[str, dict[str, float]] = {
     "cohesion halved": {"cohesion_pa": 0.5},
     "cohesion and a half": {"cohesion_pa": 1.5},
@@ -181,10 +185,13 @@ def _beside(setting: SlopesSetting, threshold: Threshold) -> dict[str, Any]:
     found = exceedance(rain, setting.step_h, threshold)
     known = found.ratio.nan_to_num(nan=-1.0)
     worst = int(known.argmax())
-    if known[worst] <= 0:  # no rain, or no duration of the threshold's fits
-        return {"threshold": threshold.name, "ratio": None, "over h": None, "exceeded": False}
-    return {
+    told = {
         "threshold": threshold.name,
+        "source": SOURCES.get(threshold.name, "the scenario's file"),
+    }
+    if known[worst] <= 0:  # no rain, or no duration of the threshold's fits
+        return told | {"ratio": None, "over h": None, "exceeded": False}
+    return told | {
         "ratio": float(known[worst]),
         "over h": float(found.duration_h[worst]),
         "exceeded": bool(found.exceeded),

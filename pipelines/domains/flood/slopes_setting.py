@@ -182,10 +182,11 @@ def soil_values(name: str, value: float | str, base: Path, terrain: Terrain) -> 
         found = np.full((1, 1), value, float)
     bad = ~((found >= least) & (found <= most))
     if bad.any():
-        where = f" in {int(bad.sum())} of {bad.size} cells" if isinstance(value, str) else ""
+        shown = f"{found[bad][0]:g}"
+        if isinstance(value, str):
+            shown = f"{value}: {shown} in {int(bad.sum())} of {bad.size} cells"
         raise FelsinaError(
-            f"soil.{name} = {value}: {found[bad][0]:g}{where} is not within {least:g} to {most:g};"
-            f" give the {meaning}"
+            f"soil.{name} = {shown} is not within {least:g} to {most:g}; give the {meaning}"
         )
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
+from scipy.spatial import distance
 
 from models.contracts import BoolArray, FloatArray
 from pipelines.domains.flood.exposure import Homes
@@ -25,7 +26,7 @@ _SPACING_M = 15.0
 """Between the points of streams and hollows."""
 _MARGIN = 6
 """Cells beyond each edge that are made and left out."""
-_BLOCK = 4096
+_BLOCK = 1024
 """Cells that are looked at together."""
 
 
@@ -88,9 +89,7 @@ def synthetic_hills(design: HillsDesign) -> Hills:
     middle, spread = (low + high) / 2, (high - low) / 3
     angle = middle + _bumps(rng, shape, 120 / cell, spread)
     rise = np.tan(np.radians(np.clip(angle, low, high))).ravel()
-    heads = np.concatenate(points)
-    margin = np.where(np.arange(len(heads)) < len(river), design.floor_m, 0.0)
-    ground, from_river = _envelope(x, y, heads, margin, rise, len(river))
+    ground, from_river = _envelope(x, y, river, np.concatenate(points[1:]), rise, design.floor_m)
     bed = ndimage.gaussian_filter(ground.reshape(shape), max(12 / cell, 0.6), mode="nearest")
     floor = (from_river <= design.floor_m).reshape(shape)
     uneven = _bumps(rng, shape, 25 / cell, design.roughness_m)
@@ -160,19 +159,22 @@ def _hollows(rng: np.random.Generator, design: HillsDesign, stream: FloatArray) 
 def _envelope(
     x: FloatArray,
     y: FloatArray,
-    points: FloatArray,
-    margin: FloatArray,
+    river: FloatArray,
+    streams: FloatArray,
     rise: FloatArray,
-    river: int,
+    floor_m: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Lowest of all cones at each cell, and the distance to the first ``river`` points."""
+    """Lowest of all cones at each cell, those of the river on its floor, and how far that is."""
     ground, nearest = np.empty(len(x)), np.empty(len(x))
     for begin in range(0, len(x), _BLOCK):
         cells = slice(begin, begin + _BLOCK)
-        across, along = x[cells, None] - points[:, 0], y[cells, None] - points[:, 1]
-        away = np.sqrt(across * across + along * along)
-        up = points[:, 2] + rise[cells, None] * np.maximum(away - margin, 0)
-        ground[cells], nearest[cells] = up.min(axis=1), away[:, :river].min(axis=1)
+        place, up = np.column_stack([x[cells], y[cells]]), rise[cells, None]
+        away = distance.cdist(place, river[:, :2])
+        nearest[cells] = away.min(axis=1)
+        over_river = (river[:, 2] + up * np.maximum(away - floor_m, 0)).min(axis=1)
+        over_streams = distance.cdist(place, streams[:, :2]) * up
+        over_streams += streams[:, 2]
+        ground[cells] = np.minimum(over_river, over_streams.min(axis=1))
     return ground, nearest
 
 
