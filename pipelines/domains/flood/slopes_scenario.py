@@ -37,8 +37,8 @@ OTHERWISE: dict[str, dict[str, float]] = {
     "cohesion and a half": {"cohesion_pa": 1.5},
     "depth less by a quarter": {"depth_m": 0.75},
     "depth more by a quarter": {"depth_m": 1.25},
-    "conductivity and diffusivity by 3": {"conductivity_m_s": 1 / 3, "diffusivity_m2_s": 1 / 3},
-    "conductivity and diffusivity times 3": {"conductivity_m_s": 3.0, "diffusivity_m2_s": 3.0},
+    "conductivity and diffusivity a third": {"conductivity_m_s": 1 / 3, "diffusivity_m2_s": 1 / 3},
+    "conductivity and diffusivity threefold": {"conductivity_m_s": 3.0, "diffusivity_m2_s": 3.0},
     "half as wet before": {"wetness": 0.5},
     "twice as wet before": {"wetness": 2.0},
 }
