@@ -117,7 +117,8 @@ def _report(setting: SlopesSetting, outcome: SlopesOutcome) -> dict[str, Any]:
     fallen = float(rain.sum()) * setting.step_h
     every = max(1, len(hours) // _SHOWN_HOURS)
     shown = sorted({*range(0, len(hours), every), len(hours) - 1})
-    tables: dict[str, list[dict[str, Any]]] = {
+    tables: dict[str, list[dict[str, Any]]] = {} if slopes_km2 else {"Note": [{"note": FLAT}]}
+    tables |= {
         "Slopes": [
             {
                 "when": when,

@@ -46,8 +46,8 @@ class HillsDesign(Frozen):
     """
 
     seed: int = Field(default=0, ge=0)
-    rows: int = Field(default=240, ge=40, le=1500)
-    columns: int = Field(default=280, ge=40, le=1500)
+    rows: int = Field(default=240, ge=40, le=400)
+    columns: int = Field(default=280, ge=40, le=400)
     cell_m: float = Field(default=10.0, ge=2, le=50)
     slope_degrees: tuple[float, float] = (20.0, 35.0)
     floor_m: float = Field(default=80.0, ge=0, le=1000)

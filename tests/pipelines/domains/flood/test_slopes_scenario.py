@@ -227,6 +227,7 @@ def test_without_scatter_there_is_no_probability(base: Path, tmp_path: Path) -> 
 def test_flat_land_is_an_answer(base: Path, tmp_path: Path) -> None:
     report = run_scenario(asked(terrain="flat.tif"), base, tmp_path, silent)
     assert "nothing to fail" in report["note"]
+    assert report["tables"]["Note"] == [{"note": report["note"]}]
     assert report["slopes"]["unstable_share"] == 0
     assert report["terrain"]["slopes_km2"] == 0
     assert read(tmp_path / "factor_of_safety.tif").mask.all()
