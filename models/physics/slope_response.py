@@ -79,6 +79,7 @@ def slope_response(
     rain_m_s: Tensor,
     *,
     antecedent_m_s: float = 0.0,
+    wetness: Tensor | None = None,
     scatter: Scatter | None = None,
     times_s: Tensor | None = None,
     fractions: tuple[float, ...] = FRACTIONS,
@@ -96,6 +97,8 @@ def slope_response(
         rain_time_s: [K] rising from 0: from when on an intensity holds; end with zero rain.
         rain_m_s: [K], [K, 1, 1] or [K, Y, X] intensity.
         antecedent_m_s: lasting net rain before the storm.
+        wetness: share of the mantle that is saturated before the storm, one value or [Y, X], where
+            it is known; instead of the rain before.
         scatter: how uncertain the strength is, for the probability.
         times_s: when to look; at each change of rain and for half as long after, if left out.
         fractions: depths to look at, by the soil's.
@@ -103,6 +106,11 @@ def slope_response(
     """
     if not 0 <= antecedent_m_s < math.inf:
         raise FelsinaError(f"antecedent_m_s is {antecedent_m_s}; give rain from 0 up")
+    if wetness is not None and (antecedent_m_s or not ((wetness >= 0) & (wetness <= 1)).all()):
+        raise FelsinaError(
+            f"wetness is {wetness.flatten()[0].item():g} with antecedent_m_s = {antecedent_m_s:g};"
+            " give one of the two, a wetness from 0 to 1"
+        )
     if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
         raise FelsinaError(f"fractions are {fractions}; give depths above 0, at most 1")
     alike = rain_m_s.ndim == 1 or rain_m_s.shape[1:].numel() == 1
@@ -116,7 +124,10 @@ def slope_response(
     slope = surface_slope_rad(bed_m, cell_m).reshape(-1)
     reach = drain(bed_m, cell_m).per_contour_m.reshape(-1)
     soil = soil.flat(bed_m.shape)
-    wetness = steady_wetness(torch.full_like(reach, antecedent_m_s), reach, slope, soil)
+    if wetness is None:
+        wetness = steady_wetness(torch.full_like(reach, antecedent_m_s), reach, slope, soil)
+    else:
+        wetness = wetness.to(slope).expand(bed_m.shape).reshape(-1)
     parts = []
     block = _BLOCK.get(slope.device.type, _BLOCK["cpu"])
     for begin in range(0, len(slope), block):

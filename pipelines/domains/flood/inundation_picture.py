@@ -12,13 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, LightSource, ListedColormap, to_rgb
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.patches import Patch
 
-from models.contracts import FloatArray
 from pipelines.domains.flood.forcing import Setting
+from pipelines.domains.flood.map_frame import HALO, name_areas, scale_bar, shaded_relief
 from pipelines.domains.flood.outcome import Outcome
 from pipelines.domains.flood.storms import HOUR_S
 from pipelines.domains.flood.terrain import Terrain, embankments
@@ -27,12 +26,8 @@ _BOUNDS_M = (0.05, 0.3, 0.5, 1.0, 2.0, 100.0)
 _LABELS = ("0.05 to 0.3 m", "0.3 to 0.5 m", "0.5 to 1 m", "1 to 2 m", "over 2 m")
 _BLUES = ("#c6e2f2", "#8cc1e3", "#4b97cb", "#1f68ab", "#0a3a72")
 """Even steps of lightness."""
-_LAND = ("#d9d2bd", "#f7f4ea")
 _LEVEE, _BREACH, _DRY, _WET = "#4a3f35", "#d7263d", "#6f6a5f", "#f2a104"
 _RAIN, _FLOW, _AREA = "#7fa7c9", "#0a3a72", "#1f68ab"
-_CLOSE = 0.09
-"""Homes of an area that spread over less of the map's width are a place with a name."""
-_HALO: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
 
 
 def draw_inundation(
@@ -66,7 +61,7 @@ def draw_inundation(
 def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     terrain = setting.terrain
     extent = terrain.extent_m
-    axes.imshow(_relief(terrain), extent=extent, interpolation="bilinear")
+    axes.imshow(shaded_relief(terrain), extent=extent, interpolation="bilinear")
     depth = np.ma.masked_less(outcome.max_depth_m, _BOUNDS_M[0])
     colours, norm = ListedColormap(_BLUES), BoundaryNorm(_BOUNDS_M, len(_BLUES))
     axes.imshow(depth, cmap=colours, norm=norm, extent=extent, interpolation="nearest", alpha=0.85)
@@ -79,21 +74,7 @@ def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     axes.autoscale(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    _scale(axes, extent)
-
-
-def _relief(terrain: Terrain) -> FloatArray:
-    """Shaded ground, [Y, X, 3]: light from the north-west, paler where it is higher."""
-    bed, cell = terrain.bed_m, terrain.cell_m
-    low, high = np.quantile(bed, [0.02, 0.98])
-    share = np.clip((bed - low) / max(high - low, 1e-6), 0, 1)[..., None]
-    dark, light = (np.array(to_rgb(colour)) for colour in _LAND)
-    south, east = np.gradient(bed, cell)
-    rise = np.hypot(south, east)
-    # So exaggerated that all but the steepest slopes show, on any terrain.
-    exaggerated = float(np.clip(0.5 / max(float(np.quantile(rise, 0.95)), 1e-4), 1, 40))
-    shade = LightSource(315, 45).hillshade(bed, exaggerated, cell, cell)[..., None]
-    return (dark + (light - dark) * share) * (0.62 + 0.38 * shade)
+    scale_bar(axes, extent)
 
 
 def _width(terrain: Terrain) -> int:
@@ -113,7 +94,7 @@ def _homes(axes: Axes, homes: pd.DataFrame | None) -> list[Patch | Line2D]:
     x, y = homes["x"].to_numpy(float), homes["y"].to_numpy(float)
     axes.scatter(x[~wet], y[~wet], s=3, color=_DRY, linewidths=0)
     axes.scatter(x[wet], y[wet], s=9, color=_WET, linewidths=0.3, edgecolors="#5c3d00")
-    _names(axes, homes)
+    name_areas(axes, homes)
     people = homes["people"].to_numpy(float)
     words = (f"home in the water ({people[wet].sum():,.0f} people)", "home that stays dry")
     looks = ((_WET, 5), (_DRY, 3))
@@ -123,26 +104,13 @@ def _homes(axes: Axes, homes: pd.DataFrame | None) -> list[Patch | Line2D]:
     ]
 
 
-def _names(axes: Axes, homes: pd.DataFrame) -> None:
-    """The names of areas whose homes lie close together."""
-    west, east = axes.get_xlim()
-    areas = homes["area"].to_numpy(str)
-    for name in np.unique(areas):
-        place = homes.loc[areas == name, ["x", "y"]].to_numpy(float)
-        if len(place) > 2 and place.std(axis=0).max() < _CLOSE * (east - west):
-            x, y = np.median(place, axis=0)
-            above = y + 2.2 * place[:, 1].std()
-            text = axes.text(x, above, str(name), ha="center", fontsize=9.5, style="italic")
-            text.set_path_effects(_HALO)
-
-
 def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
     for keys, cut in zip(setting.asked.breach, setting.cuts, strict=True):
         axes.plot(cut.x_m, cut.y_m, "X", color=_BREACH, ms=13, mec="white", mew=1.2, zorder=5)
         text = f"breach, hour {keys.hour:g}"
         place = {"xytext": (11, 8), "textcoords": "offset points"}
         note = axes.annotate(text, (cut.x_m, cut.y_m), color=_BREACH, weight="bold", **place)
-        note.set_path_effects(_HALO)
+        note.set_path_effects(HALO)
     for entry in setting.inlets:
         x, y = (float(axis.mean()) for axis in setting.terrain.centres(entry.cells))
         axes.plot(x, y, "^", color=_FLOW, ms=10, mec="white", mew=1.2, zorder=5, clip_on=False)
@@ -152,21 +120,6 @@ def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
         for marker, colour, label, found in marks
         if found
     ]
-
-
-def _scale(axes: Axes, extent: tuple[float, float, float, float]) -> None:
-    """A bar of a round length, and which way is north, under the map."""
-    west, east, south, north = extent
-    wide, tall = east - west, north - south
-    decade = 10 ** np.floor(np.log10(wide / 4))
-    length = float(decade * max(step for step in (1, 2, 5) if step * decade <= wide / 4))
-    under = south - 0.026 * tall
-    bar = Rectangle((west, under), length, 0.008 * tall, color="black", clip_on=False)
-    axes.add_patch(bar)
-    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    middle = under + 0.004 * tall
-    axes.text(west + length + 0.012 * wide, middle, text, va="center", fontsize=10.5)
-    axes.text(east, middle, "\u2191 north", ha="right", va="center", fontsize=10.5)
 
 
 def _sources(axes: Axes, setting: Setting) -> None:

@@ -15,21 +15,29 @@ Scheme = Literal["local_inertial", "muscl"]
 EdgeKind = Literal["wall", "open"]
 
 
-class TerrainKeys(Frozen):
-    """Where water runs: a raster of bed levels, or an invented plain.
+class RasterKeys(Frozen):
+    """A raster of bed levels.
 
     Attributes:
         file: GeoTIFF in metres, relative to the scenario's file.
         fill: fill cells without data from those around.
         clip: west, south, east, north edge of the part that is used, m.
-        coarsen: side of the blocks of cells that become one; embankments keep their crests.
-        synthetic: the invented plain, instead of ``file``.
+        coarsen: side of the blocks of cells that become one.
     """
 
     file: str | None = None
     fill: bool = False
     clip: tuple[float, float, float, float] | None = None
     coarsen: int = Field(default=1, ge=1)
+
+
+class TerrainKeys(RasterKeys):
+    """Where water runs: a raster, whose embankments keep their crests, or an invented plain.
+
+    Attributes:
+        synthetic: the invented plain, instead of ``file``.
+    """
+
     synthetic: PlainDesign | None = None
 
 

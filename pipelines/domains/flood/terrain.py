@@ -74,13 +74,14 @@ class Terrain:
         )
 
 
-def coarsened(terrain: Terrain, factor: int) -> Terrain:
+def coarsened(terrain: Terrain, factor: int, crests: bool = True) -> Terrain:
     """Blocks of ``factor`` squared cells as one: their mean, but embankments keep their crest.
 
     A block with a piece of an embankment (``embankments``) gets that piece's highest level. Flow
     crosses sides of cells, never corners, and the blocks along a line that hangs together by sides
     or corners do so too: what held water still holds it. A gap narrower than a block is closed.
-    Rows and columns at the southern and eastern edge that fill no block are left out.
+    Rows and columns at the southern and eastern edge that fill no block are left out. Without
+    ``crests`` all is a mean: on hills every ridge is long and narrow.
     """
     rows, columns = (count // factor for count in terrain.bed_m.shape)
     if factor < 1 or min(rows, columns) < 1:
@@ -95,6 +96,10 @@ def coarsened(terrain: Terrain, factor: int) -> Terrain:
         cut = values[: rows * factor, : columns * factor]
         return cut.reshape(rows, factor, columns, factor)
 
+    if not crests:
+        return replace(
+            terrain, bed_m=blocks(terrain.bed_m).mean(axis=(1, 3)), cell_m=terrain.cell_m * factor
+        )
     crest = np.where(embankments(terrain.bed_m, 2 * factor + 1), terrain.bed_m, -np.inf)
     mean, kept = blocks(terrain.bed_m).mean(axis=(1, 3)), blocks(crest).max(axis=(1, 3))
     return replace(terrain, bed_m=np.maximum(mean, kept), cell_m=terrain.cell_m * factor)

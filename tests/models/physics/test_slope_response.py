@@ -122,6 +122,23 @@ def test_soil_may_differ_by_cell():
     assert differs.sum() == 1
 
 
+def test_a_wetness_that_is_known_stands_for_the_rain_before():
+    given = {"antecedent_m_s": 5e-8}
+    steady = slope_response(terrain(), CELL_M, soil_of(), TIME_S, rain_of(20), **given)
+    known = slope_response(
+        terrain(), CELL_M, soil_of(), TIME_S, rain_of(20), wetness=steady.wetness
+    )
+    torch.testing.assert_close(known.factor_of_safety, steady.factor_of_safety)
+    dry, full = (
+        slope_response(
+            terrain(), CELL_M, soil_of(), TIME_S, rain_of(20), wetness=torch.tensor(value)
+        )
+        for value in (0.0, 1.0)
+    )
+    assert (full.factor_of_safety <= dry.factor_of_safety).all()
+    assert full.wetness.min() == 1
+
+
 def test_single_precision_is_kept_and_close():
     double = slope_response(terrain(), CELL_M, soil_of(), TIME_S, rain_of(20))
     soft = soil_of()
@@ -137,6 +154,12 @@ def test_what_cannot_be_is_refused():
     bed, soil, rain = terrain(), soil_of(), rain_of(5)
     with pytest.raises(FelsinaError, match="antecedent_m_s is -1"):
         slope_response(bed, CELL_M, soil, TIME_S, rain, antecedent_m_s=-1)
+    with pytest.raises(FelsinaError, match=r"wetness is 1.5 .* a wetness from 0 to 1"):
+        slope_response(bed, CELL_M, soil, TIME_S, rain, wetness=torch.tensor(1.5))
+    with pytest.raises(FelsinaError, match="give one of the two"):
+        slope_response(
+            bed, CELL_M, soil, TIME_S, rain, wetness=torch.tensor(0.5), antecedent_m_s=1e-8
+        )
     with pytest.raises(FelsinaError, match="fractions are"):
         slope_response(bed, CELL_M, soil, TIME_S, rain, fractions=(0.5, 1.5))
     with pytest.raises(FelsinaError, match="on a terrain of"):
