@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+import rasterio
 
+from models.contracts import FelsinaError
 from models.scenario import CALIBRATION, STOPPING, TRAIN
 from pipelines.domains.flood.hydrographs import Hydrograph
-from pipelines.domains.flood.inundation_answering import flooded_share
+from pipelines.domains.flood.inundation_answering import answer_scenario, flooded_share
 from pipelines.domains.flood.inundation_question import fitted_wave
 from pipelines.domains.flood.inundation_sampling import Design, sample, simulated
 from pipelines.domains.flood.inundation_surrogate import STEP_S, inflow_m3_s, storm_mm_h
+from pipelines.surrogates import release_surrogate, surrogate_settings
+from serving.surrogate import load_surrogate
+from tests.factories import Silent
 from training.experiments import open_experiments
 
 SMALL = {"name": "small", "domain": "flood", "rows": 32, "columns": 32, "scenarios": 2}
@@ -16,6 +21,11 @@ SMALL |= {"training": 2, "stopping": 1, "calibration": 1, "held_out": 1, "togeth
 
 
 def silent(text, share): ...
+
+
+def read_band(path):
+    with rasterio.open(path) as file:
+        return file.read(1)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +100,71 @@ def test_the_chance_of_water_follows_the_quantiles():
     values = np.array([[0, 0, 0, 0.05, 0.2, 0.3, 0.4], [1] * 7, [0] * 7], float)
     assert flooded_share(values, levels, 0.05) == pytest.approx([0.5, 0.975, 0.025])
     assert flooded_share(values[:1], levels, 0.25) == pytest.approx([1 - 0.825])
+
+
+@pytest.fixture(scope="module")
+def surrogate(folder, tmp_path_factory):
+    """Trained for four steps: it answers, and knows next to nothing."""
+    drawn = open_experiments(folder)
+    quick = ["steps=4", "evaluate_every=2", "batch=2"]
+    settings = surrogate_settings(drawn, assignments=quick)
+    made = release_surrogate(drawn, settings, tmp_path_factory.mktemp("home"), Silent())
+    return load_surrogate(made)
+
+
+def asked(**changes):
+    return {
+        "name": "A storm and a gap",
+        "domain": "flood",
+        "hours": 8,
+        "roughness": 0.05,
+        "infiltration_mm_h": 2.0,
+        "homes": "embedded",
+        "terrain": {"synthetic": {"seed": 100_000, "rows": 32, "columns": 32, "cell_m": 50}},
+        "rain": {"kind": "chicago", "a_mm": 40, "n": 0.4, "hours": 2},
+        "inflow": [{"x": 800, "y": 800, "peak_m3_s": 40, "to_peak_h": 1, "duration_h": 4}],
+    } | changes
+
+
+@pytest.mark.slow
+def test_a_scenario_is_answered_with_bands_and_maps(surrogate, tmp_path):
+    report = answer_scenario(asked(), tmp_path, tmp_path, silent, [surrogate])
+    assert {path.name for path in tmp_path.iterdir()} == set(report["files"])
+    low, depth, high, chance = (
+        read_band(tmp_path / f"{name}.tif")
+        for name in ("max_depth_low", "max_depth", "max_depth_high", "probability")
+    )
+    wet = np.isfinite(depth)
+    assert (low[wet] <= depth[wet] + 1e-6).all()
+    assert (depth[wet] <= high[wet] + 1e-6).all()
+    assert (chance[wet] >= 0.5 - 1e-6).all()
+    assert ((chance >= 0) & (chance <= 1)).all()
+    errors = report["surrogate"]["errors"]["held-out terrains"]["outputs"]
+    assert {"total_error", "total_bias"} <= set(errors["depth_8h_m"])
+    assert "total_error" not in errors["max_depth_m"]
+    assert report["flooded_over_time"]["hours"] == [0, 1, 2, 4, 6, 8]
+    assert report["areas"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hours": 12}, "hours = 12: surrogates know 8"),
+        ({"edges": {"west": "wall"}}, "edges.west: surrogates know open edges"),
+        ({"infiltration_mm_h": 40.0}, "infiltration_mm_h"),
+        (
+            {"terrain": {"synthetic": {"seed": 1, "rows": 48, "columns": 32, "cell_m": 50}}},
+            "48 x 32 cells of 50 m; small knows 32 x 32 of 50 m",
+        ),
+        ({"rain": {"kind": "uniform", "a_mm": 40, "n": 0.4, "hours": 2}}, "Chicago storms"),
+        (
+            {"breach": [{"river": 0.4, "side": "left", "width_m": 60, "hour": 1}]},
+            "give its flow as an",
+        ),
+    ],
+)
+def test_what_was_not_learned_is_refused(surrogate, tmp_path, changes, message):
+    with pytest.raises(FelsinaError, match=message):
+        answer_scenario(asked(**changes), tmp_path, tmp_path, silent, [surrogate])
+    assert not list(tmp_path.iterdir())
