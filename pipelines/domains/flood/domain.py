@@ -46,4 +46,5 @@ DOMAIN = Domain(
     verify=later("pipelines.domains.flood.verification:verify"),
     sample=later("pipelines.domains.flood.inundation_sampling:sample"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),
+    answer=later("pipelines.domains.flood.inundation_answering:answer_scenario"),
 )

@@ -32,7 +32,7 @@ _LEVEE, _BREACH, _DRY, _WET = "#4a3f35", "#d7263d", "#6f6a5f", "#f2a104"
 _RAIN, _FLOW, _AREA = "#7fa7c9", "#0a3a72", "#1f68ab"
 _CLOSE = 0.09
 """Homes of an area that spread over less of the map's width are a place with a name."""
-_HALO: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
 
 
 def draw_inundation(
@@ -66,11 +66,13 @@ def draw_inundation(
 def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     terrain = setting.terrain
     extent = terrain.extent_m
-    axes.imshow(_relief(terrain), extent=extent, interpolation="bilinear")
+    axes.imshow(relief(terrain), extent=extent, interpolation="bilinear")
     depth = np.ma.masked_less(outcome.max_depth_m, _BOUNDS_M[0])
     colours, norm = ListedColormap(_BLUES), BoundaryNorm(_BOUNDS_M, len(_BLUES))
     axes.imshow(depth, cmap=colours, norm=norm, extent=extent, interpolation="nearest", alpha=0.85)
-    levees = setting.plain.crest if setting.plain else embankments(terrain.bed_m, _width(terrain))
+    levees = (
+        setting.plain.crest if setting.plain else embankments(terrain.bed_m, levee_width(terrain))
+    )
     shown = np.ma.masked_equal(levees.astype(float), 0)
     axes.imshow(shown, cmap=ListedColormap([_LEVEE]), extent=extent, interpolation="nearest")
     invented = ", on an invented plain" if setting.plain else ""
@@ -79,10 +81,10 @@ def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     axes.autoscale(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    _scale(axes, extent)
+    scale_bar(axes, extent)
 
 
-def _relief(terrain: Terrain) -> FloatArray:
+def relief(terrain: Terrain) -> FloatArray:
     """Shaded ground, [Y, X, 3]: light from the north-west, paler where it is higher."""
     bed, cell = terrain.bed_m, terrain.cell_m
     low, high = np.quantile(bed, [0.02, 0.98])
@@ -96,7 +98,7 @@ def _relief(terrain: Terrain) -> FloatArray:
     return (dark + (light - dark) * share) * (0.62 + 0.38 * shade)
 
 
-def _width(terrain: Terrain) -> int:
+def levee_width(terrain: Terrain) -> int:
     """Cells of the square that levees are narrower than."""
     return 2 * round(30 / terrain.cell_m) + 3
 
@@ -113,7 +115,7 @@ def _homes(axes: Axes, homes: pd.DataFrame | None) -> list[Patch | Line2D]:
     x, y = homes["x"].to_numpy(float), homes["y"].to_numpy(float)
     axes.scatter(x[~wet], y[~wet], s=3, color=_DRY, linewidths=0)
     axes.scatter(x[wet], y[wet], s=9, color=_WET, linewidths=0.3, edgecolors="#5c3d00")
-    _names(axes, homes)
+    area_names(axes, homes)
     people = homes["people"].to_numpy(float)
     words = (f"home in the water ({people[wet].sum():,.0f} people)", "home that stays dry")
     looks = ((_WET, 5), (_DRY, 3))
@@ -123,7 +125,7 @@ def _homes(axes: Axes, homes: pd.DataFrame | None) -> list[Patch | Line2D]:
     ]
 
 
-def _names(axes: Axes, homes: pd.DataFrame) -> None:
+def area_names(axes: Axes, homes: pd.DataFrame) -> None:
     """The names of areas whose homes lie close together."""
     west, east = axes.get_xlim()
     areas = homes["area"].to_numpy(str)
@@ -133,7 +135,7 @@ def _names(axes: Axes, homes: pd.DataFrame) -> None:
             x, y = np.median(place, axis=0)
             above = y + 2.2 * place[:, 1].std()
             text = axes.text(x, above, str(name), ha="center", fontsize=9.5, style="italic")
-            text.set_path_effects(_HALO)
+            text.set_path_effects(HALO)
 
 
 def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
@@ -142,7 +144,7 @@ def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
         text = f"breach, hour {keys.hour:g}"
         place = {"xytext": (11, 8), "textcoords": "offset points"}
         note = axes.annotate(text, (cut.x_m, cut.y_m), color=_BREACH, weight="bold", **place)
-        note.set_path_effects(_HALO)
+        note.set_path_effects(HALO)
     for entry in setting.inlets:
         x, y = (float(axis.mean()) for axis in setting.terrain.centres(entry.cells))
         axes.plot(x, y, "^", color=_FLOW, ms=10, mec="white", mew=1.2, zorder=5, clip_on=False)
@@ -154,7 +156,7 @@ def _breaches(axes: Axes, setting: Setting) -> list[Patch | Line2D]:
     ]
 
 
-def _scale(axes: Axes, extent: tuple[float, float, float, float]) -> None:
+def scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
     """A bar of a round length, and which way is north, under the map."""
     west, east, south, north = extent
     wide, tall = east - west, north - south

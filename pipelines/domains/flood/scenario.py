@@ -31,7 +31,7 @@ METHODS = {
 def run_scenario(
     scenario: dict[str, Any], base: Path, out: Path, progress: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Simulate a storm, a river's wave or a breach on a terrain.
+    """Simulate a storm, a river's wave or a breach on a terrain, or a gauge's outlook.
 
     Args:
         scenario: the parsed file (``Scenario``).
@@ -43,6 +43,10 @@ def run_scenario(
     Returns:
         The report, ready for JSON, with ``tables`` to show.
     """
+    if "gauge" in scenario:
+        from pipelines.domains.flood.outlook import run_outlook
+
+        return run_outlook(scenario, base, out, progress)
     asked = read_keys(Scenario, scenario)
     if asked.rain is None and not asked.inflow:
         raise FelsinaError(
