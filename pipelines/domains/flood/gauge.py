@@ -34,7 +34,8 @@ class GaugeForecast:
         node: position of this one.
         hours: [H + 1] after ``forecast.init_time``, from 0 on.
         stage_m: [M, H + 1] of the gauge's zero; at hour 0 what was observed last.
-        observed_m: at the time itself; None where it is missing.
+        observed: at the time itself, in the forecast's unit; NaN where it is missing.
+        observed_m: the same as a stage of the gauge's zero; None where it is missing.
     """
 
     runtime: Runtime
@@ -42,17 +43,21 @@ class GaugeForecast:
     node: int
     hours: FloatArray
     stage_m: FloatArray
+    observed: float
     observed_m: float | None
 
     def valid_time(self, hours: float) -> str:
         """A moment, so long after the forecast's time, as ISO 8601 in UTC."""
-        return f"{self.forecast.init_time + np.timedelta64(round(hours * 3600), 's')}Z"
+        return f"{self.forecast.init_time + np.timedelta64(60 * round(hours * 60), 's')}Z"
 
     def reaching(self, limit: float, until_h: float) -> float | None:
         """Probability that ``limit``, in the forecast's unit, is reached at any lead until then.
 
         Of the quantiles and all ranks of the release, hence not a multiple of 1 / M.
         """
+        now = self.observed
+        if np.isfinite(now) and now >= limit:
+            return 1.0
         leads = int((self.hours[1:] <= until_h + 1e-9).sum())
         if not leads:
             return None
@@ -102,13 +107,13 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
             f"gauge {keys.node}: nothing was observed in the {spec.lookback} steps up to"
             f" {forecast.init_time}Z; name another gauge or time"
         )
-    told = _members(runtime, forecast, node, keys.members)
+    told = joint_members(runtime, forecast, node, keys.members)
     seen = bool(np.isfinite(observed[node]))
     first = np.full((len(told), 1), observed[node]) if seen else told[:, :1]
     stage = stage_of(np.concatenate([first, told], axis=1), spec.unit, keys.rating, base)
     hours = np.arange(spec.horizon + 1) * spec.seconds / 3600
     now = float(stage[0, 0]) if seen else None
-    return GaugeForecast(runtime, forecast, node, hours, stage, now)
+    return GaugeForecast(runtime, forecast, node, hours, stage, float(observed[node]), now)
 
 
 def _of_folder(folder: Path, asked: np.datetime64 | None) -> tuple[Runtime, Forecast, FloatArray]:
@@ -163,7 +168,7 @@ def _of_held(name: str, asked: np.datetime64 | None) -> tuple[Runtime, Forecast,
     return runtime, answer.forecast, row
 
 
-def _members(runtime: Runtime, forecast: Forecast, node: int, count: int) -> FloatArray:
+def joint_members(runtime: Runtime, forecast: Forecast, node: int, count: int) -> FloatArray:
     """[M, H] of one gauge, in the forecast's unit.
 
     Fewer than the release has are ranked anew among themselves, so that they too have the
@@ -196,8 +201,8 @@ def stage_of(values: FloatArray, unit: str, rating: RatingKeys | None, base: Pat
         raise FelsinaError(f"gauge: its unit is {unit}; an outlook needs m, cm or m3/s")
     if rating is None:
         raise FelsinaError(
-            "gauge: it speaks of discharge, in m3/s; say its stage by rating = {file = 'RATING.csv'}"
-            " (stage_m, flow_m3_s) or {a = ..., b = ...} of Q = a (h - h0_m)^b"
+            "gauge: it speaks of discharge, in m3/s; give rating = {file = 'RATING.csv'} with"
+            " stage_m and flow_m3_s, or {a = ..., b = ...} of Q = a (h - h0_m)^b"
         )
     if rating.file is not None:
         return _by_table(values, base / rating.file)

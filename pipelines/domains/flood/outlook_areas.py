@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,29 +94,28 @@ def level_of(wet: float, grave: float, likely: float) -> str:
     return "yellow" if wet >= POSSIBLE * likely else "none"
 
 
-def alerts(areas: pd.DataFrame, onset: dict[str, str | None], expires: str) -> list[dict[str, Any]]:
+def alerts(
+    areas: list[dict[str, Any]], time: Callable[[float], str], expires: str
+) -> list[dict[str, Any]]:
     """Areas with an alert, the gravest first, in the words of the Common Alerting Protocol.
 
     Args:
-        areas: of ``area_table``.
-        onset: area to the time of its first water, ISO 8601.
+        areas: rows of ``area_table``, None where an hour is not known.
+        time: from an hour of the outlook to ISO 8601.
         expires: the outlook's end.
     """
-    found = []
-    for row in areas.to_dict("records"):
-        if row["level"] == LEVELS[0]:
-            continue
-        found.append(
-            {
-                "area": row["area"],
-                "level": row["level"],
-                "severity": _SEVERITY[row["level"]],
-                "certainty": "Likely" if row["home_wet"] > 0.5 else "Possible",
-                "onset": onset[row["area"]],
-                "expires": expires,
-                "probability": row["home_wet"],
-                "people_expected": row["people_expected"],
-            }
-        )
-    rank = {level: k for k, level in enumerate(LEVELS)}
-    return sorted(found, key=lambda one: (-rank[one["level"]], -one["people_expected"]))
+    found = [
+        {
+            "area": row["area"],
+            "level": row["level"],
+            "severity": _SEVERITY[row["level"]],
+            "certainty": "Likely" if row["home_wet"] > 0.5 else "Possible",
+            "onset": None if row["first_h"] is None else time(row["first_h"]),
+            "expires": expires,
+            "probability": row["home_wet"],
+            "people_expected": row["people_expected"],
+        }
+        for row in areas
+        if row["level"] != LEVELS[0]
+    ]
+    return sorted(found, key=lambda one: (-LEVELS.index(one["level"]), -one["people_expected"]))

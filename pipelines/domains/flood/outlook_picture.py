@@ -24,7 +24,7 @@ from pipelines.domains.flood.outlook_areas import LEVELS
 from pipelines.domains.flood.terrain import embankments
 
 if TYPE_CHECKING:
-    from pipelines.domains.flood.outlook import Told
+    from pipelines.domains.flood.outlook_report import Told
 
 _BOUNDS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 1.001)
 _LABELS = ("2 to 10 %", "10 to 25 %", "25 to 50 %", "50 to 75 %", "75 to 90 %", "over 90 %")
@@ -101,14 +101,15 @@ def _areas(axes: Axes, told: Told, homes: Homes | None) -> list[Patch | Line2D]:
         spread = np.array([x.std(), y.std()])
         if len(x) < 3 or spread.max() > _CLOSE * (east - west):
             continue
-        centre = np.median(x), np.median(y)
-        ring = Ellipse(centre, *(5.0 * spread), fill=False, ec=colour, lw=2, zorder=5)
+        centre = float(np.median(x)), float(np.median(y))
+        ring = Ellipse(centre, *(5.0 * spread).tolist(), fill=False, ec=colour, lw=2, zorder=5)
         axes.add_patch(ring)
         words = f"{row['area']} {row['home_wet']:.0%}"
-        place = centre[0], centre[1] + 2.6 * spread[1]
+        place = centre[0], centre[1] + 2.6 * float(spread[1])
         text = axes.text(*place, words, ha="center", va="bottom", fontsize=9.5, zorder=6)
         text.set_path_effects(HALO)
-    present = [level for level in LEVELS if (told.areas["level"] == level).any()]
+    given = set(told.areas["level"])
+    present = [level for level in LEVELS if level in given]
     return [
         Line2D([], [], ls="", marker="o", color=_ALERTS[level], ms=6, label=f"homes, alert {level}")
         for level in present

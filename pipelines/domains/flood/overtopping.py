@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from models.contracts import BoolArray, FelsinaError, FloatArray, IntArray
 from pipelines.domains.flood.embanked_plain import Plain
-from pipelines.domains.flood.hydrographs import Hydrograph
 from pipelines.domains.flood.levee import crest_place
 from pipelines.domains.flood.outlook_file import BreakKeys, GaugeKeys
 from pipelines.domains.flood.sources import cells_near
@@ -48,11 +47,7 @@ class Spills:
     @property
     def volume_m3(self) -> FloatArray:
         """[M] what each spills."""
-        return np.trapezoid(self.flow_m3_s, self.hours * HOUR_S, axis=1)
-
-    def wave(self, member: int) -> Hydrograph:
-        """The flow of one member."""
-        return Hydrograph(self.hours * HOUR_S, self.flow_m3_s[member])
+        return np.asarray(np.trapezoid(self.flow_m3_s, self.hours * HOUR_S, axis=1))
 
 
 def weir_flow_m3_s(head_m: FloatArray, width_m: float, coefficient: float) -> FloatArray:
@@ -88,9 +83,9 @@ def spills(
         ahead,
         stage[:, now],
         flow[:, now],
-        (told[:, now] > most).any(axis=1),
+        np.any(told[:, now] > most, axis=1, keepdims=True)[:, 0],
         broken,
-        np.trapezoid(flow[:, early], clock[early] * HOUR_S, axis=1),
+        np.asarray(np.trapezoid(flow[:, early], clock[early] * HOUR_S, axis=1)),
     )
 
 
@@ -105,7 +100,7 @@ def _sill(
     if keys is None:
         return np.full_like(stage_m, crest_m), np.zeros(len(stage_m), bool)
     failing = stage_m >= keys.fails_at_m
-    broken = failing.any(axis=1)
+    broken = np.any(failing, axis=1, keepdims=True)[:, 0]
     begin = np.where(broken, hours[failing.argmax(axis=1)], np.inf)
     since = np.maximum(hours - begin[:, None], 0)
     share = np.clip(since / max(keys.minutes / 60, 1e-9), 0, 1)
@@ -145,6 +140,7 @@ def landing(keys: GaugeKeys, terrain: Terrain, plain: Plain | None) -> IntArray:
     cells = np.flatnonzero(foot)
     if not len(cells):
         raise FelsinaError(f"gauge: no land lies beside the levee at river = {keys.river:g}")
-    away = np.hypot(*(axis - place for axis, place in zip(terrain.centres(cells), (x, y))))
+    east, north = terrain.centres(cells)
+    away = np.hypot(east - x, north - y)
     count = max(1, round(keys.width_m / terrain.cell_m))
     return cells[np.argsort(away, kind="stable")[:count]]
