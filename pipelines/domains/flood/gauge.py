@@ -16,11 +16,13 @@ from models.joint import exceedance, members, within
 from pipelines.domains.flood.outlook_file import GaugeKeys, RatingKeys
 from pipelines.settings import home, store_place
 from pipelines.train import open_registered
-from serving.catalogue import Catalogue, NotFound, check_grid
+from serving.catalogue import Catalogue, NotFound, check_grid, input_warnings
 from serving.release import REPORT, champions, load_release
 from serving.runtime import Runtime
 from serving.store import OBSERVED, Store
 
+Spoken = tuple[Runtime, Forecast, FloatArray, tuple[str, ...]]
+"""A release, its forecast, what was observed last at each gauge, and what it lacked."""
 _RATING = ("stage_m", "flow_m3_s")
 
 
@@ -36,6 +38,7 @@ class GaugeForecast:
         stage_m: [M, H + 1] of the gauge's zero; at hour 0 what was observed last.
         observed: at the time itself, in the forecast's unit; NaN where it is missing.
         observed_m: the same as a stage of the gauge's zero; None where it is missing.
+        warnings: sentences about what the forecaster lacked.
     """
 
     runtime: Runtime
@@ -45,6 +48,7 @@ class GaugeForecast:
     stage_m: FloatArray
     observed: float
     observed_m: float | None
+    warnings: tuple[str, ...]
 
     def valid_time(self, hours: float) -> str:
         """A moment, so long after the forecast's time, as ISO 8601 in UTC."""
@@ -97,9 +101,9 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
         moment = keys.at.astimezone(UTC) if keys.at.tzinfo else keys.at
         asked = np.datetime64(moment.replace(tzinfo=None), "s")
     if (folder / "dataset.toml").is_file():
-        runtime, forecast, observed = _of_folder(folder, asked)
+        runtime, forecast, observed, lacked = _of_folder(folder, asked)
     else:
-        runtime, forecast, observed = _of_held(keys.dataset, asked)
+        runtime, forecast, observed, lacked = _of_held(keys.dataset, asked)
     spec, graph = runtime.release.spec, runtime.release.graph
     node = int(graph.index([keys.node], "gauge.node")[0])
     if not forecast.observed_fraction[node]:
@@ -113,10 +117,10 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
     stage = stage_of(np.concatenate([first, told], axis=1), spec.unit, keys.rating, base)
     hours = np.arange(spec.horizon + 1) * spec.seconds / 3600
     now = float(stage[0, 0]) if seen else None
-    return GaugeForecast(runtime, forecast, node, hours, stage, float(observed[node]), now)
+    return GaugeForecast(runtime, forecast, node, hours, stage, float(observed[node]), now, lacked)
 
 
-def _of_folder(folder: Path, asked: np.datetime64 | None) -> tuple[Runtime, Forecast, FloatArray]:
+def _of_folder(folder: Path, asked: np.datetime64 | None) -> Spoken:
     dataset = open_registered(folder)
     named = champions(home()).get(dataset.spec.dataset)
     if named is None:
@@ -142,10 +146,12 @@ def _of_folder(folder: Path, asked: np.datetime64 | None) -> tuple[Runtime, Fore
     origin = int((init - builder.times(np.array([0]))[0]) / np.timedelta64(spec.seconds, "s"))
     window = builder.batch(np.array([origin]))
     forecast = runtime.forecast(builder, window, origin)
-    return runtime, forecast, dataset.values[origin].astype(float)
+    known = builder.forcings[: origin + 1 + spec.horizon]
+    lacked = tuple(input_warnings(runtime, window, known))
+    return runtime, forecast, dataset.values[origin].astype(float), lacked
 
 
-def _of_held(name: str, asked: np.datetime64 | None) -> tuple[Runtime, Forecast, FloatArray]:
+def _of_held(name: str, asked: np.datetime64 | None) -> Spoken:
     store = Store(store_place())
     catalogue = Catalogue(home(), store)
     if name not in (known := catalogue.runtimes()):
@@ -165,7 +171,7 @@ def _of_held(name: str, asked: np.datetime64 | None) -> tuple[Runtime, Forecast,
         )
     graph, spec = runtime.release.graph, runtime.release.spec
     row = store.read(name, OBSERVED, list(graph.ids), init, 1, spec.seconds)[0]
-    return runtime, answer.forecast, row
+    return runtime, answer.forecast, row, answer.warnings
 
 
 def joint_members(runtime: Runtime, forecast: Forecast, node: int, count: int) -> FloatArray:

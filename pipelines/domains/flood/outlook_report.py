@@ -132,7 +132,7 @@ def _over_crest(told: Told) -> float | None:
 def _said(told: Told) -> list[str]:
     """What was taken otherwise than it was forecast, a sentence each."""
     asked, gauge, spilled = told.asked, told.gauge, told.spills
-    said = []
+    said = list(gauge.warnings)
     end, known = asked.from_h + asked.hours, float(gauge.hours[-1])
     if end > known:
         said.append(f"the forecast ends after {known:g} h: its last value is held until {end:g} h")
