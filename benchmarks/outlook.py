@@ -127,6 +127,8 @@ def at_the_gauges(span: Span, members: int) -> None:
             row(name, found["cases"], found["observed"], by, *cells)
         row(name, found["cases"], "", "never", f"{found['brier_persistence']:.4f}", "", "")
         row(name, "", "", f"{rate:.3f}, the train span's", f"{found['brier_climatology']:.4f}", 0)
+        own = found["observed"] / found["cases"]
+        row(name, "", "", f"{own:.3f}, their own", f"{own * (1 - own):.4f}", "")
         seen = ~np.isnan(outcome)
         tables[name] = share[seen], outcome[seen]
     reliability(tables)

@@ -91,6 +91,8 @@ def run_outlook(
     progress("written", 0.96)
     files = _write(told, out)
     report = report_of(told, engine)
+    if homes is not None:
+        report["homes_outside"] = int((homes.cell < 0).sum())
     from pipelines.domains.flood.outlook_picture import draw_outlook
 
     draw_outlook(out / MAP, told, homes)

@@ -16,6 +16,7 @@ from models.joint import members
 from pipelines.domains.flood import member_floods
 from pipelines.domains.flood.forcing import Setting, open_setting
 from pipelines.domains.flood.gauge import ask_gauge, joint_members, stage_of
+from pipelines.domains.flood.inundation_answering import answer_scenario
 from pipelines.domains.flood.inundation_sampling import Grid, simulated
 from pipelines.domains.flood.inundation_surrogate import spec_of
 from pipelines.domains.flood.member_floods import (
@@ -272,8 +273,22 @@ def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_pa
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
     named = tmp_path / "named"  # observations of the test span are held under the name
     named.mkdir()
-    again = run_scenario(asked(Path("river"), crest), Path(), named, silent)
-    assert again["areas"] == report["areas"]
+    again = run_scenario(asked(Path("river"), crest, homes=None), Path(), named, silent)
+    assert again["expected_km2"] == report["expected_km2"]
+    assert "areas" not in again
+    assert {path.name for path in named.iterdir()} == set(again["files"])
+
+
+def test_a_surrogate_answers_an_outlook(river: Path, tmp_path: Path) -> None:
+    keys = read_keys(Outlook, asked(river))
+    crest = float(np.median(ask_gauge(keys.gauge, Path()).stage_m.max(axis=1)))
+    report = answer_scenario(asked(river, crest), Path(), tmp_path, silent, [perfect(by_solver)])
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["engine_of_floods"]["surrogate"] == "perfect"
+    assert {path.name for path in tmp_path.iterdir()} == set(report["files"])
+    assert max(row["home_wet"] for row in report["areas"]) <= 0.5
+    with pytest.raises(FelsinaError, match=r"hours = 6.*--engine physics"):
+        answer_scenario(asked(river, hours=6), Path(), tmp_path, silent, [perfect(by_solver)])
 
 
 @pytest.mark.parametrize(
