@@ -5,7 +5,8 @@
 On the embedded flood's test span, by the release under ``FELSINA_HOME`` (``felsina up``): is a
 crest overtopped within eight hours, at every gauge; and at one gauge, beside the plain of
 ``examples/outlook.toml``, which homes get wet, where the truth is the solver under the stage that
-was observed. Prints Markdown tables. Cases are chosen by what is known when the forecast is issued.
+was observed. Cases are chosen by what is known when the forecast is issued. Then, of the example
+itself: what asking the solver in a surrogate's terms (one wave a member) changes. Markdown tables.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from benchmarks.tables import head, row
 from models.contracts import BoolArray, FloatArray, Forecast, IntArray
 from models.joint import exceedance, within
 from models.physics.inundation import WET_M
+from models.scenario import ScenarioSpec
 from pipelines.domains.flood.exposure import Homes
 from pipelines.domains.flood.forcing import Setting, open_setting
-from pipelines.domains.flood.gauge import joint_members
-from pipelines.domains.flood.member_floods import simulated_floods
+from pipelines.domains.flood.gauge import ask_gauge, joint_members
+from pipelines.domains.flood.inundation_sampling import Grid, simulated
+from pipelines.domains.flood.inundation_surrogate import spec_of
+from pipelines.domains.flood.member_floods import answered_floods, simulated_floods
+from pipelines.domains.flood.outlook_areas import area_table
 from pipelines.domains.flood.outlook_file import GaugeKeys, Outlook
+from pipelines.domains.flood.outlook_report import DEPTHS_M
 from pipelines.domains.flood.overtopping import landing, spills
 from pipelines.domains.flood.scenario import homes_of
 from pipelines.domains.registry import domain_of
@@ -211,6 +217,55 @@ def scores(said: FloatArray, single: FloatArray, truth: FloatArray, homes: Homes
     reliability(tables)
 
 
+@dataclass(frozen=True)
+class SolverAsSurrogate:
+    """Answers a surrogate's questions without an error of its own."""
+
+    spec: ScenarioSpec
+    id: str = "the solver"
+
+    def answer(self, scalars: FloatArray, fields: FloatArray) -> FloatArray:
+        grid = Grid(*(self.spec.facts[name] for name in ("rows", "columns", "cell_m")))
+        parts = np.array_split(np.arange(len(scalars)), -(-len(scalars) // 16))
+        found = [simulated(scalars[i].astype(np.float32), np.array(fields[i]), grid) for i in parts]
+        maps = np.concatenate(found)
+        maps[..., -1] = np.nan_to_num(maps[..., -1], nan=HOURS)
+        return np.repeat(maps[..., None], len(self.spec.quantiles), axis=-1)
+
+
+def in_a_surrogates_terms() -> None:
+    asked = Outlook.model_validate(tomllib.loads((EXAMPLE / "outlook.toml").read_text()))
+    setting, gauge = open_setting(asked, EXAMPLE), ask_gauge(asked.gauge, EXAMPLE)
+    cells = landing(asked.gauge, setting.terrain, setting.plain)
+    spilled = spills(asked.gauge, gauge.hours, gauge.stage_m, 0.0, asked.hours)
+    truth = simulated_floods(setting, cells, spilled, lambda share: None)
+    stand_in = SolverAsSurrogate(spec_of("solver", *setting.terrain.bed_m.shape, 50.0, 100.0))
+    found, told = answered_floods(setting, cells, spilled, stand_in, lambda share: None)
+    head("probability of", "mean, the solver", "asked by waves", "MAE where either", "largest")
+    for depth in DEPTHS_M:
+        a, b = truth.probability(depth), found.probability(depth)
+        off = np.abs(a - b)[(a > 0) | (b > 0)]
+        row(f"{depth:g} m", *(f"{x:.4f}" for x in (a.mean(), b.mean(), off.mean(), off.max())))
+    homes = homes_of(setting, EXAMPLE)
+    assert homes is not None
+    head(
+        "area",
+        "P wet",
+        "by waves",
+        "P many",
+        "by waves",
+        "people",
+        "by waves",
+        "from h",
+        "by waves",
+    )
+    tables = [area_table(homes, floods, asked.alerts) for floods in (truth, found)]
+    names = ("home_wet", "many_grave", "people_expected", "first_h")
+    for (_, was), (_, now) in zip(*(table.iterrows() for table in tables), strict=True):
+        row(was["area"], *(f"{one[name]:.4g}" for name in names for one in (was, now)))
+    print(f"\n{told}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=25)
@@ -219,6 +274,7 @@ def main() -> None:
     span = opened()
     at_the_gauges(span, 50)
     on_the_map(span, options.members, options.most)
+    in_a_surrogates_terms()
 
 
 if __name__ == "__main__":

@@ -105,8 +105,12 @@ def _areas(axes: Axes, told: Told, homes: Homes | None) -> list[Patch | Line2D]:
         ring = Ellipse(centre, *(5.0 * spread).tolist(), fill=False, ec=colour, lw=2, zorder=5)
         axes.add_patch(ring)
         words = f"{row['area']} {row['home_wet']:.0%}"
-        place = centre[0], centre[1] + 2.6 * float(spread[1])
-        text = axes.text(*place, words, ha="center", va="bottom", fontsize=9.5, zorder=6)
+        _, north = axes.get_ylim()
+        top = centre[1] + 2.6 * float(spread[1])
+        inside = top < north - 0.04 * (east - west)
+        where = (top, "bottom") if inside else (2 * centre[1] - top, "top")
+        place = {"ha": "center", "va": where[1], "zorder": 6}
+        text = axes.text(centre[0], where[0], words, fontsize=9.5, **place)
         text.set_path_effects(HALO)
     given = set(told.areas["level"])
     present = [level for level in LEVELS if level in given]
@@ -119,11 +123,13 @@ def _areas(axes: Axes, told: Told, homes: Homes | None) -> list[Patch | Line2D]:
 def _stage(axes: Axes, told: Told) -> None:
     """Bands of the members' stage as held, and the crest."""
     spilled, keys = told.spills, told.asked.gauge
+    least = keys.crest_m
     hours = told.asked.from_h + spilled.hours
     for low, high, shade in ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3)):
         band = np.quantile(spilled.stage_m, (low, high), axis=0)
         label = f"{high - low:.0%} of members"
         axes.fill_between(hours, *band, color=_FLOW, alpha=shade, lw=0, label=label)
+        least = float(band[0].min())  # of the inner band; the outer one may fall out of the picture
     axes.plot(hours, np.median(spilled.stage_m, axis=0), color=_FLOW, label="median")
     axes.axhline(keys.crest_m, color=_CREST, lw=1.4, ls="--", label="crest of the levee")
     if keys.breach is not None:
@@ -131,7 +137,9 @@ def _stage(axes: Axes, told: Told) -> None:
         axes.axhline(fails, color=_CREST, lw=1.2, ls=":", label="taken to break from")
     share = len(spilled.wet) / len(spilled.flow_m3_s)
     axes.set_title(f"stage at {keys.node}, m: {share:.0%} of members spill", fontsize=11)
-    axes.legend(frameon=False, fontsize=8.5)
+    top = keys.crest_m + 1.1 * keys.most_over_m
+    axes.set_ylim(least - 0.6 * (top - least), top)
+    axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower left")
     _hours(axes, told)
 
 
@@ -145,8 +153,9 @@ def _coming(axes: Axes, told: Told, homes: Homes | None) -> None:
         axes.plot(told.asked.from_h + hours, np.array(km2) * cell_km2, color=_FLOW)
         axes.set_title("land under water by then, expected, km2", fontsize=11)
     else:
-        rows = told.areas.sort_values("home_wet", ascending=False).to_dict("records")[:6]
         looks = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+        rows = told.areas.sort_values("home_wet", ascending=False).to_dict("records")
+        rows = [row for row in rows if row["home_wet"] > 0][: len(looks)]
         for row, style in zip(rows, looks, strict=False):
             own = (homes.cell >= 0) & (homes.area == row["area"])
             chance = _by_hour(floods.arrival_h[:, homes.cell[own]].min(axis=1), hours)
@@ -159,7 +168,8 @@ def _coming(axes: Axes, told: Told, homes: Homes | None) -> None:
                 label=row["area"],
             )
         axes.set_ylim(0, 1)
-        axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+        if rows:
+            axes.legend(frameon=False, fontsize=8.5, loc="upper left")
         axes.set_title("probability that water has come to a home", fontsize=11)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("hours after the last observation")
