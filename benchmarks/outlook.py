@@ -1,6 +1,6 @@
 """Whether an outlook's probabilities come true, at the gauge and on the map.
 
-    python -m benchmarks.outlook [--members 25] [--most 60]
+    python -m benchmarks.outlook [--members 25] [--most 60] [--dataset DIR]
 
 On the embedded flood's test span, by the release under ``FELSINA_HOME`` (``felsina up``): is a
 crest overtopped within eight hours, at every gauge; and at one gauge, beside the plain of
@@ -91,8 +91,8 @@ class Span:
         return np.where(enough, over.any(axis=1), np.nan)
 
 
-def opened() -> Span:
-    dataset = open_registered(embedded_folder(domain_of("flood"), home()))
+def opened(folder: Path | None) -> Span:
+    dataset = open_registered(folder or embedded_folder(domain_of("flood"), home()))
     return Span(dataset, Runtime(load_release(champions(home())[dataset.spec.dataset])))
 
 
@@ -270,9 +270,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=25)
     parser.add_argument("--most", type=int, default=60, help="issue times on the map")
+    parser.add_argument("--dataset", type=Path, help="released stages with thresholds: gauges only")
     options = parser.parse_args()
-    span = opened()
+    span = opened(options.dataset)
     at_the_gauges(span, 50)
+    if options.dataset:
+        return
     on_the_map(span, options.members, options.most)
     in_a_surrogates_terms()
 
