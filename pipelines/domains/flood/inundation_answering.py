@@ -50,6 +50,10 @@ def answer_scenario(
     Raises:
         FelsinaError: if none is of this grid, or it was not trained on such a scenario.
     """
+    if "gauge" in scenario:
+        from pipelines.domains.flood.outlook import run_outlook
+
+        return run_outlook(scenario, base, out, progress, surrogates)
     asked = read_keys(Scenario, scenario)
     require_rasterio(f"scenario {asked.name!r}")
     setting = open_setting(asked, base)

@@ -65,7 +65,9 @@ def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     depth = np.ma.masked_less(outcome.max_depth_m, _BOUNDS_M[0])
     colours, norm = ListedColormap(_BLUES), BoundaryNorm(_BOUNDS_M, len(_BLUES))
     axes.imshow(depth, cmap=colours, norm=norm, extent=extent, interpolation="nearest", alpha=0.85)
-    levees = setting.plain.crest if setting.plain else embankments(terrain.bed_m, _width(terrain))
+    levees = (
+        setting.plain.crest if setting.plain else embankments(terrain.bed_m, levee_width(terrain))
+    )
     shown = np.ma.masked_equal(levees.astype(float), 0)
     axes.imshow(shown, cmap=ListedColormap([_LEVEE]), extent=extent, interpolation="nearest")
     invented = ", on an invented plain" if setting.plain else ""
@@ -77,7 +79,7 @@ def _map(axes: Axes, setting: Setting, outcome: Outcome) -> None:
     scale_bar(axes, extent)
 
 
-def _width(terrain: Terrain) -> int:
+def levee_width(terrain: Terrain) -> int:
     """Cells of the square that levees are narrower than."""
     return 2 * round(30 / terrain.cell_m) + 3
 

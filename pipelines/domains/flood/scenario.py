@@ -31,7 +31,9 @@ METHODS = {
 def run_scenario(
     scenario: dict[str, Any], base: Path, out: Path, progress: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Simulate a storm, a river's wave or a breach on a terrain; with ``[soil]``, its slopes.
+    """Simulate a storm, a river's wave or a breach on a terrain.
+
+    With ``[soil]`` its slopes instead, with ``[gauge]`` what a gauge's forecast brings.
 
     Args:
         scenario: the parsed file (``Scenario``).
@@ -47,6 +49,10 @@ def run_scenario(
         from pipelines.domains.flood.slopes_scenario import run_slopes_scenario
 
         return run_slopes_scenario(scenario, base, out, progress)
+    if "gauge" in scenario:
+        from pipelines.domains.flood.outlook import run_outlook
+
+        return run_outlook(scenario, base, out, progress)
     asked = read_keys(Scenario, scenario)
     if asked.rain is None and not asked.inflow:
         raise FelsinaError(

@@ -90,17 +90,22 @@ def inlet(keys: InflowKeys, what: str, base: Path, terrain: Terrain, plain: Plai
     elif keys.x is None or keys.y is None:
         raise FelsinaError(f"{what}: give x and y, or at = 'inlet' on a synthetic plain")
     else:
-        x, y = terrain.centres()
-        here = terrain.cell(keys.x, keys.y, what)
-        near = np.hypot(x - keys.x, y - keys.y) <= keys.width_m / 2
-        near[here] = True
-        bed = terrain.bed_m.ravel()
-        cells = np.flatnonzero(near & (bed <= bed[near].min() + CHANNEL_M))
+        cells = cells_near(terrain, keys.x, keys.y, keys.width_m, what)
     wave = _wave(keys, what, base)
     if keys.begin_h > 0:
         times = np.append(0.0, wave.time_s + keys.begin_h * HOUR_S)
         wave = Hydrograph(times, np.append(wave.flow_m3_s[0], wave.flow_m3_s))
     return Inlet(cells, wave)
+
+
+def cells_near(terrain: Terrain, x_m: float, y_m: float, width_m: float, what: str) -> IntArray:
+    """Flat cells within a width about a place that lie low: no bank beside a channel."""
+    x, y = terrain.centres()
+    here = terrain.cell(x_m, y_m, what)
+    near = np.hypot(x - x_m, y - y_m) <= width_m / 2
+    near[here] = True
+    bed = terrain.bed_m.ravel()
+    return np.flatnonzero(near & (bed <= bed[near].min() + CHANNEL_M))
 
 
 def _wave(keys: InflowKeys, what: str, base: Path) -> Hydrograph:
