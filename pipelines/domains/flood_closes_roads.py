@@ -59,9 +59,9 @@ class RoadKeys(Frozen):
         shift_m: where the origin of a terrain without a place lies, in the network's axes.
     """
 
-    depth_m: float = Field(STANDSTILL_M, gt=0, le=3)
-    error_m: float = Field(0.1, gt=0, le=1)
-    slow_from_m: float | None = Field(None, ge=0.05)
+    depth_m: float = Field(default=STANDSTILL_M, gt=0, le=3)
+    error_m: float = Field(default=0.1, gt=0, le=1)
+    slow_from_m: float | None = Field(default=None, ge=0.05)
     shift_m: tuple[float, float] | None = None
 
     @model_validator(mode="after")
@@ -243,12 +243,15 @@ class Roads:
     def notes(self) -> tuple[str, ...]:
         """What the chain does not know here."""
         shift = self.asked.shift_m
-        invented = (
-            f"The terrain has no place of its own; it was laid with its origin at x = {shift[0]:g},"
-            f" y = {shift[1]:g} of the network: which streets these are is invented."
-        )
+        invented = ()
+        if shift is not None:
+            invented = (
+                "The terrain has no place of its own; its origin was laid at x ="
+                f" {shift[0]:g}, y = {shift[1]:g} of the network: which streets these are is"
+                " invented.",
+            )
         return (
-            *((invented,) if shift is not None else ()),
+            *invented,
             "Bridges and underpasses are not known: a street has the deepest water of the cells"
             " that its lanes cross, a bridge that of the river below it.",
             "A street is closed during the whole simulated hour, whenever the water comes.",

@@ -118,8 +118,8 @@ def _projected(xy_m: FloatArray, source: str, target: str) -> tuple[FloatArray, 
         known = CRS.from_string(source)
     except CRSError as error:
         raise FelsinaError(f"the network's projection {source!r} is not known: {error}") from None
-    x, y = transform(known, CRS.from_string(target), *xy_m.T.tolist())
-    return np.asarray(x), np.asarray(y)
+    found = transform(known, CRS.from_string(target), *xy_m.T.tolist())
+    return np.asarray(found[0]), np.asarray(found[1])
 
 
 def safe_km_h(depth_m: float) -> float:

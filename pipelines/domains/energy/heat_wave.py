@@ -28,11 +28,11 @@ class HeatKeys(Frozen):
         error_k: by how much warmer and cooler the wave is tried as well.
     """
 
-    delta_k: float | None = Field(None, gt=0, le=15)
+    delta_k: float | None = Field(default=None, gt=0, le=15)
     begin: str = "07-10"
-    days: int = Field(7, ge=1, le=92)
+    days: int = Field(default=7, ge=1, le=92)
     file: str | None = None
-    error_k: float = Field(1.0, gt=0, le=5)
+    error_k: float = Field(default=1.0, gt=0, le=5)
 
     @model_validator(mode="after")
     def _one_wave(self) -> HeatKeys:
@@ -103,7 +103,7 @@ def _from_table(usual: Weather, path: Path) -> HeatWave:
         if missing:
             raise ValueError(f"no column {missing[0]}")
         moments = pd.DatetimeIndex(pd.to_datetime(table[TIME], errors="raise"))
-        air = pd.to_numeric(table[OUTDOOR], errors="raise").to_numpy(float)
+        air = table[OUTDOOR].astype(float).to_numpy()
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FelsinaError(
