@@ -29,6 +29,13 @@ SurrogatesOf = Callable[[str, str], "list[SurrogateRelease]"]
 
 SIMULATED = "not learned but simulated: any input that the simulator takes"
 INSIDE = "inside what it learned"
+_ERRORS = {
+    "mae": "MAE {:.3g}",
+    "cvrmse": "CVRMSE {:.1%}",
+    "coverage_80": "80 % band holds {:.0%}",
+}
+_LONGEST_NAME = 255
+"""Characters of a text that may name a file."""
 _REPORT, _KEY = "report.json", "hop.json"
 
 
@@ -224,14 +231,15 @@ def digests(scenario: Any, base: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in _texts(scenario):
         path = base / text
-        files = sorted(path.iterdir()) if text and path.is_dir() else [path]
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
         found |= {f"{text}/{one.name}": sha256_file(one) for one in files if one.is_file()}
     return found
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        if 0 < len(value) <= _LONGEST_NAME:
+            yield value
     elif isinstance(value, dict):
         for part in value.values():
             yield from _texts(part)
@@ -248,10 +256,7 @@ def told_errors(tests: dict[str, Any], outputs: Iterable[str]) -> str:
             errors = scores["outputs"][output]
             own = errors.get("places", {}).get("year", errors)
             figures = [
-                form.format(own[key])
-                for key, form in (("mae", "MAE {:.3g}"), ("cvrmse", "CVRMSE {:.1%}"))
-                if own.get(key) is not None
+                form.format(own[key]) for key, form in _ERRORS.items() if own.get(key) is not None
             ]
-            figures.append(f"80 % band holds {own['coverage_80']:.0%}")
             told.append(f"{output} on {name!r}: {', '.join(figures)}")
     return "; ".join(told)

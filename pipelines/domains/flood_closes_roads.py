@@ -255,7 +255,8 @@ class Roads:
             "Bridges and underpasses are not known: a street has the deepest water of the cells"
             " that its lanes cross, a bridge that of the river below it.",
             "A street is closed during the whole simulated hour, whenever the water comes.",
-            "Drivers know every closure from the start, and nobody stays at home for it.",
+            "Drivers know every closure from the start, and nobody stays at home for it. Trips that"
+            " cannot be made are left out: those that remain may drive faster than today.",
         )
 
 
@@ -294,12 +295,15 @@ def _cars(report: dict[str, Any] | None) -> Hop:
         if moved[name]["mean_floor"] is not None
     )
     told = moved[OUTPUTS[0]]["told_edges"]
+    lost = report["totals"]["trips_removed"]["measures"] or 0
+    handed = f"flow told from the seeds on {told} of {report['edges']['count']} edges; {lost:,.0f}"
+    handed += " trips left out, which begin or end on a closed street or have no other way"
     return Hop(
         "traffic",
         "physics",
         report["simulator"],
         f"two seeds alone differ in {floors} (mean over edges); SUMO itself is not held to counts",
         SIMULATED,
-        f"flow told from the seeds on {told} of {report['edges']['count']} edges",
-        {"floors": {name: moved[name]["mean_floor"] for name in OUTPUTS}},
+        handed,
+        {"trips_removed": lost, "floors": {name: moved[name]["mean_floor"] for name in OUTPUTS}},
     )
