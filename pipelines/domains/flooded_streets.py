@@ -30,12 +30,16 @@ class FloodedStreets:
 
     Attributes:
         network: the streets.
+        terrain: where water runs.
         points: along their lanes.
+        xy_m: [P, 2] the same points in the terrain's axes.
         cells: [P] flat index of each point's cell, -1 outside the terrain.
     """
 
     network: Network
+    terrain: Terrain
     points: StreetPoints
+    xy_m: FloatArray
     cells: IntArray
 
     @property
@@ -48,18 +52,24 @@ class FloodedStreets:
         """[E] whether some of an edge lies outside the terrain."""
         return np.bincount(self.points.owner, self.cells < 0, len(self.points.edges)) > 0
 
-    def deepest_m(self, raster: Path) -> FloatArray:
-        """[E] deepest water along each edge, 0 where the raster has no data or does not reach.
-
-        Args:
-            raster: depths on the terrain's grid.
-        """
-        with open_raster(raster) as opened:
-            depth = opened.read(1, masked=True).astype(float).filled(0.0).ravel()
+    def deepest_m(self, depth_m: FloatArray) -> FloatArray:
+        """[E] deepest water [Y, X] along each edge, 0 where the terrain does not reach."""
         there = self.cells >= 0
         found = np.zeros(len(self.points.edges))
-        np.maximum.at(found, self.points.owner[there], depth[self.cells[there]])
+        np.maximum.at(found, self.points.owner[there], depth_m.ravel()[self.cells[there]])
         return found
+
+    def lanes(self, edge: int) -> list[FloatArray]:
+        """Lines [P, 2] of an edge's lanes in the terrain's axes."""
+        rows = np.flatnonzero(self.points.owner == edge)
+        cuts = np.flatnonzero(np.diff(self.points.lane[rows])) + 1
+        return np.split(self.xy_m[rows], cuts)
+
+
+def read_depth_m(raster: Path) -> FloatArray:
+    """[Y, X] depths that a flood wrote, 0 where it has no data."""
+    with open_raster(raster) as opened:
+        return opened.read(1, masked=True).astype(float).filled(0.0)
 
 
 def flooded_streets(
@@ -104,7 +114,7 @@ def flooded_streets(
             f" {south:.0f} to {north:.0f} beside x {x.min():.0f} to {x.max():.0f}, y {y.min():.0f}"
             f" to {y.max():.0f}{f' ({terrain.crs})' if terrain.crs else ''}; name one place's"
         )
-    return FloodedStreets(network, points, cells)
+    return FloodedStreets(network, terrain, points, np.stack([x, y], axis=1), cells)
 
 
 def _projected(xy_m: FloatArray, source: str, target: str) -> tuple[FloatArray, FloatArray]:

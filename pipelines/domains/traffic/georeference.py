@@ -32,11 +32,13 @@ class StreetPoints:
     Attributes:
         edges: ids of the edges.
         owner: [P] index into ``edges``.
+        lane: [P] number of the lane, over all edges; its points follow each other.
         xy_m: [P, 2] in the network's axes.
     """
 
     edges: tuple[str, ...]
     owner: IntArray
+    lane: IntArray
     xy_m: FloatArray
 
 
@@ -52,7 +54,8 @@ def georeference(network: Network) -> Georeference:
 
 def street_points(network: Network, spacing_m: float) -> StreetPoints:
     """Points along every lane of every edge, both ends among them, no wider apart than asked."""
-    owner, points = [], []
+    owner: list[int] = []
+    points: list[FloatArray] = []
     for number, edge in enumerate(network.edges.values()):
         for lane in edge.lanes:
             steps = np.hypot(*np.diff(lane.shape, axis=0).T)
@@ -60,5 +63,9 @@ def street_points(network: Network, spacing_m: float) -> StreetPoints:
             at = np.linspace(0, along[-1], 2 + int(along[-1] / spacing_m))
             at = np.union1d(at, along)  # bends too, or a point would cut the corner
             points.append(np.stack([np.interp(at, along, axis) for axis in lane.shape.T], axis=1))
-            owner.append(np.full(len(at), number))
-    return StreetPoints(tuple(network.edges), np.concatenate(owner), np.concatenate(points))
+            owner.append(number)
+    count = [len(lane) for lane in points]
+    lanes = np.repeat(np.arange(len(points)), count)
+    return StreetPoints(
+        tuple(network.edges), np.repeat(owner, count), lanes, np.concatenate(points)
+    )

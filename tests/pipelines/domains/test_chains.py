@@ -142,7 +142,12 @@ def test_a_flood_closes_the_streets_under_it(place: Path) -> None:
     out = place / "out"
     report = json.loads((out / "report.json").read_text())
     assert (report["chain"], report["engine"]) == (NAME, "physics")
-    assert {path.name for path in out.iterdir()} == {"1-flood", "2-traffic", "report.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "1-flood",
+        "2-traffic",
+        "streets.png",
+        "report.json",
+    }
     closed = report["closed"]
     assert 0 < len(closed) < 48
     assert {row["edge"] for row in report["streets"] if row["depth_m"] >= 0.3} == set(closed)
@@ -199,7 +204,7 @@ def test_a_killed_chain_goes_on_from_its_finished_hop(place: Path, quick_flood: 
     (kept,) = (out / "2-traffic" / "runs").glob(f"{finished[0].parent.name}/run.json")
     assert kept.stat().st_mtime_ns == made
     assert report["closed"]
-    assert {path.name for path in out.iterdir()} == {"1-flood", "2-traffic"}
+    assert {path.name for path in out.iterdir()} == {"1-flood", "2-traffic", "streets.png"}
 
 
 def test_a_hop_that_is_asked_something_else_is_made_anew(place: Path, quick_flood: Any) -> None:

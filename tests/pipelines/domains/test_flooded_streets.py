@@ -13,7 +13,7 @@ import pytest
 from models.contracts import FelsinaError
 from pipelines.domains.flood.rasters import write_raster
 from pipelines.domains.flood.terrain import Terrain
-from pipelines.domains.flooded_streets import flooded_streets, measures_of, safe_km_h
+from pipelines.domains.flooded_streets import flooded_streets, measures_of, read_depth_m, safe_km_h
 from pipelines.domains.traffic.georeference import georeference
 from pipelines.domains.traffic.network import Network, open_network
 from tests.fixtures.streets import THROUGH
@@ -42,11 +42,11 @@ def through(network: Network, terrain: Terrain, row: int, column: int, x0: float
     return found
 
 
-def water(folder: Path, terrain: Terrain, row: int, column: int, depth_m: float) -> Path:
+def water(folder: Path, terrain: Terrain, row: int, column: int, depth_m: float) -> np.ndarray:
     depth = np.full(terrain.bed_m.shape, np.nan)
     depth[row, column] = depth_m
     write_raster(folder / "depth.tif", depth, terrain, "m")
-    return folder / "depth.tif"
+    return read_depth_m(folder / "depth.tif")
 
 
 def test_streets_that_cross_a_wet_cell_are_under_water_and_no_other(
