@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -13,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from models.contracts import BoolArray, FloatArray
 from pipelines.domains.flooded_streets import FloodedStreets
@@ -22,6 +23,7 @@ _BOUNDS_M = (0.05, 0.3, 1.0, 100.0)
 _LABELS = ("0.05 to 0.3 m of water", "0.3 to 1 m", "over 1 m")
 _BLUES = ("#c6e2f2", "#7db7de", "#2f78b7")
 _DRY, _WET, _CLOSED = "#8b9398", "#f2a104", "#d7263d"
+_EDGE: dict[str, Any] = {"fc": "none", "ec": "#4a3f35", "ls": "--"}
 _ROUND_M = 150.0
 """Of the map beyond the streets."""
 
@@ -55,7 +57,11 @@ def draw_streets(
         Line2D([], [], color=colour, lw=3, label=name) for name, (colour, *_) in kinds.items()
     ]
     handles += [Patch(color=c, label=name) for c, name in zip(_BLUES, _LABELS, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    west, east, south, north = extent
+    edge = Rectangle((west, south), east - west, north - south, **_EDGE)
+    axes.add_patch(edge)
+    handles.append(Line2D([], [], color=_EDGE["ec"], ls=_EDGE["ls"], label="edge of the terrain"))
     low, high = streets.xy_m.min(axis=0) - _ROUND_M, streets.xy_m.max(axis=0) + _ROUND_M
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -19,12 +18,12 @@ from pipelines.domains.chains import (
     HopKeys,
     Hops,
     Progress,
-    Tables,
     digests,
     told_errors,
 )
 from pipelines.domains.energy import scenario as energy
 from pipelines.domains.energy.answering import Answerer
+from pipelines.domains.energy.cooling import Cooling
 from pipelines.domains.energy.demand import Simulator
 from pipelines.domains.energy.heat_wave import HeatKeys, HeatWave, heat_wave
 from pipelines.domains.energy.outcome import Outcome
@@ -32,8 +31,8 @@ from pipelines.domains.energy.weather import Weather, embedded_weather, read_wea
 from pipelines.domains.scenarios import Frozen, read_keys
 from serving.surrogate import SurrogateRelease
 
-CLIMATE, BUILDINGS, HOURS = "climate.parquet", "buildings.parquet", "cooling.parquet"
-COOLING = "cooling_kwh_m2"
+CLIMATE = "climate.parquet"
+_OUTPUT = "cooling_kwh_m2"
 _VERIFIED = (
     "physics verify holds annual cooling of BESTEST 600, 620, 640, 685 and 900 to Standard 140's"
     " limits, with tuned coefficients; in this stock nothing of it is measured"
@@ -168,23 +167,28 @@ class Question:
             return Outcome(city.stock, demand, set_up)
 
         usual = outcome("The usual year", self.wave.usual)
-        hot = outcome("With the heat wave", self.wave.weather())
-        ends: dict[str, Outcome | None] = {}
+        cooling = Cooling(self.wave, usual, outcome("With the heat wave", self.wave.weather()))
+        rises: list[float | None] = []
         for more in (-self.error_k, self.error_k):
             weather = self.wave.weather(more)
-            known = surrogate is None or not self._outside(weather)
-            ends[f"{more:+g} K"] = outcome(f"{more:+g} K", weather) if known else None
-        self._write(place, usual, hot)
+            if surrogate is not None and self._outside(weather):
+                rises.append(None)
+            else:
+                end = outcome(f"With {more:+g} K", weather)
+                rises.append(Cooling(self.wave, usual, end).rise_mwh)
+        cooling.write(place)
+        ends = {
+            f"{-self.error_k:+g} K": rises[0],
+            "as asked": cooling.rise_mwh,
+            f"{self.error_k:+g} K": rises[1],
+        }
+        sensitivity = [{"wave": name, "rise_mwh": rise} for name, rise in ends.items()]
         return {
             **city.about(),
-            "hop": self._hop(outside, usual, hot, surrogate).__dict__,
-            "city": {"usual": _city(usual), "wave": _city(hot)},
-            "tables": {
-                "The stock, a year": _quantities(usual, hot),
-                **self._days(usual, hot),
-                "Cooling by area": [self._area_row(name, usual, hot) for name in _names(usual)],
-                "Cooling, if the wave were another": self._ends(usual, hot, ends),
-            },
+            "hop": self._hop(outside, cooling, surrogate).__dict__,
+            "city": cooling.city(),
+            "sensitivity": sensitivity,
+            "tables": cooling.tables() | {"Cooling, if the wave were another": sensitivity},
         }
 
     def _outside(self, weather: Weather) -> list[str]:
@@ -193,80 +197,8 @@ class Question:
             return []
         return Answerer(weather, self.plan.assumptions, self.surrogate).climate_outside()
 
-    def _write(self, place: Path, usual: Outcome, hot: Outcome) -> None:
-        """A row a building, and where hours are known one an hour and area."""
-        stock = usual.stock
-        table = {"id": stock.id, "area": stock.area, "floor_m2": stock.floor_m2}
-        for state, one in (("usual", usual), ("wave", hot)):
-            table |= {f"cooling_kwh_{state}": one.demand.cooling_kwh}
-            table |= {f"heat_kwh_{state}": one.demand.heat_kwh, f"bill_eur_{state}": one.bill_eur}
-        pd.DataFrame(table).to_parquet(place / BUILDINGS, index=False)
-        before, after = usual.demand.cooling_kw, hot.demand.cooling_kw
-        if before is None or after is None:
-            return
-        hours, areas = before.shape
-        rows = {
-            "time": np.repeat(self.wave.usual.times.to_numpy(), areas),
-            "area": np.tile(usual.demand.areas, hours),
-            "cooling_kw_usual": before.ravel(),
-            "cooling_kw_wave": after.ravel(),
-        }
-        pd.DataFrame(rows).to_parquet(place / HOURS, index=False)
-
-    def _days(self, usual: Outcome, hot: Outcome) -> Tables:
-        """Cooling within the wave and beside it, where hours are known."""
-        before, after = usual.demand.cooling_kw, hot.demand.cooling_kw
-        if before is None or after is None:
-            return {}
-        spans = {"in its hours": self.wave.rows, "in all others": ~self.wave.rows}
-        rows = [
-            {"cooling": name, "usual_mwh": float(before[where].sum() / 1000)}
-            | {"wave_mwh": float(after[where].sum() / 1000)}
-            for name, where in spans.items()
-        ]
-        return {"Cooling while the wave lasts": rows}
-
-    def _area_row(self, area: str, usual: Outcome, hot: Outcome) -> dict[str, Any]:
-        """An area's cooling; its peak day is known where hours are."""
-        rows = usual.stock.area == area
-        floor = usual.stock.floor_m2[rows]
-        cooled = ~np.isnan(usual.stock.cooling_c[rows])
-        before, after = (float(one.demand.cooling_kwh[rows].sum() / 1000) for one in (usual, hot))
-        found: dict[str, Any] = {
-            "area": area,
-            "cooled_floor_percent": 100 * float(floor[cooled].sum() / floor.sum()),
-            "usual_mwh": before,
-            "wave_mwh": after,
-            "rise_mwh": after - before,
-            "rise_percent": 100 * (after / before - 1) if before else None,
-            "bill_rise_eur": float((hot.bill_eur - usual.bill_eur)[rows].sum()),
-        }
-        if hot.demand.cooling_kw is not None:
-            hours = hot.demand.cooling_kw[:, _names(hot).index(area)]
-            days = hours.reshape(-1, 24).sum(axis=1)
-            first = self.wave.usual.times[24 * int(days.argmax())]
-            found |= {"peak_day": f"{first:%m-%d}", "peak_day_mwh": float(days.max() / 1000)}
-            found |= {"peak_kw": float(hours.max())}
-        return found
-
-    def _ends(
-        self, usual: Outcome, hot: Outcome, ends: dict[str, Outcome | None]
-    ) -> list[dict[str, Any]]:
-        cooler, warmer = ends
-        rows = []
-        for what, one in ((cooler, ends[cooler]), ("as asked", hot), (warmer, ends[warmer])):
-            rise = None if one is None else _city(one)["cooling_mwh"] - _city(usual)["cooling_mwh"]
-            rows.append({"wave": what, "rise_mwh": rise})
-        return rows
-
-    def _hop(
-        self,
-        outside: list[str],
-        usual: Outcome,
-        hot: Outcome,
-        surrogate: SurrogateRelease | None,
-    ) -> Hop:
-        before, after = _city(usual)["cooling_mwh"], _city(hot)["cooling_mwh"]
+    def _hop(self, outside: list[str], cooling: Cooling, surrogate: SurrogateRelease | None) -> Hop:
+        before, after = (figures["cooling_mwh"] for figures in cooling.city().values())
         handed = f"cooling {before:.1f} to {after:.1f} MWh a year, {after - before:+.1f} MWh"
         if before:
             handed += f" ({after / before - 1:+.0%})"
@@ -279,35 +211,11 @@ class Question:
                     " instead"
                 )
             return Hop("energy", "physics", "ISO 13790 5R1C, hourly", _VERIFIED, where, handed)
-        assert hot.demand.simulated is not None
-        simulated = int(hot.demand.simulated.sum())
-        where = f"{INSIDE}; {simulated} of {len(hot.stock)} buildings are not and were simulated"
+        assert cooling.hot.demand.simulated is not None
+        rows = cooling.hot.demand.simulated
+        simulated = int(rows.sum())
+        where = f"{INSIDE}; {simulated} of {len(rows)} buildings are not and were simulated"
         where = where if simulated else INSIDE
         errors = surrogate.report["tests"]
-        error = told_errors(errors, [COOLING]) + "; of a year's cooling, not of its rise"
+        error = told_errors(errors, [_OUTPUT]) + "; of a year's cooling, not of its rise"
         return Hop("energy", "surrogate", surrogate.id, error, where, handed, {"errors": errors})
-
-
-def _names(outcome: Outcome) -> list[str]:
-    return outcome.demand.areas.tolist()
-
-
-def _city(outcome: Outcome) -> dict[str, float]:
-    """Figures of the whole stock."""
-    demand = outcome.demand
-    return {
-        "cooling_mwh": float(demand.cooling_kwh.sum() / 1000),
-        "heating_mwh": float(demand.heat_kwh.sum() / 1000),
-        "energy_mwh": float(outcome.energy_kwh.sum() / 1000),
-        "bill_eur": float(outcome.bill_eur.sum()),
-        "co2_t": float(outcome.co2_t.sum()),
-    }
-
-
-def _quantities(usual: Outcome, hot: Outcome) -> list[dict[str, Any]]:
-    before, after = _city(usual), _city(hot)
-    return [
-        {"quantity": name.replace("_", " "), "usual": value, "wave": after[name]}
-        | {"rise": after[name] - value}
-        for name, value in before.items()
-    ]
