@@ -99,7 +99,8 @@ def run_chain(scenario: dict[str, Any], hops: Hops) -> Chained:
         )
     from pipelines.domains.flooded_streets_picture import draw_streets
 
-    draw_streets(hops.out / MAP, streets, read_depth_m(folder / DEPTH), roads.closed, asked.name)
+    title = f"{asked.name}{' (an invented place)' if asked.roads.shift_m is not None else ''}"
+    draw_streets(hops.out / MAP, streets, read_depth_m(folder / DEPTH), roads.closed, title)
     tables: Tables = {"Streets that close, if the depth were another": roads.sensitivity}
     tables |= {"Streets under the deepest water": roads.deepest} if roads.closed.any() else {}
     tables |= {

@@ -57,11 +57,11 @@ def draw_streets(
         Line2D([], [], color=colour, lw=3, label=name) for name, (colour, *_) in kinds.items()
     ]
     handles += [Patch(color=c, label=name) for c, name in zip(_BLUES, _LABELS, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     west, east, south, north = extent
     edge = Rectangle((west, south), east - west, north - south, **_EDGE)
     axes.add_patch(edge)
     handles.append(Line2D([], [], color=_EDGE["ec"], ls=_EDGE["ls"], label="edge of the terrain"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     low, high = streets.xy_m.min(axis=0) - _ROUND_M, streets.xy_m.max(axis=0) + _ROUND_M
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])

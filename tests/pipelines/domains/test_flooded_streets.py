@@ -159,3 +159,11 @@ def test_bologna_lies_where_it_is(tmp_path: Path) -> None:
         else:
             with pytest.raises(FelsinaError, match="do not overlap"):
                 flooded_streets(acosta, terrain, None)
+    (east, north), (x0, y0) = acosta.edges["69"].middle, georeference(acosta).offset_m
+    terrain = plain(100, west_m=-x0 - 13.0, north_m=-y0 + 1507.0, crs="EPSG:32632")
+    row, column = int((1507 - north) // CELL_M), int((east + 13) // CELL_M)
+    found = flooded_streets(acosta, terrain, None)
+    depth = found.deepest_m(water(tmp_path, terrain, row, column, 0.4))
+    wet = set(np.array(found.points.edges)[depth > 0].tolist())
+    assert "69" in wet
+    assert wet == through(acosta, terrain, row, column, -x0, -y0)
