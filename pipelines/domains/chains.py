@@ -248,15 +248,28 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def told_errors(tests: dict[str, Any], outputs: Iterable[str]) -> str:
-    """A surrogate's errors against its simulator, one sentence, each with its test set named."""
-    told = []
+def errors_of(tests: dict[str, Any], outputs: Iterable[str]) -> dict[str, Any]:
+    """A surrogate's errors against its simulator: test set to output to figures.
+
+    Args:
+        tests: of the release's report.
+        outputs: those that are handed on.
+    """
+    found: dict[str, Any] = {}
     for name, scores in tests.items():
         for output in outputs:
             errors = scores["outputs"][output]
-            own = errors.get("places", {}).get("year", errors)
-            figures = [
-                form.format(own[key]) for key, form in _ERRORS.items() if own.get(key) is not None
-            ]
-            told.append(f"{output} on {name!r}: {', '.join(figures)}")
-    return "; ".join(told)
+            own = errors.get("places", {}).get("year", errors)  # the sum, not its months
+            figures = {key: own[key] for key in _ERRORS if own.get(key) is not None}
+            found.setdefault(name, {})[output] = figures
+    return found
+
+
+def told_errors(errors: dict[str, Any]) -> str:
+    """``errors_of`` as one sentence."""
+    return "; ".join(
+        f"{output} on {name!r}: "
+        + ", ".join(_ERRORS[key].format(value) for key, value in figures.items())
+        for name, outputs in errors.items()
+        for output, figures in outputs.items()
+    )

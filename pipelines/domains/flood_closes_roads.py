@@ -16,6 +16,7 @@ from pipelines.domains.chains import (
     Hops,
     Tables,
     digests,
+    errors_of,
     told_errors,
 )
 from pipelines.domains.flood import scenario_file as flood_file
@@ -130,9 +131,9 @@ def _water(report: dict[str, Any]) -> Hop:
     learned = report.get("surrogate")
     if learned:
         inside = "; approximated: ".join([INSIDE, *learned["approximated"]])
-        error = told_errors(learned["errors"], [_DEPTH_OUTPUT])
-        by, details = learned["release"], {"errors": learned["errors"]}
-        return Hop("flood", "surrogate", by, error, inside, handed, details)
+        errors = errors_of(learned["errors"], [_DEPTH_OUTPUT])
+        by, details = learned["release"], {"errors": errors}
+        return Hop("flood", "surrogate", by, told_errors(errors), inside, handed, details)
     made = abs(report["mass_error"])
     by = report["simulator"]
     gates = next((text for scheme, text in _VERIFIED.items() if by.startswith(scheme)), "")
@@ -148,9 +149,9 @@ def _cars(report: dict[str, Any] | None) -> Hop:
     if learned:
         count = len(report["most_changed"])
         handed = f"flow and speed of every edge with a band; the {count} that change most"
-        error = told_errors(learned["errors"], OUTPUTS)
-        details = {"errors": learned["errors"]}
-        return Hop("traffic", "surrogate", learned["release"], error, INSIDE, handed, details)
+        errors = errors_of(learned["errors"], OUTPUTS)
+        by, details = learned["release"], {"errors": errors}
+        return Hop("traffic", "surrogate", by, told_errors(errors), INSIDE, handed, details)
     moved = report["edges"]["quantities"]
     floors = ", ".join(
         f"{name} by {moved[name]['mean_floor']:.3g} {moved[name]['unit']}"

@@ -19,6 +19,7 @@ from pipelines.domains.chains import (
     Hops,
     Progress,
     digests,
+    errors_of,
     told_errors,
 )
 from pipelines.domains.energy import scenario as energy
@@ -216,6 +217,6 @@ class Question:
         simulated = int(rows.sum())
         where = f"{INSIDE}; {simulated} of {len(rows)} buildings are not and were simulated"
         where = where if simulated else INSIDE
-        errors = surrogate.report["tests"]
-        error = told_errors(errors, [_OUTPUT]) + "; of a year's cooling, not of its rise"
+        errors = errors_of(surrogate.report["tests"], [_OUTPUT])
+        error = told_errors(errors) + "; of a year's cooling, not of its rise"
         return Hop("energy", "surrogate", surrogate.id, error, where, handed, {"errors": errors})

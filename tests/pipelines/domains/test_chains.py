@@ -16,7 +16,7 @@ import pytest
 from models.contracts import FelsinaError
 from pipelines.commands.scenario import run_one
 from pipelines.domains import chains
-from pipelines.domains.chains import CHAINS, runner_of, told_errors
+from pipelines.domains.chains import CHAINS, errors_of, runner_of, told_errors
 from pipelines.domains.flood.rasters import write_raster
 from pipelines.domains.flood.terrain import Terrain
 from pipelines.domains.flood_closes_roads import ChainKeys
@@ -302,7 +302,7 @@ def test_errors_are_told_by_test_set() -> None:
     whole = {"mae": 1.0, "cvrmse": 1.0, "coverage_80": 0.1, "places": {"year": year}}
     tests = {name: {"outputs": {"heat": whole, "other": whole}} for name in ("a", "b")}
     one = "heat on '{}': MAE 0.06, CVRMSE 1.7%, 80 % band holds 74%"
-    assert told_errors(tests, ["heat"]) == f"{one.format('a')}; {one.format('b')}"
+    assert told_errors(errors_of(tests, ["heat"])) == f"{one.format('a')}; {one.format('b')}"
 
 
 def test_examples_are_chains() -> None:
