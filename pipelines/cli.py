@@ -257,10 +257,10 @@ def verify_physics(
 
 @scenario.command("run")
 def run_scenario(
-    file: Annotated[Path, typer.Argument(help="Scenario: name, domain and its keys, as TOML.")],
+    file: Annotated[Path, typer.Argument(help="Scenario: name, domain or chain, keys, as TOML.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     engine: Annotated[
-        str, typer.Option(help="physics (the domain's simulator) or surrogate.")
+        str, typer.Option(help="physics (the domain's simulator) or surrogate; else a hop's own.")
     ] = "physics",
     release: Annotated[
         str, typer.Option(help="Which surrogate: its name or release; else the domain's.")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json as encoding
-import shutil
-import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +10,48 @@ from rich.table import Table
 
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out, say
+from pipelines.domains.chains import runner_of
 from pipelines.domains.registry import Answering, Domain, Runner, domain_of
-from pipelines.domains.scenarios import FINISHED
+from pipelines.domains.scenarios import appearing, read_file
 from pipelines.settings import home
 from serving.release import champions
 from serving.surrogate import SurrogateRelease, load_surrogate
 
 PHYSICS, SURROGATE = ENGINES = ("physics", "surrogate")
+DOMAIN, CHAIN = "domain", "chain"
+"""Keys of which a scenario file has one: whose simulator, or which chain of several."""
+_SHORT = 40
+"""Characters that a table's cell may have without being broken into lines."""
 
 
 def run_one(file: Path, engine: str, folder: Path, json: bool, release: str = "") -> None:
-    """Run a scenario file; the folder appears under its name when it is whole.
+    """Run a scenario file, a domain's or a chain's; the folder appears under its name when whole.
 
     A run that was killed leaves ``FOLDER.partial``; the next one goes on from what it finished.
     """
     _known(engine)
-    scenario = read_file(file)
-    domain = domain_of(scenario["domain"])
+    scenario = read_file(file, (DOMAIN, CHAIN))
+    if CHAIN in scenario:
+        if release:
+            raise FelsinaError(
+                f"{file}: --release {release} names one surrogate; a chain's hops name their own:"
+                " release = in the hop's table"
+            )
+        run = runner_of(scenario[CHAIN], engine, surrogates_of)
+        _report(file, scenario, f"chain {scenario[CHAIN]!r}", run, engine, folder, json)
+        return
+    domain = domain_of(scenario[DOMAIN])
     run = domain.scenario if engine == PHYSICS else _by_surrogate(domain, domain.answer, release)
-    _report(file, scenario, domain, run, engine, folder, json)
+    _report(file, scenario, domain.title, _had(run, file, domain, engine), engine, folder, json)
 
 
 def search_one(file: Path, engine: str, folder: Path, json: bool, release: str) -> None:
     """Search a scenario file's measures for the best programme; the folder appears when whole."""
     _known(engine)
     scenario = read_file(file)
-    domain = domain_of(scenario["domain"])
+    domain = domain_of(scenario[DOMAIN])
     run = _by_surrogate(domain, domain.search, release if engine == SURROGATE else None)
-    _report(file, scenario, domain, run, engine, folder, json)
+    _report(file, scenario, domain.title, _had(run, file, domain, engine), engine, folder, json)
 
 
 def _known(engine: str) -> None:
@@ -59,25 +69,31 @@ def _by_surrogate(
     return lambda scenario, base, out, tell: answering(scenario, base, out, tell, surrogates)
 
 
+def _had(run: Runner | None, file: Path, domain: Domain, engine: str) -> Runner:
+    """What a domain brings to run a file; a domain without it is refused."""
+    if run is None:
+        lacking = "simulator of scenarios" if engine == PHYSICS else "surrogate or search"
+        raise FelsinaError(f"{file}: domain {domain.name!r} has no {lacking}")
+    return run
+
+
 def _report(
     file: Path,
     scenario: dict[str, Any],
-    domain: Domain,
-    run: Runner | None,
+    title: str,
+    run: Runner,
     engine: str,
     folder: Path,
     json: bool,
 ) -> None:
     """Run, write ``report.json`` and show its tables."""
-    if run is None:
-        lacking = "simulator of scenarios" if engine == PHYSICS else "surrogate or search"
-        raise FelsinaError(f"{file}: domain {domain.name!r} has no {lacking}")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    with appearing(folder) as place, Stages() as stages:
-        stages.begin(scenario["name"], f"{domain.title}, by {engine}")
+    kind = CHAIN if CHAIN in scenario else DOMAIN
+    with appearing(folder, finished_stays=kind == CHAIN) as place, Stages() as stages:
+        stages.begin(scenario["name"], f"{title}, by {engine}")
         found = run(scenario, file.parent, place, stages.progress)
-        report = {"name": scenario["name"], "domain": domain.name, "engine": engine, **found}
+        report = {"name": scenario["name"], kind: scenario[kind], "engine": engine, **found}
         text = encoding.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         (place / "report.json").write_text(text + "\n")
     if json:
@@ -114,51 +130,14 @@ def surrogates_of(domain: str, release: str = "") -> list[SurrogateRelease]:
     return meant
 
 
-@contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """A folder to write that gets its name when the block ends well.
-
-    After a kill it is given again, with what was finished; after a refusal nothing is left.
-    """
-    partial = folder.with_name(folder.name + ".partial")
-    resumed = partial.exists()
-    _clear(partial)
-    try:
-        yield partial
-    except FelsinaError:
-        if not resumed:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    partial.rename(folder)
-
-
-def _clear(partial: Path) -> None:
-    """Make the folder, with nothing of a killed run but what that had finished."""
-    partial.mkdir(parents=True, exist_ok=True)
-    for path in partial.iterdir():
-        if path.name != FINISHED:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def read_file(file: Path) -> dict[str, Any]:
-    """A scenario or a design; its name and domain are there."""
-    try:
-        scenario = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"scenario {file}: {error}") from None
-    for key in ("name", "domain"):
-        if not isinstance(scenario.get(key), str) or not scenario[key]:
-            raise FelsinaError(f"scenario {file}: {key} is missing; give it a text")
-    return scenario
-
-
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     """Records as a table; numbers stand right, with four digits."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in rows[0] if rows else ():
         numeric = not isinstance(rows[0][name], str)
         justify = "right" if numeric else "left"
-        table.add_column(name.replace("_", " "), justify=justify, no_wrap=not numeric)
+        short = all(len(str(row[name])) <= _SHORT for row in rows)
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=not numeric and short)
     for row in rows:
         table.add_row(*map(_shown, row.values()))
     return table

@@ -9,10 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from models.contracts import FelsinaError
-from pipelines.commands.scenario import appearing, read_file
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.domains.registry import domain_of
-from pipelines.domains.scenarios import FINISHED
+from pipelines.domains.scenarios import FINISHED, appearing, read_file
 from pipelines.settings import home
 from pipelines.surrogates import release_surrogate, surrogate_settings
 from serving.surrogate import load_surrogate

@@ -1,7 +1,12 @@
-"""What scenario files of all domains share: parts that cannot change, refusals in one line."""
+"""What scenario files of all domains share: reading, folders that appear whole, refusals."""
 
 from __future__ import annotations
 
+import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +26,29 @@ class Frozen(BaseModel):
 File = TypeVar("File", bound=Frozen)
 
 
+def read_file(file: Path, kinds: tuple[str, ...] = ("domain",)) -> dict[str, Any]:
+    """A scenario or a design; its name and what it is of are there.
+
+    Args:
+        file: TOML.
+        kinds: keys of which it has one, such as ``domain``.
+
+    Raises:
+        FelsinaError: naming the file and the key.
+    """
+    try:
+        scenario = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"scenario {file}: {error}") from None
+    given = [kind for kind in kinds if kind in scenario]
+    if len(given) > 1:
+        raise FelsinaError(f"scenario {file}: {' and '.join(given)} are given; keep one of them")
+    for key in ("name", *(given or kinds[:1])):
+        if not isinstance(scenario.get(key), str) or not scenario[key]:
+            raise FelsinaError(f"scenario {file}: {key} is missing; give it a text")
+    return scenario
+
+
 def read_keys(kind: type[File], scenario: dict[str, Any]) -> File:
     """A parsed scenario file as its domain's keys.
 
@@ -37,3 +65,35 @@ def read_keys(kind: type[File], scenario: dict[str, Any]) -> File:
             f"scenario {scenario.get('name', '')!r}: {key}{value}: {first['msg'].lower()};"
             f" a scenario has {', '.join(kind.model_fields)}"
         ) from error
+
+
+@contextmanager
+def appearing(folder: Path, finished_stays: bool = False) -> Iterator[Path]:
+    """A folder to write that gets its name when the block ends well.
+
+    After a kill it is given again, with what was finished; after a refusal nothing is left.
+
+    Args:
+        folder: its name when it is whole; ``.partial`` follows it until then.
+        finished_stays: whether what was finished outlives a refusal too.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    resumed = partial.exists()
+    _clear(partial)
+    try:
+        yield partial
+    except FelsinaError:
+        finished = partial / FINISHED
+        stays = finished_stays and finished.is_dir() and any(finished.iterdir())
+        if not resumed and not stays:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.rename(folder)
+
+
+def _clear(partial: Path) -> None:
+    """Make the folder, with nothing of a killed run but what that had finished."""
+    partial.mkdir(parents=True, exist_ok=True)
+    for path in partial.iterdir():
+        if path.name != FINISHED:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

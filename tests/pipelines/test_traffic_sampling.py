@@ -223,6 +223,14 @@ def test_a_scenario_is_answered_at_once(
             r"^surrogate town-0: demand is 3, trained on 0.5 to 1.15; use --engine physics$",
         ),
         (
+            {"measures": [{"kind": "closure", "edges": ["A0A1", THROUGH, "B3C3"]}]},
+            r"^surrogate town-0: closure: 3 edges closed at once, trained on up to 2; use --engine",
+        ),
+        (
+            {"measures": [{"kind": "closure", "edges": ["A0B0"]}]},
+            r"^surrogate town-0: closure: \d+.\d% of all trips lose their way, .* up to 1%; use",
+        ),
+        (
             {"measures": [{"kind": "closure", "edges": ["nowhere"]}]},
             r"^closure: nowhere not among the 48 edges",
         ),

@@ -70,12 +70,16 @@ class Answerer:
         """[B] whether the surrogate was trained on buildings such as these, in this climate."""
         asked = described(stock, self.assumptions)
         rows = np.ones(len(stock), bool)
-        fields = self.climate[None]
-        if self.surrogate.spec.outside(asked[:0], fields):
+        if self.climate_outside():
             return ~rows
         for one in self.surrogate.spec.outside(asked, np.zeros((0, *self.climate.shape))):
             rows[one.scenario] = False
         return rows
+
+    def climate_outside(self) -> list[str]:
+        """What of the weather year the surrogate was not trained on, a sentence each."""
+        nobody = np.zeros((0, len(self.surrogate.spec.scalars)))
+        return [str(one) for one in self.surrogate.spec.outside(nobody, self.climate[None])]
 
     def run(self, stock: Stock, progress: Callable[[float], None] = lambda share: None) -> Demand:
         """Answer for every building; its plant's size must be known.
@@ -131,6 +135,7 @@ class Answerer:
             heat_kwh=heat,
             heat_peak_kw=middle["heating_peak_w_m2"] * floor / 1000,
             cold_h=middle["cold_h"],
+            cooling_kwh=cooling,
             heat_kwh_band=band,
         )
 
@@ -162,4 +167,11 @@ class Answerer:
         return float(np.maximum(net, 0).sum()), float(np.maximum(-net, 0).sum())
 
 
-_BY_BUILDING = ("delivered_kwh", "exported_kwh", "heat_kwh", "heat_peak_kw", "cold_h")
+_BY_BUILDING = (
+    "delivered_kwh",
+    "exported_kwh",
+    "heat_kwh",
+    "heat_peak_kw",
+    "cold_h",
+    "cooling_kwh",
+)

@@ -33,8 +33,10 @@ class Demand:
         heat_kwh: [B] heat brought to the rooms, before any plant's losses.
         heat_peak_kw: [B] most of it in an hour.
         cold_h: [B] hours of the heating season with the air below ``warm_c``.
+        cooling_kwh: [B] electricity that cooling takes, whether the grid or panels give it.
         electricity_peak_kw: [B] most taken from the grid in an hour; the simulator's alone.
         hourly_kw: [T, A, C] each area's demand by carrier; the simulator's alone.
+        cooling_kw: [T, A] each area's electricity for cooling; the simulator's alone.
         heat_kwh_band: [B, 2] within which the simulator's heat lies in 80 of 100 buildings; the
             surrogate's alone.
         simulated: [B] whether a surrogate handed the building to the simulator.
@@ -46,8 +48,10 @@ class Demand:
     heat_kwh: FloatArray
     heat_peak_kw: FloatArray
     cold_h: FloatArray
+    cooling_kwh: FloatArray
     electricity_peak_kw: FloatArray | None = None
     hourly_kw: FloatArray | None = None
+    cooling_kw: FloatArray | None = None
     heat_kwh_band: FloatArray | None = None
     simulated: NDArray[np.bool_] | None = None
 
@@ -78,21 +82,25 @@ class Simulator:
         """
         areas, where = np.unique(stock.area, return_inverse=True)
         member = torch.from_numpy(np.eye(len(areas), dtype=np.float32)[where])
-        hourly = torch.zeros(len(CARRIERS), len(self.weather.times), len(areas)).double()
+        hours = len(self.weather.times)
+        hourly = torch.zeros(len(CARRIERS), hours, len(areas)).double()
+        cooling = torch.zeros(hours, len(areas)).double()
         parts: list[dict[str, Tensor]] = []
         for begin in range(0, len(stock), CHUNK):
             rows = slice(begin, begin + CHUNK)
             part = stock.part(rows)
-            kw, found = self._chunk(part)
+            kw, cooling_kw, found = self._chunk(part)
             if sink is not None:
                 sink(part, kw)
             hourly += kw @ member[rows]
+            cooling += cooling_kw @ member[rows]
             parts.append(found)
             progress(min(1.0, (begin + CHUNK) / len(stock)))
         joined = {name: torch.cat([p[name] for p in parts]).double().numpy() for name in parts[0]}
-        return Demand(areas=areas, hourly_kw=hourly.permute(1, 2, 0).numpy(), **joined)
+        by_hour = {"hourly_kw": hourly.permute(1, 2, 0).numpy(), "cooling_kw": cooling.numpy()}
+        return Demand(areas=areas, **by_hour, **joined)
 
-    def _chunk(self, stock: Stock) -> tuple[Tensor, dict[str, Tensor]]:
+    def _chunk(self, stock: Stock) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         set_up, times = self.assumptions, self.weather.times
         response = simulate(stock.buildings(), self.drive(stock), warm_up=WARM_UP_H)
         heat_kw = response.heating_w / 1000
@@ -100,7 +108,8 @@ class Simulator:
         spread = _tensor(use_shape(times))[:, None] * floor / HOURS
         to_make = heat_kw + set_up.hot_water_kwh_m2 * spread
         electricity = set_up.appliances_kwh_m2 * spread
-        electricity += response.cooling_w / 1000 / set_up.cooling_performance
+        cooling_kw = response.cooling_w / 1000 / set_up.cooling_performance
+        electricity += cooling_kw
         kw = torch.zeros(len(CARRIERS), *heat_kw.shape)
         for source in np.unique(stock.heat_source):
             own = torch.from_numpy(np.flatnonzero(stock.heat_source == source))
@@ -117,14 +126,19 @@ class Simulator:
         torch.clamp(electricity, min=0, out=kw[CARRIERS.index("electricity")])
         cold = response.air_c < set_up.warm_c
         cold &= torch.from_numpy(set_up.in_season(times))[:, None]
-        return kw, {
-            "delivered_kwh": kw.sum(dim=1).T,
-            "exported_kwh": (-electricity).clamp(min=0).sum(dim=0),
-            "heat_kwh": heat_kw.sum(dim=0),
-            "heat_peak_kw": heat_kw.amax(dim=0),
-            "electricity_peak_kw": kw[CARRIERS.index("electricity")].amax(dim=0),
-            "cold_h": cold.sum(dim=0),
-        }
+        return (
+            kw,
+            cooling_kw,
+            {
+                "delivered_kwh": kw.sum(dim=1).T,
+                "exported_kwh": (-electricity).clamp(min=0).sum(dim=0),
+                "heat_kwh": heat_kw.sum(dim=0),
+                "heat_peak_kw": heat_kw.amax(dim=0),
+                "electricity_peak_kw": kw[CARRIERS.index("electricity")].amax(dim=0),
+                "cold_h": cold.sum(dim=0),
+                "cooling_kwh": cooling_kw.sum(dim=0),
+            },
+        )
 
     def drive(self, stock: Stock) -> Drive:
         """What the year does to these buildings."""

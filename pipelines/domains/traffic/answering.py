@@ -11,6 +11,7 @@ import pandas as pd
 
 from models.contracts import FelsinaError
 from pipelines.domains.scenarios import read_keys
+from pipelines.domains.traffic.draws import closures_outside
 from pipelines.domains.traffic.measures import Intervention, intervention
 from pipelines.domains.traffic.network import Network, network_beside
 from pipelines.domains.traffic.road_surrogate import OUTPUTS, fields_of
@@ -56,8 +57,10 @@ def answer_scenario(
     scalars = np.array([[change.demand], [1.0]], np.float32)
     fields = np.stack([fields_of(network, one) for one in (change, Intervention())])
     outside = surrogate.spec.outside(scalars[:1], fields[:1])
-    if outside:
-        raise FelsinaError(f"surrogate {surrogate.id}: {outside[0]}; use --engine physics")
+    found = [*map(str, outside), closures_outside(network, change.closed)]
+    if any(found):
+        reason = next(filter(None, found))
+        raise FelsinaError(f"surrogate {surrogate.id}: {reason}; use --engine physics")
     # Calibration widens bands alike, below nothing too.
     changed, today = np.maximum(surrogate.answer(scalars, fields), 0)
     levels = [surrogate.spec.quantiles.index(level) for level in (0.1, 0.5, 0.9)]

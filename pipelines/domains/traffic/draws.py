@@ -36,6 +36,8 @@ TODAY = "today"
 HELD_OUT_MEASURES, HELD_OUT_COMBINATIONS = "held-out measures", "held-out combinations"
 DEMAND = (0.5, 1.15)
 KM_H = (20, 45)
+MOST_CLOSED = 2
+"""Edges that a drawn scenario closes at once."""
 _LOST = 0.01
 """Share of all trips that closures may make impossible; more is another demand, not a measure."""
 _HELD_OUT, _ALONE, _CIRCLES = 0.22, 0.18, 3
@@ -220,6 +222,18 @@ class Draws:
         alone = held + round(_ALONE * len(things))
         parts = (order[:held], order[held:alone], order[alone:])
         return tuple(tuple(things[k] for k in part) for part in parts)
+
+
+def closures_outside(network: Network, closed: Sequence[str]) -> str:
+    """What of closures no drawn scenario has, for a refusal; empty where they are as drawn."""
+    if len(closed) > MOST_CLOSED:
+        return f"closure: {len(closed)} edges closed at once, trained on up to {MOST_CLOSED}"
+    driven = streams(network) if closed else []
+    trips = sum(stream.trips for stream in driven)
+    share = Lost(network, driven)(closed) / trips if trips else 0.0
+    if share > _LOST:
+        return f"closure: {share:.1%} of all trips lose their way, trained on up to {_LOST:.0%}"
+    return ""
 
 
 def _for_buses(edge: str, lane: int) -> LaneTaken:
