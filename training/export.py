@@ -29,6 +29,8 @@ MOST_SAMPLES = 512
 
 PARITY = 1e-4
 """Largest difference allowed, relative to the spread of a node's forecasts."""
+_QUIET = {"torch.onnx": logging.ERROR, "torch.export": logging.CRITICAL}
+"""Least that the exporter's loggers say: it calls loops an error, and exports them."""
 _BATCHES, _THREADS, _REPEATS = (1, 4, 32), (1, 2), 40
 
 
@@ -89,9 +91,10 @@ def export_module(
     batch = torch.export.Dim("batch", min=1, max=MOST_SAMPLES)
     graph = _Graph(module, example).eval()
     arguments = tuple(example[name] for name in graph.names)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+    quiet = {logging.getLogger(name): level for name, level in _QUIET.items()}
+    levels = {logger: logger.level for logger in quiet}
+    for logger, level in quiet.items():
+        logger.setLevel(level)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -107,7 +110,8 @@ def export_module(
                 verbose=False,
             )
     finally:
-        quiet.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
     assert program is not None
     model = program.model_proto
     refuse_races(model)

@@ -25,7 +25,7 @@ def silent(text, share): ...
 
 def read_band(path):
     with rasterio.open(path) as file:
-        return file.read(1)
+        return file.read(1, masked=True).filled(np.nan)
 
 
 @pytest.fixture(scope="module")
