@@ -18,9 +18,9 @@ FINISHED = "runs"
 
 
 class Frozen(BaseModel):
-    """Part of a scenario: immutable, and no key that is not known."""
+    """Part of a scenario: immutable, no key that is not known, no number that is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 File = TypeVar("File", bound=Frozen)

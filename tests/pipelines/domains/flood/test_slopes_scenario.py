@@ -1,6 +1,7 @@
 """Slopes scenarios from their files: what comes out, what is refused."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,9 @@ def test_steps_of_rain_keep_what_falls() -> None:
         ({"soil": soil(unit_weight_kn_m3=9)}, r"unit_weight_kn_m3 = 9 is not within 12 to 26"),
         ({"soil": soil(depth_m=0)}, r"soil.depth_m = 0 is not within 0.1 to 20"),
         ({"soil": soil(conductivity_m_s=5)}, r"soil.conductivity_m_s = 5 is not within 1e-10"),
-        ({"soil": soil(depth_m=float("nan"))}, r"soil.depth_m = nan is not within"),
+        ({"soil": soil(depth_m=float("nan"))}, r"soil.depth_m.* = nan: .*finite number"),
+        ({"reach_degrees": float("nan")}, r"reach_degrees = nan: .*finite number"),
+        ({"rain": {"kind": "uniform", "a_mm": 5, "n": 0.4, "hours": math.inf}}, r"hours = inf: "),
         ({"soil": soil(wetness=0.5)}, r"give either antecedent_mm_day .* or wetness"),
         ({"soil": soil(antecedent_mm_day=None)}, r"give either antecedent_mm_day .* or wetness"),
         ({"soil": soil(wetness=1.5, antecedent_mm_day=None)}, r"soil.wetness = 1.5: .*less than"),
