@@ -27,10 +27,13 @@ class Reach:
     Attributes:
         first_s: earliest failure of any source that reaches the cell; inf where none fails.
         probability: greatest probability of failure of any source that reaches it.
+        stays: whether what slips there has a way of no length: it comes to no other cell, since the
+            ground falls less steeply than the angle of reach or leaves the terrain.
     """
 
     first_s: Tensor
     probability: Tensor
+    stays: Tensor
 
 
 def reach_from(
@@ -63,6 +66,7 @@ def reach_from(
     row_down, column_down = np.divmod(down, bed.shape[1])
     step = cell_m * np.hypot(row - row_down, column - column_down)
     level = level.ravel()
+    stays = (down == own) | (level - level[down] < math.tan(angle_rad) * step)
     first = failure_s.detach().cpu().numpy().astype(float).ravel()
     chance = np.nan_to_num(probability.detach().cpu().numpy().astype(float).ravel())
     found_first, found_chance = first.copy(), chance.copy()
@@ -78,4 +82,4 @@ def reach_from(
         np.minimum.at(found_first, at, first[source])
         np.maximum.at(found_chance, at, chance[source])
     shaped = (torch.from_numpy(v.reshape(bed.shape)) for v in (found_first, found_chance))
-    return Reach(*(v.to(bed_m) for v in shaped))
+    return Reach(*(v.to(bed_m) for v in shaped), torch.from_numpy(stays.reshape(bed.shape)))

@@ -37,7 +37,13 @@ def reach_of(setting: SlopesSetting, outcome: SlopesOutcome) -> Reach:
     near = np.hypot(row, column) <= beside + 0.5
     first = ndimage.minimum_filter(found.first_s.numpy(), footprint=near, mode="nearest")
     chance = ndimage.maximum_filter(found.probability.numpy(), footprint=near, mode="nearest")
-    return Reach(torch.from_numpy(first), torch.from_numpy(chance))
+    return Reach(torch.from_numpy(first), torch.from_numpy(chance), found.stays)
+
+
+def without_way(outcome: SlopesOutcome, reach: Reach) -> float:
+    """Share of the cells that fail from which nothing comes to any other; none where none fails."""
+    failed = outcome.failed
+    return float((failed & reach.stays.numpy()).sum()) / max(int(failed.sum()), 1)
 
 
 def slopes_exposure(

@@ -101,7 +101,8 @@ class SlopesScenario(Frozen):
         domain: as registered.
         hours: how long slopes are followed; half as long again as the storm when left out.
         least_slope_degrees: flatter land is not asked.
-        reach_degrees: angle of reach of what slips; its way is one cell wide.
+        reach_degrees: angle of reach of what slips; its way is one cell wide, and on gentler ground
+            it has none.
         beside_m: homes so near to such a way or to a cell that fails are in reach too.
         terrain: a GeoTIFF, or the keys above.
         rain: what falls.

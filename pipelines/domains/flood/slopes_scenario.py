@@ -15,6 +15,7 @@ from pipelines.domains.flood.slopes_exposure import (
     reach_of,
     slopes_exposure,
     slopes_exposure_table,
+    without_way,
 )
 from pipelines.domains.flood.slopes_file import SlopesScenario
 from pipelines.domains.flood.slopes_outcome import SlopesOutcome, run_slopes
@@ -28,6 +29,8 @@ SIMULATOR = (
 )
 FLAT = "nothing to fail: no land is as steep as least_slope_degrees"
 _SHOWN_HOURS = 12
+_MANY = 0.25
+"""Share of what fails from which on it is told that nobody below it is counted."""
 SOURCES = {
     CAINE_1980.name: "worldwide, doi:10.1080/04353676.1980.11879996",
     GUZZETTI_2008.name: "worldwide, least for shallow slides, doi:10.1007/s10346-007-0112-1",
@@ -70,9 +73,13 @@ def run_slopes_scenario(
     progress("written", 0.1 + 0.8 / runs)
     files = outcome.write(setting, out)
     report = _report(setting, outcome)
+    notes = [] if outcome.asked.any() else [FLAT]
     found = None
     if homes is not None:
-        found, areas = slopes_exposure(homes, outcome, reach_of(setting, outcome))
+        reach = reach_of(setting, outcome)
+        report["without_way_share"] = without_way(outcome, reach)
+        notes += _stays(report["without_way_share"], asked.reach_degrees)
+        found, areas = slopes_exposure(homes, outcome, reach)
         areas.to_parquet(out / AREAS, index=False)
         found.to_parquet(out / HOMES, index=False)
         files += [AREAS, HOMES]
@@ -91,6 +98,9 @@ def run_slopes_scenario(
             {"were it": "as given"} | _unstable(outcome),
             *rows,
         ]
+    report["note"] = "; ".join(notes)
+    if notes:
+        report["tables"] = {"Note": [{"note": note} for note in notes]} | report["tables"]
     from pipelines.domains.flood.slopes_picture import draw_slopes
 
     draw_slopes(out / MAP, setting, outcome, found)
@@ -105,6 +115,16 @@ def _unstable(outcome: SlopesOutcome) -> dict[str, float]:
     }
 
 
+def _stays(share: float, reach_degrees: float) -> list[str]:
+    """What is to be known of an angle of reach at which much that fails comes to nobody."""
+    if share < _MANY:
+        return []
+    return [
+        f"{share:.0%} of what fails has no way at reach_degrees = {reach_degrees:g}: the ground"
+        " there is gentler than that, and nobody below it is counted; a smaller angle goes farther"
+    ]
+
+
 def _report(setting: SlopesSetting, outcome: SlopesOutcome) -> dict[str, Any]:
     """All but who lives there."""
     asked, terrain = setting.asked, setting.terrain
@@ -117,8 +137,7 @@ def _report(setting: SlopesSetting, outcome: SlopesOutcome) -> dict[str, Any]:
     fallen = float(rain.sum()) * setting.step_h
     every = max(1, len(hours) // _SHOWN_HOURS)
     shown = sorted({*range(0, len(hours), every), len(hours) - 1})
-    tables: dict[str, list[dict[str, Any]]] = {} if slopes_km2 else {"Note": [{"note": FLAT}]}
-    tables |= {
+    tables: dict[str, list[dict[str, Any]]] = {
         "Slopes": [
             {
                 "when": when,
@@ -153,7 +172,6 @@ def _report(setting: SlopesSetting, outcome: SlopesOutcome) -> dict[str, Any]:
     rows, columns = terrain.bed_m.shape
     return {
         "simulator": SIMULATOR,
-        "note": "" if slopes_km2 else FLAT,
         "terrain": {
             "name": asked.terrain.file or "synthetic",
             "rows": rows,

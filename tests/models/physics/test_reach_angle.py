@@ -47,6 +47,16 @@ def test_a_smaller_angle_goes_at_least_as_far(row):
     assert reached[-1].sum() > reached[0].sum()
 
 
+def test_what_fails_on_gentler_ground_than_the_angle_stays():
+    bed = hillside()
+    steep, gentle = failing(bed, 2), failing(bed, 20)
+    found = reach_from(bed, CELL_M, 0.4, torch.minimum(steep, gentle), torch.zeros_like(bed))
+    assert not found.stays[2, 3]  # falls by 0.6
+    assert found.stays[20, 3]  # by 0.1
+    assert not found.first_s[21:, 3].isfinite().any()
+    assert found.stays[30].all()  # leaves the terrain
+
+
 def test_the_earliest_and_the_likeliest_source_count():
     bed = hillside()
     first = torch.minimum(failing(bed, 2, 5.0), failing(bed, 6, 3.0))

@@ -167,6 +167,21 @@ def test_a_smaller_angle_of_reach_and_more_room_reach_no_fewer(base: Path, tmp_p
     assert reached[-1] > reached[0]
 
 
+def test_it_is_told_of_what_fails_and_reaches_nobody(base: Path, tmp_path: Path) -> None:
+    shares, notes = [], []
+    for angle in (45, 10):
+        out = tmp_path / f"out{angle}"
+        out.mkdir()
+        report = run_scenario(asked(reach_degrees=angle), base, out, silent)
+        json.dumps(report, allow_nan=False)
+        shares.append(report["without_way_share"])
+        notes.append(report["note"])
+    assert shares[0] > 0.9
+    assert shares[1] < 0.1
+    assert "of what fails has no way at reach_degrees = 45" in notes[0]
+    assert not notes[1]
+
+
 @pytest.mark.parametrize("wet", [{"antecedent_mm_day": 0.3}, {"wetness": 0.2}])
 def test_more_rain_is_never_safer(base: Path, wet: dict[str, float]) -> None:
     before = None
