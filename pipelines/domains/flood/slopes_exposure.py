@@ -91,17 +91,19 @@ def _area(name: str, homes: pd.DataFrame) -> dict[str, Any]:
         "on_failing": homes["on_failing"].to_numpy(bool),
         "reached": homes["reached"].to_numpy(bool),
         "before_storm": homes["before_storm"].to_numpy(bool),
-        "possible": np.nan_to_num(chance) >= POSSIBLE,
+        "possible": chance >= POSSIBLE,
     }
     row: dict[str, Any] = {"area": name, "buildings": len(homes), "people": float(people.sum())}
     for kind, which in counted.items():
         row |= {f"buildings_{kind}": int(which.sum()), f"people_{kind}": float(people[which].sum())}
+    if np.isnan(chance).all():  # without scatter nobody knows, which is not nobody
+        row |= {"buildings_possible": np.nan, "people_possible": np.nan}
     row["first_h"] = float(np.nanmin(first)) if np.isfinite(first).any() else np.nan
     row["greatest_probability"] = float(np.max(chance))
     return row
 
 
-def slopes_exposure_table(areas: pd.DataFrame, with_chances: bool) -> list[dict[str, Any]]:
+def slopes_exposure_table(areas: pd.DataFrame) -> list[dict[str, Any]]:
     """One table for people to read."""
     return [
         {
@@ -112,7 +114,7 @@ def slopes_exposure_table(areas: pd.DataFrame, with_chances: bool) -> list[dict[
             "homes in reach": row["buildings_reached"],
             "already before": row["buildings_before_storm"],
             "first h": row["first_h"],
+            "people, P over 0.1": row["people_possible"],
         }
-        | ({"people, P over 0.1": row["people_possible"]} if with_chances else {})
         for row in exposure_records(areas)
     ]

@@ -85,8 +85,7 @@ def run_slopes_scenario(
         files += [AREAS, HOMES]
         report["homes_outside"] = int((homes.cell < 0).sum())
         report["areas"] = exposure_records(areas)
-        table = slopes_exposure_table(areas, outcome.probability is not None)
-        report["tables"]["Homes on or below what fails"] = table
+        report["tables"]["Homes on or below what fails"] = slopes_exposure_table(areas)
     if asked.otherwise:
         rows = []
         for number, (name, factors) in enumerate(OTHERWISE.items(), start=1):

@@ -148,7 +148,7 @@ def test_what_comes_out_is_one_story(base: Path, tmp_path: Path) -> None:
     assert report["rain_mm"] == pytest.approx(8 * 2 + 8 * 12)
     areas = pd.read_parquet(out / "areas.parquet").set_index("area")
     assert areas["people"].to_dict() == {"upper": 1, "lower": 5, "floor": 4}
-    assert areas.loc["floor", "people_reached"] == 0
+    assert areas.loc["floor", "people_reached"] == areas.loc["floor", "people_possible"] == 0
     assert report["homes_outside"] == 1
     homes = pd.read_parquet(out / "homes.parquet")
     assert (homes["reached"] | ~homes["on_failing"]).all()
@@ -238,6 +238,12 @@ def test_without_scatter_there_is_no_probability(base: Path, tmp_path: Path) -> 
     report = run_scenario(asked(soil=soil(scatter=None)), base, tmp_path, silent)
     assert "probability.tif" not in report["files"]
     assert "expected_share" not in report["slopes"]
+    areas = pd.read_parquet(tmp_path / "areas.parquet")
+    assert areas[["people_possible", "buildings_possible"]].isna().all(axis=None)
+    assert all(area["people_possible"] is None for area in report["areas"])
+    shown = report["tables"]["Homes on or below what fails"]
+    assert [row["people, P over 0.1"] for row in shown] == [None] * 3
+    assert any(row["people in reach"] for row in shown)
 
 
 def test_flat_land_is_an_answer(base: Path, tmp_path: Path) -> None:
