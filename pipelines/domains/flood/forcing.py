@@ -16,7 +16,7 @@ from pipelines.domains.flood.levee import Cut
 from pipelines.domains.flood.rasters import read_on, read_terrain
 from pipelines.domains.flood.scenario_file import Scenario
 from pipelines.domains.flood.sources import Inlet, breach_cut, hyetograph, inlet
-from pipelines.domains.flood.storms import HOUR_S, MM_H_IN_M_S, Hyetograph
+from pipelines.domains.flood.storms import HOUR_S, MM_H_IN_M_S, Hyetograph, cut_at_end
 from pipelines.domains.flood.terrain import Terrain, coarsened
 
 
@@ -66,6 +66,17 @@ class Setting:
         early = begin > 0
         times = np.concatenate([[0.0] * early, self.rain.time_s + begin])
         return Rain(tensor(times), tensor(np.concatenate([dry[: int(early)], values, dry])))
+
+    @property
+    def cut(self) -> str:
+        """What the end cuts off the storm, a sentence; empty where it falls whole, or none does.
+
+        Raises:
+            FelsinaError: if none of it falls before the end.
+        """
+        if self.rain is None or self.asked.rain is None:
+            return ""
+        return cut_at_end(self.rain, self.asked.rain.begin_h, self.asked.hours)
 
     def entering(self) -> Inflow | None:
         """All hydrographs on one clock."""

@@ -61,11 +61,14 @@ def run_scenario(
         )
     require_rasterio(f"scenario {asked.name!r}")  # now, not after an hour of water
     setting = open_setting(asked, base)
+    cut = setting.cut
     homes = homes_of(setting, base)
     outcome = run_setting(setting, lambda share: progress("water moves", 0.97 * share))
     progress("written", 0.97)
     files = outcome.write(setting, out)
-    report = _report(setting, outcome)
+    report = _report(setting, outcome) | {"note": cut}
+    if cut:
+        report["tables"] = {"Note": [{"note": cut}]} | report["tables"]
     found = None
     if homes is not None:
         found, areas = exposure(

@@ -73,7 +73,7 @@ def run_slopes_scenario(
     progress("written", 0.1 + 0.8 / runs)
     files = outcome.write(setting, out)
     report = _report(setting, outcome)
-    notes = [] if outcome.asked.any() else [FLAT]
+    notes = [note for note in (setting.cut, "" if outcome.asked.any() else FLAT) if note]
     found = None
     if homes is not None:
         reach = reach_of(setting, outcome)

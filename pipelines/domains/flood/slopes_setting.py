@@ -18,7 +18,7 @@ from pipelines.domains.flood.rasters import read_on, read_terrain
 from pipelines.domains.flood.scenario_file import EMBEDDED
 from pipelines.domains.flood.slopes_file import SOIL_BOUNDS, SlopesScenario, SoilKeys
 from pipelines.domains.flood.sources import hyetograph
-from pipelines.domains.flood.storms import HOUR_S, MM_H_IN_M_S, Hyetograph
+from pipelines.domains.flood.storms import HOUR_S, MM_H_IN_M_S, Hyetograph, cut_at_end
 from pipelines.domains.flood.synthetic_hills import Hills, synthetic_hill_homes, synthetic_hills
 from pipelines.domains.flood.terrain import Terrain, coarsened
 
@@ -38,6 +38,7 @@ class SlopesSetting:
         scatter: how uncertain its strength is.
         step_h: between looks, the length of the steps of rain.
         rain_mm_h: [J] or [J, Y, X] mean of each step; the first begins at hour 0.
+        cut: what the end cuts off the storm, a sentence; empty where it falls whole.
     """
 
     asked: SlopesScenario
@@ -47,6 +48,7 @@ class SlopesSetting:
     scatter: Scatter | None
     step_h: float
     rain_mm_h: FloatArray
+    cut: str
 
     @property
     def hours(self) -> FloatArray:
@@ -93,6 +95,7 @@ def open_slopes(asked: SlopesScenario, base: Path) -> SlopesSetting:
     end = begin + float(rain.time_s[-1]) / HOUR_S
     hours = end * 1.5 if asked.hours is None else asked.hours
     step = min(1.0, hours / _LOOKS)
+    count = max(1, math.ceil(hours / step - 1e-9))
     return SlopesSetting(
         asked,
         terrain,
@@ -100,7 +103,8 @@ def open_slopes(asked: SlopesScenario, base: Path) -> SlopesSetting:
         soil,
         scatter,
         step,
-        even_steps(rain, begin, step, max(1, math.ceil(hours / step - 1e-9))),
+        even_steps(rain, begin, step, count),
+        cut_at_end(rain, begin, count * step),
     )
 
 

@@ -132,6 +132,36 @@ def chicago_storm(
     return Hyetograph(edges * HOUR_S, np.diff(fallen) / np.diff(edges))
 
 
+def cut_at_end(rain: Hyetograph, begin_h: float, end_h: float) -> str:
+    """What the end of a run cuts off a storm, in a sentence; none where all of it falls before.
+
+    Args:
+        rain: the storm.
+        begin_h: when it begins.
+        end_h: when the run ends.
+
+    Raises:
+        FelsinaError: if none of it falls before the end.
+    """
+    hours = begin_h + rain.time_s / HOUR_S
+    fallen = np.diff(hours) * rain.intensity_mm_h.reshape(len(hours) - 1, -1).mean(axis=1)
+    wet = np.flatnonzero(fallen > 0)
+    first = float(hours[wet[0] if len(wet) else 0])
+    if first >= end_h - 1e-9:
+        raise FelsinaError(
+            f"rain: it begins at {first:g} h (begin_h = {begin_h:g}), not before the end at"
+            f" {end_h:g} h; let it begin earlier, or lengthen hours"
+        )
+    share = np.clip((end_h - hours[:-1]) / np.diff(hours), 0, 1)
+    lost, whole = float(((1 - share) * fallen).sum()), float(fallen.sum())
+    if lost <= 1e-6 * whole:
+        return ""
+    return (
+        f"the storm is cut by the end at {end_h:g} h: {lost:.3g} of its {whole:.3g} mm would fall"
+        " later"
+    )
+
+
 def rain_grid(path: Path, terrain: Terrain, step_minutes: float) -> Hyetograph:
     """Rain from a raster of mm/h, one band a step, nearest at the terrain's cells."""
     if not step_minutes > 0:

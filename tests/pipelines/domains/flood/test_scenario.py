@@ -127,6 +127,16 @@ def test_rain_is_kept_by_every_scheme(base: Path, tmp_path: Path, scheme: str) -
     assert report["mass_error"] < 1e-6
 
 
+def test_rain_that_the_end_cuts_is_told(base: Path, tmp_path: Path) -> None:
+    rain = {"kind": "uniform", "a_mm": 40, "n": 0.5, "hours": 1, "begin_h": 0.25}
+    report = run_scenario(asked(rain=rain, inflow=[], breach=[], hours=0.5), base, tmp_path, silent)
+    assert report["volumes_m3"]["rain"] == pytest.approx(0.010 * (CELL_M * SIDE) ** 2)
+    assert report["note"].startswith("the storm is cut by the end at 0.5 h: 30 of its 40 mm")
+    assert report["tables"]["Note"] == [{"note": report["note"]}]
+    whole = read_keys(Scenario, asked(rain=rain, hours=1.25))
+    assert not open_setting(whole, base).cut
+
+
 def test_breaches_open_each_at_their_own_hour(base: Path, tmp_path: Path) -> None:
     second = at(30, LEVEE_COLUMN) | {"width_m": 40, "hour": 1.5, "minutes": 5}
     run_scenario(asked(breach=[BREACH, second]), base, tmp_path, silent)
@@ -173,6 +183,10 @@ def test_rasters_give_roughness_and_infiltration(base: Path) -> None:
     ("changes", "says"),
     [
         ({"inflow": []}, r"neither rain nor inflow .*add \[rain\]"),
+        (
+            {"rain": {"kind": "uniform", "a_mm": 9, "n": 0.4, "hours": 3, "begin_h": 5}},
+            r"rain: it begins at 5 h \(begin_h = 5\), not before the end at 2 h; .*lengthen",
+        ),
         ({"terrain": "no.tif"}, r"no.tif is missing; name a GeoTIFF"),
         ({"terrain": {}}, r"terrain: give either file"),
         ({"terrain": {"synthetic": {"seed": 1}, "coarsen": 2}}, r"coarsen are for files"),

@@ -265,6 +265,15 @@ def test_no_rain_leaves_slopes_as_they_were(base: Path, tmp_path: Path) -> None:
     assert all(row["ratio"] is None and not row["exceeded"] for row in report["thresholds"])
 
 
+def test_a_storm_that_the_end_cuts_is_told(base: Path, tmp_path: Path) -> None:
+    report = run_scenario(asked(hours=12), base, tmp_path, silent)
+    assert report["rain_mm"] == pytest.approx(8 * 2 + 4 * 12)
+    assert report["note"].startswith("the storm is cut by the end at 12 h: 48 of its 112 mm")
+    assert report["tables"]["Note"] == [{"note": report["note"]}]
+    # Later steps of the table are dry.
+    assert not opened(base, hours=16).cut
+
+
 def test_a_storm_is_set_beside_thresholds(base: Path, tmp_path: Path) -> None:
     own = {"name": "ours", "scale_mm_h": 24.0, "exponent": 0.0, "shortest_h": 8.0}
     report = run_scenario(asked(threshold=[own]), base, tmp_path, silent)
@@ -307,6 +316,7 @@ def test_steps_of_rain_keep_what_falls() -> None:
             r"a_mm = -5 is not above",
         ),
         ({"rain": None}, r"rain = None"),
+        ({"rain": RAIN | {"begin_h": 24}, "hours": 24}, r"it begins at 24 h .*at 24 h; .*hours"),
         ({"soil": soil(cohesion_kpa=-1)}, r"soil.cohesion_kpa = -1 is not within 0 to 100"),
         ({"soil": soil(friction_degrees=95)}, r"soil.friction_degrees = 95 is not within 5 to"),
         (
