@@ -32,7 +32,7 @@ def reach_of(setting: SlopesSetting, outcome: SlopesOutcome) -> Reach:
         torch.from_numpy(np.where(outcome.failed, outcome.failure_h * HOUR_S, np.inf)),
         torch.from_numpy(np.nan_to_num(chance)),
     )
-    beside = round(setting.asked.beside_m / setting.terrain.cell_m)
+    beside = math.ceil(setting.asked.beside_m / setting.terrain.cell_m - 1e-9)
     row, column = np.mgrid[-beside : beside + 1, -beside : beside + 1]
     near = np.hypot(row, column) <= beside + 0.5
     first = ndimage.minimum_filter(found.first_s.numpy(), footprint=near, mode="nearest")

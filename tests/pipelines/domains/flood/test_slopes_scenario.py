@@ -14,6 +14,7 @@ import rasterio
 from models.contracts import FelsinaError
 from pipelines.domains.flood.rasters import write_raster
 from pipelines.domains.flood.scenario import run_scenario
+from pipelines.domains.flood.slopes_exposure import reach_of
 from pipelines.domains.flood.slopes_file import SlopesScenario
 from pipelines.domains.flood.slopes_outcome import SlopesOutcome, run_slopes
 from pipelines.domains.flood.slopes_scenario import OTHERWISE
@@ -165,6 +166,15 @@ def test_a_smaller_angle_of_reach_and_more_room_reach_no_fewer(base: Path, tmp_p
         reached.append(sum(area["people_reached"] for area in report["areas"]))
     assert reached == sorted(reached)
     assert reached[-1] > reached[0]
+
+
+def test_room_beside_a_way_is_never_less_than_asked(base: Path) -> None:
+    def reached(beside_m: float) -> int:
+        setting = opened(base, terrain={"file": "dtm.tif", "coarsen": 2}, beside_m=beside_m)
+        return int(reach_of(setting, run_slopes(setting)).first_s.isfinite().sum())
+
+    none, ten, twenty, more = map(reached, (0.0, 10.0, 20.0, 21.0))  # cells of 20 m
+    assert none < ten == twenty < more
 
 
 def test_it_is_told_of_what_fails_and_reaches_nobody(base: Path, tmp_path: Path) -> None:
