@@ -104,11 +104,11 @@ def _write_climate(wave: HeatWave, place: Path, tell: Progress) -> dict[str, Any
     table |= {"outdoor_c_wave": wave.outdoor_c, "wave": wave.rows}
     pd.DataFrame(table).to_parquet(place / CLIMATE, index=False)
     tell("written", 1.0)
-    times = wave.usual.times[wave.rows]
+    begin, end = wave.span
     return {
         "weather": wave.usual.name,
-        "begin": f"{times[0]:%m-%d}",
-        "end": f"{times[-1]:%m-%d}",
+        "begin": f"{begin:%m-%d}",
+        "end": f"{end:%m-%d}",
         "hours": int(wave.rows.sum()),
         "warming_k": wave.warming_k,
         "hottest_c": wave.hottest_c,

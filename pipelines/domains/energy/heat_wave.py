@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ class HeatKeys(Frozen):
         delta_k: by how much every hour is warmer, with
         begin: the first day, month-day, and
         days: how many; or
-        file: CSV with ``time`` (whole hours of the year; the year itself is not read) and
-            ``outdoor_c``, that replace the year's.
+        file: CSV with ``time`` (successive whole hours in ISO 8601, without a zone: local standard
+            time as the weather's; which year they are of does not matter) and ``outdoor_c``, that
+            replace the year's.
         error_k: by how much warmer and cooler the wave is tried as well.
     """
 
@@ -53,11 +55,13 @@ class HeatWave:
 
     Attributes:
         usual: the year without it.
-        rows: [T] its hours.
+        first: its first hour, counted from the year's.
+        rows: [T] its hours, which follow one another and run on into the next year as its first.
         outdoor_c: [T] the air with it.
     """
 
     usual: Weather
+    first: int
     rows: BoolArray
     outdoor_c: FloatArray
 
@@ -65,6 +69,12 @@ class HeatWave:
         """The year with it, so much warmer still in its hours; the sun stays as it was."""
         air = np.where(self.rows, self.outdoor_c + more_k, self.usual.outdoor_c)
         return replace(self.usual, name=f"{self.usual.name}, with a heat wave", outdoor_c=air)
+
+    @property
+    def span(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """Its first and its last hour; the last is before the first where it runs over New Year."""
+        last = (self.first + int(self.rows.sum()) - 1) % len(self.rows)
+        return self.usual.times[self.first], self.usual.times[last]
 
     @property
     def warming_k(self) -> float:
@@ -93,16 +103,16 @@ def heat_wave(usual: Weather, keys: HeatKeys, base: Path) -> HeatWave:
         raise FelsinaError(f"heat.begin = {keys.begin!r} is no day of {usual.name}")
     rows = np.zeros(len(times), bool)
     rows[(found[0] + np.arange(24 * keys.days)) % len(times)] = True
-    return HeatWave(usual, rows, np.where(rows, usual.outdoor_c + keys.delta_k, usual.outdoor_c))
+    warm = np.where(rows, usual.outdoor_c + keys.delta_k, usual.outdoor_c)
+    return HeatWave(usual, int(found[0]), rows, warm)
 
 
 def _from_table(usual: Weather, path: Path) -> HeatWave:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={TIME: str})
         missing = [name for name in COLUMNS if name not in table]
         if missing:
             raise ValueError(f"no column {missing[0]}")
-        moments = pd.DatetimeIndex(pd.to_datetime(table[TIME], errors="raise"))
         air = table[OUTDOOR].astype(float).to_numpy()
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -110,23 +120,44 @@ def _from_table(usual: Weather, path: Path) -> HeatWave:
             f"heat.file {path}: {reason}; give columns {' and '.join(COLUMNS)}, such as"
             " 2023-07-10 14:00, 39.5"
         ) from None
-    places = {key: row for row, key in enumerate(usual.times.strftime("%m-%d %H:%M"))}
-    keys = moments.strftime("%m-%d %H:%M").tolist()
-    for line, key in enumerate(keys, start=2):
-        if key not in places or keys.index(key) != line - 2:
-            what = "is no whole hour of the year" if key not in places else "occurs twice"
-            raise FelsinaError(f"heat.file {path} line {line}: {key} {what}; mend it")
+    where = _hours(usual, path, table[TIME].astype(str).tolist())
     odd = np.flatnonzero(~((air >= -40) & (air <= 60)))
     if len(odd) or not len(air):
         shown = f"line {odd[0] + 2}: {air[odd[0]]:g} degC" if len(odd) else "no hours"
         raise FelsinaError(f"heat.file {path}: {shown}; temperatures are from -40 to 60 degC")
     outdoor, rows = usual.outdoor_c.copy(), np.zeros(len(usual.times), bool)
-    where = np.array([places[key] for key in keys])
     outdoor[where], rows[where] = air, True
-    wave = HeatWave(usual, rows, outdoor)
+    wave = HeatWave(usual, where[0], rows, outdoor)
     if wave.warming_k <= 0:
         raise FelsinaError(
             f"heat.file {path}: its hours are {-wave.warming_k:.1f} K cooler than those of"
             f" {usual.name}; a heat wave is warmer"
         )
     return wave
+
+
+def _hours(usual: Weather, path: Path, stamps: list[str]) -> list[int]:
+    """Rows of the year that a table's times stand for, one after another."""
+    places = {key: row for row, key in enumerate(usual.times.strftime("%m-%d %H:%M:%S.%f"))}
+    found: dict[int, None] = {}
+    before = None
+    for line, stamp in enumerate(stamps, start=2):
+        try:
+            moment = datetime.fromisoformat(stamp.strip())
+        except ValueError:
+            what = f"{stamp!r} is no time in ISO 8601; write 2023-07-10T14:00, year and month first"
+        else:
+            place = places.get(f"{moment:%m-%d %H:%M:%S.%f}")
+            if moment.tzinfo is not None:
+                what = f"{stamp} names a zone; give {usual.name}'s local standard time without one"
+            elif place is None:
+                what = f"{stamp} is no whole hour of the year; mend it"
+            elif place in found:
+                what = f"{stamp} occurs twice; mend it"
+            elif before is not None and moment - before != timedelta(hours=1):
+                what = f"{stamp} is not an hour after {before}; give every hour, in order"
+            else:
+                found[place], before = None, moment
+                continue
+        raise FelsinaError(f"heat.file {path} line {line}: {what}")
+    return list(found)

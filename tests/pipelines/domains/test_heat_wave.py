@@ -95,6 +95,7 @@ def test_warm_days_in_winter_save_heat(place: Path) -> None:
     days = {f"{time:%m-%d}" for time in warm["time"]}
     assert days == {"12-29", "12-30", "12-31", "01-01", "01-02"}
     np.testing.assert_allclose(warm["outdoor_c_wave"] - warm["outdoor_c"], 3.0)
+    assert report["hops"][0]["by"].endswith("in every hour, 12-29 to 01-02")
     rest = climate[~climate["wave"]]
     assert (rest["outdoor_c_wave"] == rest["outdoor_c"]).all()
 
@@ -161,6 +162,16 @@ def test_a_wave_from_a_table(place: Path) -> None:
     assert report["hops"][0]["by"] == "temperatures of wave.csv, 08-05 to 08-06"
 
 
+def test_a_table_over_new_year_is_told_in_its_own_order(tmp_path: Path) -> None:
+    hours = pd.date_range("2015-12-30", periods=72, freq="1h")
+    table = pd.DataFrame({"time": hours, "outdoor_c": np.linspace(30, 34, 72)})
+    table.to_csv(tmp_path / "wave.csv", index=False)
+    wave = heat_wave(embedded_weather(), HeatKeys(file="wave.csv"), tmp_path)
+    assert [f"{time:%m-%d %H}" for time in wave.span] == ["12-30 00", "01-01 23"]
+    assert wave.rows.sum() == 72
+    assert wave.outdoor_c[23] == 34
+
+
 @pytest.mark.parametrize(
     ("heat", "table", "says"),
     [
@@ -176,6 +187,22 @@ def test_a_wave_from_a_table(place: Path) -> None:
             {"file": "wave.csv"},
             "time,outdoor_c\n2023-07-10 10:00,40\n2022-07-10 10:00,40\n",
             "line 3: .* occurs twice",
+        ),
+        (
+            {"file": "wave.csv"},
+            "time,outdoor_c\n05/07/2023 00:00,40\n",
+            "line 2: '05/07/2023 00:00' is no time in ISO 8601; write 2023-07-10T14:00",
+        ),
+        ({"file": "wave.csv"}, "time,outdoor_c\n1,40\n2,40\n", "line 2: '1' is no time in ISO"),
+        (
+            {"file": "wave.csv"},
+            "time,outdoor_c\n2023-07-10T10:00Z,40\n",
+            "line 2: 2023-07-10T10:00Z names a zone",
+        ),
+        (
+            {"file": "wave.csv"},
+            "time,outdoor_c\n2023-07-10T10:00,40\n2023-07-10T13:00,40\n",
+            "line 3: 2023-07-10T13:00 is not an hour after 2023-07-10 10:00:00; give every hour",
         ),
         ({"file": "wave.csv"}, "time,outdoor_c\n2023-07-10 10:00,\n", "line 2: nan degC"),
         ({"file": "wave.csv"}, "time,outdoor_c\n2023-07-10 10:00,warm\n", "warm"),
