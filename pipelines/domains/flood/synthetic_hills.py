@@ -8,13 +8,14 @@ rises from the next one: there the ridges are. All is invented: another seed is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy import ndimage
 from scipy.spatial import distance
 
-from models.contracts import BoolArray, FloatArray
+from models.contracts import BoolArray, FelsinaError, FloatArray
 from pipelines.domains.flood.exposure import Homes
 from pipelines.domains.flood.terrain import Terrain
 from pipelines.domains.scenarios import Frozen
@@ -28,6 +29,8 @@ _MARGIN = 6
 """Cells beyond each edge that are made and left out."""
 _BLOCK = 1024
 """Cells that are looked at together."""
+
+_Degrees = Annotated[float, Field(ge=5, le=60)]
 
 
 class HillsDesign(Frozen):
@@ -49,11 +52,18 @@ class HillsDesign(Frozen):
     rows: int = Field(default=240, ge=40, le=400)
     columns: int = Field(default=280, ge=40, le=400)
     cell_m: float = Field(default=10.0, ge=2, le=50)
-    slope_degrees: tuple[float, float] = (20.0, 35.0)
+    slope_degrees: tuple[_Degrees, _Degrees] = (20.0, 35.0)
     floor_m: float = Field(default=80.0, ge=0, le=1000)
     streams_m: float = Field(default=420.0, ge=100, le=3000)
     hollows_m: float = Field(default=150.0, ge=50, le=2000)
     roughness_m: float = Field(default=0.4, ge=0, le=5)
+
+    @field_validator("slope_degrees")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("give the least slope first, then the most")
+        return value
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,9 @@ def synthetic_hills(design: HillsDesign) -> Hills:
     """The valley of a design.
 
     Its level is the lower envelope of cones that stand on points of river, streams and hollows.
+
+    Raises:
+        FelsinaError: if no stream comes down to the river.
     """
     rng = np.random.default_rng([design.seed, 11])
     cell = design.cell_m
@@ -85,6 +98,11 @@ def synthetic_hills(design: HillsDesign) -> Hills:
     points = [river]
     for stream in _streams(rng, design, river, tall):
         points += [stream, *_hollows(rng, design, stream)]
+    if len(points) == 1:
+        raise FelsinaError(
+            f"terrain.synthetic: streams_m = {design.streams_m:g} leaves no stream on {wide:g} m of"
+            " river; give a smaller one, or more columns"
+        )
     low, high = design.slope_degrees
     middle, spread = (low + high) / 2, (high - low) / 3
     angle = middle + _bumps(rng, shape, 120 / cell, spread)
@@ -185,7 +203,11 @@ def _bumps(rng: np.random.Generator, shape: tuple[int, int], cells: float, sd: f
 
 
 def synthetic_hill_homes(hills: Hills, seed: int = 0) -> Homes:
-    """A village on the valley's floor, one on a ridge, hamlets under slopes, farms about."""
+    """A village on the valley's floor, one on a ridge, hamlets under slopes, farms about.
+
+    Raises:
+        FelsinaError: if the hills have no place for any of them.
+    """
     rng = np.random.default_rng([seed, 13])
     terrain, cell = hills.terrain, hills.terrain.cell_m
     bed = terrain.bed_m
@@ -224,6 +246,12 @@ def synthetic_hill_homes(hills: Hills, seed: int = 0) -> Homes:
         cells.append(np.sort(drawn))
         areas += [name] * number
         people.append(1 + rng.poisson(persons, number))
+    if not cells:
+        rows, columns = bed.shape
+        raise FelsinaError(
+            f"homes: synthetic hills of {rows} x {columns} cells of {cell:g} m have no place for"
+            " any; give them more rows and columns or a larger cell_m, or leave homes out"
+        )
     cell_of = np.concatenate(cells)
     return Homes(
         np.array([f"h{number:05d}" for number in range(len(cell_of))]),
