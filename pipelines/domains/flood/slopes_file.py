@@ -93,13 +93,18 @@ class ThresholdKeys(Frozen):
     longest_h: float = 1000.0
 
 
+LONGEST_H = 240.0
+"""Slopes are followed no longer: sealed ground would keep weeks of water."""
+
+
 class SlopesScenario(Frozen):
     """The file; ``[soil]`` tells it from an inundation's.
 
     Attributes:
         name: for people.
         domain: as registered.
-        hours: how long slopes are followed; half as long again as the storm when left out.
+        hours: how long slopes are followed; half as long again as the storm when left out, and
+            no longer than ``LONGEST_H``.
         least_slope_degrees: flatter land is not asked.
         reach_degrees: angle of reach of what slips; its way is one cell wide, and on gentler ground
             it has none.
@@ -114,7 +119,7 @@ class SlopesScenario(Frozen):
 
     name: str = Field(min_length=1)
     domain: Literal["flood"]
-    hours: float | None = Field(default=None, gt=0, le=240)
+    hours: float | None = Field(default=None, gt=0, le=LONGEST_H)
     least_slope_degrees: float = Field(default=15.0, ge=5, le=45)
     reach_degrees: float = Field(default=26.0, ge=10, le=45)
     beside_m: float = Field(default=10.0, ge=0, le=200)

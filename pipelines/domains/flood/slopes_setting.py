@@ -16,7 +16,7 @@ from models.physics.soil import Scatter, Soil
 from pipelines.domains.flood.exposure import Homes, read_homes
 from pipelines.domains.flood.rasters import read_on, read_terrain
 from pipelines.domains.flood.scenario_file import EMBEDDED
-from pipelines.domains.flood.slopes_file import SOIL_BOUNDS, SlopesScenario, SoilKeys
+from pipelines.domains.flood.slopes_file import LONGEST_H, SOIL_BOUNDS, SlopesScenario, SoilKeys
 from pipelines.domains.flood.sources import hyetograph
 from pipelines.domains.flood.storms import HOUR_S, MM_H_IN_M_S, Hyetograph, cut_at_end
 from pipelines.domains.flood.synthetic_hills import Hills, synthetic_hill_homes, synthetic_hills
@@ -93,7 +93,7 @@ def open_slopes(asked: SlopesScenario, base: Path) -> SlopesSetting:
     rain = hyetograph(asked.rain, base, terrain)
     begin = asked.rain.begin_h
     end = begin + float(rain.time_s[-1]) / HOUR_S
-    hours = end * 1.5 if asked.hours is None else asked.hours
+    hours = min(end * 1.5, LONGEST_H) if asked.hours is None else asked.hours
     step = min(1.0, hours / _LOOKS)
     count = max(1, math.ceil(hours / step - 1e-9))
     return SlopesSetting(

@@ -285,6 +285,14 @@ def test_a_storm_that_the_end_cuts_is_told(base: Path, tmp_path: Path) -> None:
     assert not opened(base, hours=16).cut
 
 
+def test_no_storm_is_followed_for_longer_than_may_be_asked(base: Path) -> None:
+    rain = {"kind": "uniform", "a_mm": 10, "n": 0.4, "hours": 400}
+    setting = opened(base, rain=rain)
+    assert setting.hours[-1] == 240
+    assert setting.cut.startswith("the storm is cut by the end at 240 h")
+    assert opened(base, rain=rain | {"hours": 100}).hours[-1] == 150
+
+
 def test_a_storm_is_set_beside_thresholds(base: Path, tmp_path: Path) -> None:
     own = {"name": "ours", "scale_mm_h": 24.0, "exponent": 0.0, "shortest_h": 8.0}
     report = run_scenario(asked(threshold=[own]), base, tmp_path, silent)
