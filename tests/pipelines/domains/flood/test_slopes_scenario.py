@@ -44,7 +44,6 @@ SOIL: dict[str, Any] = {
     "scatter": {"cohesion_cv": 0.3, "friction_cv": 0.1},
 }
 RAIN = {"kind": "table", "file": "rain.csv"}
-TINY_HILLS = {"seed": 0, "rows": 40, "columns": 40, "cell_m": 2}
 
 
 def silent(text: str, share: float) -> None: ...
@@ -359,20 +358,6 @@ def test_steps_of_rain_keep_what_falls() -> None:
         ({"reach_degrees": 90}, r"reach_degrees = 90"),
         ({"homes": "embedded"}, r"homes = 'embedded' are the synthetic hills'; name a CSV"),
         ({"homes": "no.csv"}, r"no.csv is missing; name a CSV with id"),
-        (
-            {"homes": "embedded", "terrain": {"synthetic": TINY_HILLS}},
-            r"homes: synthetic hills of 40 x 40 cells of 2 m have no place .*leave homes out",
-        ),
-        (
-            {"terrain": {"synthetic": TINY_HILLS | {"streams_m": 3000}}},
-            r"streams_m = 3000 leaves no stream on 80 m of river; give a smaller one",
-        ),
-        (
-            {"terrain": {"synthetic": {"slope_degrees": (0, 35)}}},
-            r"slope_degrees.0 = 0: .*greater than or equal to 5",
-        ),
-        ({"terrain": {"synthetic": {"slope_degrees": (20, 90)}}}, r"slope_degrees.1 = 90: .*to 60"),
-        ({"terrain": {"synthetic": {"slope_degrees": (35, 20)}}}, r"slope_degrees.*least slope fi"),
         ({"threshold": [{"name": "x", "scale_mm_h": -1, "exponent": 1}]}, r"threshold x: scale"),
         ({"breach": []}, r"breach = \[\]: extra inputs"),
     ],

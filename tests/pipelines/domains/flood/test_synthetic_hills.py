@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from models.contracts import FelsinaError
 from models.physics.drainage import drain, surface_slope_rad
 from pipelines.domains.flood.synthetic_hills import (
     HillsDesign,
     synthetic_hill_homes,
     synthetic_hills,
 )
+from pipelines.domains.scenarios import read_keys
 
+TINY = {"rows": 40, "columns": 40, "cell_m": 2}
 SMALL = {"rows": 90, "columns": 110}
 MIDDLE = {"rows": 180, "columns": 180}
 
@@ -54,3 +57,19 @@ def test_homes_stand_on_the_terrain_off_the_steep(seed):
     assert slope.max() < 24
     assert len(set(homes.area)) == 4
     assert math.isclose(float(homes.people.sum()), float(again.people.sum()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "homes: synthetic hills of 40 x 40 cells of 2 m have no place .*leave homes out"),
+        ({"streams_m": 3000}, "streams_m = 3000 leaves no stream on 80 m of river; give a smaller"),
+        ({"slope_degrees": (0, 35)}, "slope_degrees.0 = 0: .*greater than or equal to 5"),
+        ({"slope_degrees": (20, 90)}, "slope_degrees.1 = 90: .*to 60"),
+        ({"slope_degrees": (35, 20)}, "slope_degrees.*least slope first"),
+    ],
+)
+def test_hills_that_cannot_be_are_refused_in_one_line(changes, says):
+    with pytest.raises(FelsinaError, match=says) as refused:
+        synthetic_hill_homes(synthetic_hills(read_keys(HillsDesign, TINY | changes)))
+    assert "\n" not in str(refused.value)
