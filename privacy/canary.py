@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import binom, rankdata
 
 from models.contracts import BoolArray, FelsinaError, FloatArray
@@ -125,7 +124,11 @@ def least_epsilon(
         return 0.0
     if excess(_MOST_EPSILON) < 0:
         return _MOST_EPSILON
-    return float(brentq(excess, 0.0, _MOST_EPSILON, xtol=1e-6))
+    low, high = 0.0, _MOST_EPSILON
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return low
 
 
 def chance(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:

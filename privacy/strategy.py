@@ -63,20 +63,19 @@ def combined(
     names = list(ordered[0].arrays)
     if rule == "mean":
         share = shares({update.partner: update.weight for update in ordered}, most)
-        return {
-            name: sum(
-                share[update.partner] * update.arrays[name].astype(np.float64) for update in ordered
-            ).astype(np.float32)
-            for name in names
-        }
+        found = {name: np.zeros(ordered[0].arrays[name].shape) for name in names}
+        for update in ordered:
+            for name in names:
+                found[name] += share[update.partner] * update.arrays[name]
+        return {name: values.astype(np.float32) for name, values in found.items()}
     out = max(1, round(trim * len(ordered)))
     if 2 * out >= len(ordered):
         raise FelsinaError(
             f"a mean trimmed by {out} at each end needs {2 * out + 1} partners, {len(ordered)} are"
             " left; use the mean, or wait for more"
         )
-    found = {}
+    middle: Arrays = {}
     for name in names:
         values = np.sort(np.stack([update.arrays[name] for update in ordered]), axis=0)
-        found[name] = values[out:-out].mean(axis=0, dtype=np.float64).astype(np.float32)
-    return found
+        middle[name] = values[out:-out].mean(axis=0, dtype=np.float64).astype(np.float32)
+    return middle
