@@ -22,6 +22,8 @@ from training.dataset import CityDataset
 from training.settings import TrainSettings
 
 By = Literal["area", "nodes", "random"]
+TUNED = 0.25
+"""Steps that partners take alone at the end, by those of all rounds."""
 _SKEW = 1.6
 """Each partner by nodes is so many times larger than the next."""
 
@@ -149,7 +151,7 @@ def study(
     )
     standings = []
     for k, (name, one) in enumerate(trainers.items()):
-        together = errors_on_test(one.finished(ended.arrays), one.dataset)
+        together = errors_on_test(one.finished(ended.arrays, TUNED), one.dataset)
         errors = (float(np.mean(e)) for e in (alone[k], together, pooled[parts[k]]))
         standings.append(Standing(name, len(parts[k]), *errors))
     return standings, ended

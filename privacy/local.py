@@ -7,6 +7,7 @@ leaves (after FedPer, Arivazhagan et al. 2019, arXiv 1912.00818).
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -25,6 +26,8 @@ from training.settings import TrainSettings
 
 _PERSONAL = "node.weight"
 """A node's own embedding."""
+_TUNING = 0.3
+"""Learning rate at which a partner begins to tune the city's model to itself, by the training's."""
 _WARM = 0.05
 """Share of all steps over which the learning rate rises."""
 
@@ -129,17 +132,22 @@ class LocalTrainer:
 
     def _train(self, round: int) -> None:
         steps = self.settings.steps // self.rounds
-        first = (round - 1) * steps
+        first, whole = (round - 1) * steps, steps * self.rounds
+        rates = {step: _factor(step, whole) for step in range(first, first + steps)}
+        self._descend(rates)
+
+    def _descend(self, rates: dict[int, float]) -> None:
+        """Optimiser steps by number, which decides the draw, and share of the learning rate."""
         optimiser = torch.optim.AdamW(
             self.forecaster.parameters(),
             lr=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
         )
         self.forecaster.train()
-        for step in range(first, first + steps):
+        for step, rate in rates.items():
             torch.manual_seed(self.seed * 1_000_003 + step)
             for group in optimiser.param_groups:
-                group["lr"] = self.settings.learning_rate * _factor(step, steps * self.rounds)
+                group["lr"] = self.settings.learning_rate * rate
             batch = self.data.windows.batch(self.data.draw(step))
             target = batch.pop("target")
             members = self.forecaster.member_quantiles(batch)
@@ -149,13 +157,37 @@ class LocalTrainer:
             optimiser.step()
         self.forecaster.eval()
 
-    def finished(self, arrays: Arrays) -> Fitted:
-        """The partner's own forecaster with the city's last model, calibrated on its own rows."""
+    def finished(self, arrays: Arrays, tuned: float = 0.0) -> Fitted:
+        """The partner's own forecaster, calibrated on its own rows.
+
+        Args:
+            arrays: the city's last model.
+            tuned: share of a training's steps that are then taken on its own rows alone; what they
+                made is kept if its stopping windows are better for it, and does not leave.
+        """
         self.load(arrays)
         self.forecaster.eval()
+        steps = int(tuned * self.settings.steps)
+        if steps:
+            before, loss = copy.deepcopy(self.forecaster.state_dict()), self._stopping_loss()
+            first = self.settings.steps
+            self._descend({first + k: _TUNING * (1 - k / steps) for k in range(steps)})
+            if not self._stopping_loss() < loss:
+                self.forecaster.load_state_dict(before)
         fitted = Fitted(self.forecaster, self.spec, self.settings, 0.0, self.settings.steps)
         calibrate(fitted, self.builder, self.calibration)
         return fitted
+
+    def _stopping_loss(self) -> float:
+        """Pinball loss of the stopping windows."""
+        losses = []
+        with torch.no_grad():
+            for origins in np.array_split(self.data.stopping, -(-len(self.data.stopping) // 64)):
+                batch = self.data.windows.batch(origins)
+                target = batch.pop("target")
+                loss = pinball(self.forecaster(**batch), target, self.levels, self.weight)
+                losses.append(float(loss) * len(origins))
+        return sum(losses) / len(self.data.stopping)
 
 
 def errors_on_test(fitted: Fitted, dataset: CityDataset) -> FloatArray:
