@@ -322,6 +322,36 @@ def epsilon(
     show_epsilon(sampling_rate, noise_multiplier, steps, delta, json)
 
 
+@privacy.command("federate")
+def federate_dataset(
+    dataset: Dataset,
+    partners: Annotated[int, typer.Option(help="How many.", min=3)] = 5,
+    by: Annotated[str, typer.Option(help="area, nodes (unequal parts) or random.")] = "nodes",
+    rounds: Annotated[int, typer.Option(help="Rounds of training.", min=1)] = 20,
+    rule: Annotated[str, typer.Option(help="mean or trimmed.")] = "mean",
+    most_share: Annotated[float, typer.Option(help="Largest share of a partner.")] = 1.0,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Rehearse a federation in one process: each partner alone, together, and pooled."""
+    from pipelines.commands.federation import federate, rounds_of
+
+    federate(
+        dataset,
+        partners,
+        by,
+        rounds_of(rounds, rule, most_share),
+        profile,
+        seed,
+        config,
+        assignments,
+        json,
+    )
+
+
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     try:

@@ -19,11 +19,12 @@ from privacy.local import LocalTrainer, errors_on_test, federated, first_model
 from privacy.rounds import Ended, RoundSettings, run_rounds
 from privacy.strategy import Arrays
 from training.dataset import CityDataset
+from training.fit import Fitted
 from training.settings import TrainSettings
 
 By = Literal["area", "nodes", "random"]
-TUNED = 0.25
-"""Steps that partners take alone at the end, by those of all rounds."""
+TUNED = 0.5
+"""Steps that each takes on its own rows at the end, by those of all rounds."""
 _SKEW = 1.6
 """Each partner by nodes is so many times larger than the next."""
 
@@ -105,7 +106,9 @@ def study(
     progress: Callable[[str, float], None],
     record: Callable[[int, dict[str, Any]], None] = lambda round, told: None,
 ) -> tuple[list[Standing], Ended]:
-    """Train alone, together and in one place, on the same number of steps.
+    """Train alone, together and in one place, each by the same number of steps.
+
+    All end with steps on their own rows, kept where their stopping windows are better for it.
 
     Args:
         dataset: that is cut.
@@ -122,19 +125,20 @@ def study(
     names = [f"partner-{number}" for number in range(1, partners + 1)]
     spec = dataset.spec.with_lags(settings.lags)
     initial = first_model(spec, dataset.graph, settings.architecture, settings.seed)
-    stages = partners + 2
 
     def trainer(part: IntArray, seed: int) -> LocalTrainer:
         return LocalTrainer(dataset.part(part), settings, rounds.rounds, seed)
 
     alone = []
     for number, part in enumerate(parts):
-        progress(f"{names[number]} alone", number / stages)
+        progress(f"{names[number]} alone", 0.0)
         own = trainer(part, number)
         alone.append(errors_on_test(_by_itself(own, initial, rounds.rounds), own.dataset))
+        progress(f"{names[number]} alone", 1.0)
     everything = trainer(np.arange(dataset.graph.nodes), 0)
-    progress("all in one place", partners / stages)
+    progress("all in one place", 0.0)
     pooled = errors_on_test(_by_itself(everything, initial, rounds.rounds), dataset)
+    progress("all in one place", 1.0)
     trainers = {
         name: trainer(part, k) for k, (name, part) in enumerate(zip(names, parts, strict=True))
     }
@@ -147,7 +151,7 @@ def study(
         rounds,
         work,
         record,
-        lambda text, share: progress(text, (partners + 1 + share) / stages),
+        lambda text, share: progress("together", share),
     )
     standings = []
     for k, (name, one) in enumerate(trainers.items()):
@@ -157,10 +161,10 @@ def study(
     return standings, ended
 
 
-def _by_itself(trainer: LocalTrainer, initial: Arrays, rounds: int) -> Any:
+def _by_itself(trainer: LocalTrainer, initial: Arrays, rounds: int) -> Fitted:
     """A forecaster of one trainer's rows, by as many steps in as many pieces."""
     arrays = initial
     for round in range(1, rounds + 1):
         step = trainer.update(round, arrays)
         arrays = {name: arrays[name] + step[name] for name in arrays}
-    return trainer.finished(arrays)
+    return trainer.finished(arrays, TUNED)
