@@ -44,15 +44,6 @@ APPEARS_AFTER = 14
 BAR = 1.25
 
 
-def part(dataset: CityDataset, chosen: IntArray) -> CityDataset:
-    """The dataset of some nodes only."""
-    forced = dataset.forcings
-    if forced is not None and forced.shape[1] > 1:
-        forced = forced[:, chosen]
-    graph = dataset.graph.subset(chosen)
-    return replace(dataset, graph=graph, values=dataset.values[:, chosen], forcings=forced)
-
-
 def altered(dataset: CityDataset, chosen: IntArray, fault: str) -> CityDataset:
     """The dataset with ``chosen`` sensors that are ``dead``, ``new`` or ``drifting``."""
     values, test = dataset.values.copy(), dataset.splits.validation_end
@@ -177,8 +168,8 @@ def never_seen(dataset: CityDataset, profile: str, folds: int, first: int) -> No
     gathered: dict[str, list[FloatArray]] = {}
     targets = []
     for held_out in parts:
-        known = fitted(part(dataset, np.setdiff1d(nodes, held_out)), inductive)
-        held = part(dataset, held_out)
+        known = fitted(dataset.part(np.setdiff1d(nodes, held_out)), inductive)
+        held = dataset.part(held_out)
         model = moved(known.forecaster.state_dict(), spec, held, inductive)
         ridge, target = dressed(held, spec, model)
         found = {"inductive, never saw them": quantiles_of(model, held), "pooled ridge": ridge}

@@ -6,7 +6,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from models.contracts import (
     FloatArray,
     Forcing,
     ForecastSpec,
+    IntArray,
     step_seconds,
 )
 from models.record import sha256_file
@@ -81,6 +82,14 @@ class CityDataset:
     def builder(self, spec: ForecastSpec | None = None) -> WindowBuilder:
         """Windows of these series; ``spec`` may add lags."""
         return WindowBuilder(spec or self.spec, self.start, self.values, self.forcings)
+
+    def part(self, nodes: IntArray) -> CityDataset:
+        """The dataset of some ``nodes`` alone, in that order."""
+        forcings = self.forcings
+        if forcings is not None and forcings.shape[1] > 1:
+            forcings = forcings[:, nodes]
+        graph, values = self.graph.subset(nodes), self.values[:, nodes]
+        return replace(self, graph=graph, values=values, forcings=forcings)
 
     @property
     def synthetic(self) -> bool:

@@ -1,0 +1,170 @@
+"""Partners in one process: what federation costs and brings, before anybody installs anything.
+
+A dataset is cut into partners by its nodes. Each is trained alone, all together by rounds, and all
+in one place; the errors are told side by side, partner by partner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from models.contracts import FelsinaError, IntArray
+from privacy.guard import Reply
+from privacy.local import LocalTrainer, errors_on_test, federated, first_model
+from privacy.rounds import Ended, RoundSettings, run_rounds
+from privacy.strategy import Arrays
+from training.dataset import CityDataset
+from training.fit import Fitted
+from training.settings import TrainSettings
+
+By = Literal["area", "nodes", "random"]
+TUNED = 0.5
+"""Steps that each takes on its own rows at the end, by those of all rounds."""
+_SKEW = 1.6
+"""Each partner by nodes is so many times larger than the next."""
+
+
+def split_nodes(dataset: CityDataset, partners: int, by: By, seed: int = 0) -> list[IntArray]:
+    """Nodes of each partner, in the dataset's order.
+
+    Args:
+        dataset: to cut.
+        partners: how many.
+        by: ``area`` keeps areas whole, the largest dealt first to whoever has least; ``nodes`` cuts
+            the list of nodes into unequal runs; ``random`` deals as unequal parts at random.
+        seed: of the dealing.
+
+    Raises:
+        FelsinaError: if there are fewer nodes, or areas, than partners.
+    """
+    nodes = dataset.graph.nodes
+    if by == "area":
+        areas = np.array(dataset.graph.areas)
+        names, counts = np.unique(areas, return_counts=True)
+        if len(names) < partners:
+            raise FelsinaError(
+                f"{dataset.folder}: {len(names)} areas for {partners} partners; use --by nodes"
+            )
+        dealt: list[list[int]] = [[] for _ in range(partners)]
+        for name in names[np.argsort(-counts, kind="stable")]:
+            min(dealt, key=len).extend(np.flatnonzero(areas == name).tolist())
+        return [np.sort(np.array(one)) for one in dealt]
+    if nodes < partners:
+        raise FelsinaError(f"{dataset.folder}: {nodes} nodes for {partners} partners")
+    order = np.arange(nodes)
+    if by == "random":
+        order = np.random.default_rng(seed).permutation(nodes)
+    share = _SKEW ** -np.arange(partners)
+    sizes = 1 + np.floor((nodes - partners) * share / share.sum()).astype(int)
+    sizes[0] += nodes - sizes.sum()
+    return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
+
+
+class InProcess:
+    """Partners that are called one after another."""
+
+    def __init__(self, trainers: dict[str, LocalTrainer]) -> None:
+        self.trainers = trainers
+
+    def ask(self, round: int, attempt: int, arrays: Arrays) -> Iterator[Reply]:
+        """Each partner's reply, weighing as many values as it observed."""
+        for name, trainer in self.trainers.items():
+            yield Reply(name, round, trainer.update(round, arrays), float(trainer.observed))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a partner fares.
+
+    Attributes:
+        partner: name.
+        nodes: of it.
+        alone: MAE of its own forecaster, trained on its rows only.
+        together: MAE of the one trained by rounds.
+        pooled: MAE on its nodes of one trained on all rows in one place.
+    """
+
+    partner: str
+    nodes: int
+    alone: float
+    together: float
+    pooled: float
+
+
+def study(
+    dataset: CityDataset,
+    settings: TrainSettings,
+    rounds: RoundSettings,
+    partners: int,
+    by: By,
+    work: Path,
+    progress: Callable[[str, float], None],
+    record: Callable[[int, dict[str, Any]], None] = lambda round, told: None,
+) -> tuple[list[Standing], Ended]:
+    """Train alone, together and in one place, each by the same number of steps.
+
+    All end with steps on their own rows, kept where their stopping windows are better for it.
+
+    Args:
+        dataset: that is cut.
+        settings: of each training; its graph is left out.
+        rounds: of the federation.
+        partners: how many.
+        by: how nodes are dealt.
+        work: folder of the rounds' checkpoints.
+        progress: told a text and the share that is done.
+        record: told of each round.
+    """
+    settings = federated(settings)
+    parts = split_nodes(dataset, partners, by, settings.seed)
+    names = [f"partner-{number}" for number in range(1, partners + 1)]
+    spec = dataset.spec.with_lags(settings.lags)
+    initial = first_model(spec, dataset.graph, settings.architecture, settings.seed)
+
+    def trainer(part: IntArray, seed: int) -> LocalTrainer:
+        return LocalTrainer(dataset.part(part), settings, rounds.rounds, seed)
+
+    alone = []
+    for number, part in enumerate(parts):
+        progress(f"{names[number]} alone", 0.0)
+        own = trainer(part, number)
+        alone.append(errors_on_test(_by_itself(own, initial, rounds.rounds), own.dataset))
+        progress(f"{names[number]} alone", 1.0)
+    everything = trainer(np.arange(dataset.graph.nodes), 0)
+    progress("all in one place", 0.0)
+    pooled = errors_on_test(_by_itself(everything, initial, rounds.rounds), dataset)
+    progress("all in one place", 1.0)
+    trainers = {
+        name: trainer(part, k) for k, (name, part) in enumerate(zip(names, parts, strict=True))
+    }
+    agreed = {name: float(one.observed) for name, one in trainers.items()}
+    ended = run_rounds(
+        f"{spec.dataset}-{by}",
+        initial,
+        InProcess(trainers),
+        agreed,
+        rounds,
+        work,
+        record,
+        lambda text, share: progress("together", share),
+    )
+    standings = []
+    for k, (name, one) in enumerate(trainers.items()):
+        together = errors_on_test(one.finished(ended.arrays, TUNED), one.dataset)
+        errors = (float(np.mean(e)) for e in (alone[k], together, pooled[parts[k]]))
+        standings.append(Standing(name, len(parts[k]), *errors))
+    return standings, ended
+
+
+def _by_itself(trainer: LocalTrainer, initial: Arrays, rounds: int) -> Fitted:
+    """A forecaster of one trainer's rows, by as many steps in as many pieces."""
+    arrays = initial
+    for round in range(1, rounds + 1):
+        step = trainer.update(round, arrays)
+        arrays = {name: arrays[name] + step[name] for name in arrays}
+    return trainer.finished(arrays, TUNED)
