@@ -12,6 +12,7 @@ from models.contracts import FloatArray, IntArray
 from models.physics.inundation import WET_M
 from pipelines.domains.flood.forcing import Setting
 from pipelines.domains.flood.gauge import GaugeForecast
+from pipelines.domains.flood.gauge_checks import crest_doubt
 from pipelines.domains.flood.member_floods import Floods
 from pipelines.domains.flood.outlook_areas import alerts
 from pipelines.domains.flood.outlook_file import Outlook
@@ -152,12 +153,8 @@ def _said(told: Told) -> list[str]:
         said.append("nothing was observed at the time itself: the first forecast value stands in")
     elif gauge.observed_m >= asked.gauge.crest_m:
         said.append(f"the river already stands over the crest, at {gauge.observed_m:g} m")
-    lowest = gauge.runtime.release.graph.thresholds[gauge.node]
-    if gauge.forecast.unit == "m" and asked.gauge.crest_m < np.nanmin([*lowest, np.inf]):
-        said.append(
-            f"crest_m = {asked.gauge.crest_m:g} lies under the gauge's first alert level: is it of"
-            " the gauge's own zero?"
-        )
+    if doubt := crest_doubt(asked.gauge, gauge.levels_m):
+        said.append(doubt)
     return said
 
 

@@ -15,7 +15,7 @@ from models.contracts import FelsinaError
 from models.joint import members
 from pipelines.domains.flood import member_floods
 from pipelines.domains.flood.forcing import Setting, open_setting
-from pipelines.domains.flood.gauge import ask_gauge, joint_members, stage_of
+from pipelines.domains.flood.gauge import ask_gauge, joint_members
 from pipelines.domains.flood.inundation_answering import answer_scenario
 from pipelines.domains.flood.inundation_sampling import Grid, simulated
 from pipelines.domains.flood.inundation_surrogate import spec_of
@@ -32,6 +32,7 @@ from pipelines.domains.flood.outcome import run_setting
 from pipelines.domains.flood.outlook_areas import area_table, level_of
 from pipelines.domains.flood.outlook_file import AlertKeys, GaugeKeys, Outlook, RatingKeys
 from pipelines.domains.flood.overtopping import Spills, landing, spills
+from pipelines.domains.flood.rating import stage_of
 from pipelines.domains.flood.scenario import homes_of, run_scenario
 from pipelines.domains.flood.scenario_file import Scenario
 from pipelines.domains.scenarios import read_keys
@@ -263,6 +264,7 @@ def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_pa
     assert set(gauge["errors"]["by lead"]) == {"1", "2", "3", "4", "5", "6"}
     assert (report["from"], report["until"]) == ("2024-04-10T06:00:00Z", "2024-04-10T14:00:00Z")
     assert any("its last value is held until 8 h" in one for one in report["said"])
+    assert any("no alert level of d is known" in one for one in report["said"])
     with rasterio.open(tmp_path / "probability_005.tif") as raster:
         chance = raster.read(1)
     assert 0 < chance.max() <= 0.5
