@@ -12,7 +12,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast
 from models.joint import exceedance, members, within
-from pipelines.domains.flood.gauge_checks import check_crest
+from pipelines.domains.flood.gauge_checks import check_crest, check_series
 from pipelines.domains.flood.outlook_file import GaugeKeys
 from pipelines.domains.flood.rating import levels_of, stage_of
 from pipelines.settings import home, store_place
@@ -141,6 +141,7 @@ def _of_folder(folder: Path, asked: np.datetime64 | None) -> Spoken:
             f"{folder}: its nodes are not those of {runtime.release.id}; release it anew: felsina"
             f" run --dataset {folder}"
         )
+    check_series(folder, dataset.spec, runtime.release.id, spec)
     builder = dataset.builder(spec)
     first, last = builder.times(np.array([spec.lookback - 1, len(dataset.values) - 1]))
     init = last if asked is None else asked

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from models.contracts import FelsinaError, FloatArray
+from pathlib import Path
+
+from models.contracts import FelsinaError, FloatArray, ForecastSpec
 from pipelines.domains.flood.outlook_file import GaugeKeys
 
 FAR_M = 2.0
 """A crest that lies so much and the range of all alert levels over the highest is no stage."""
+
+
+def check_series(folder: Path, own: ForecastSpec, release: str, spec: ForecastSpec) -> None:
+    """Refuse a folder whose series are not what the release speaks of, such as cm for m."""
+    for key in ("target", "unit", "step"):
+        found, wanted = getattr(own, key), getattr(spec, key)
+        if found != wanted:
+            raise FelsinaError(
+                f"{folder}: its {key} is {found}, that of {release} is {wanted}; release it anew:"
+                f" felsina run --dataset {folder}"
+            )
 
 
 def check_crest(keys: GaugeKeys, levels_m: FloatArray) -> None:

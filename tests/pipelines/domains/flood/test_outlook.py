@@ -1,6 +1,7 @@
 """From a gauge's forecast to the probability of water, by cell and by area."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -314,6 +315,24 @@ def test_what_cannot_be_told_is_refused(
 ) -> None:
     with pytest.raises(FelsinaError, match=told) as refused:
         run_scenario(asked(river, **changes), Path(), tmp_path, silent)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("changed", [{"unit": "m"}, {"target": "level"}, {"step": "2h"}])
+def test_a_folder_of_other_series_than_the_release_is_refused(
+    river: Path, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    folder = tmp_path / "river"
+    shutil.copytree(river, folder)
+    (key, value), file = *changed.items(), folder / "dataset.toml"
+    was = next(line for line in file.read_text().splitlines() if line.startswith(f"{key} = "))
+    file.write_text(file.read_text().replace(was, f'{key} = "{value}"', 1))
+    if key == "step":  # else the series are not on its grid
+        for path in folder.glob("*.parquet"):
+            table = pd.read_parquet(path)
+            table.iloc[::2].to_parquet(path)
+    with pytest.raises(FelsinaError, match=rf"its {key} is {value}, .*felsina run") as refused:
+        run_scenario(asked(folder), Path(), tmp_path, silent)
     assert "\n" not in str(refused.value)
 
 
