@@ -12,7 +12,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast
 from models.joint import exceedance, members, within
-from pipelines.domains.flood.gauge_checks import check_crest, check_series
+from pipelines.domains.flood.gauge_checks import age_doubt, check_crest, check_series
 from pipelines.domains.flood.outlook_file import GaugeKeys
 from pipelines.domains.flood.rating import levels_of, stage_of
 from pipelines.settings import home, store_place
@@ -39,7 +39,7 @@ class GaugeForecast:
         observed: at the time itself, in the forecast's unit; NaN where it is missing.
         observed_m: the same as a stage of the gauge's zero; None where it is missing.
         levels_m: [L] the gauge's known alert levels as stages, rising; none of what is not known.
-        warnings: sentences about what the forecaster lacked.
+        warnings: sentences about what the forecaster lacked, and when it was asked.
     """
 
     runtime: Runtime
@@ -121,6 +121,8 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
     stage = stage_of(np.concatenate([first, told], axis=1), spec.unit, keys.rating, base)
     hours = np.arange(spec.horizon + 1) * spec.seconds / 3600
     now = float(stage[0, 0]) if seen else None
+    if asked is None and (doubt := age_doubt(forecast.init_time, spec.seconds)):
+        lacked = (*lacked, doubt)
     return GaugeForecast(
         runtime, forecast, node, hours, stage, float(observed[node]), now, levels, lacked
     )

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from models.contracts import FelsinaError, FloatArray, ForecastSpec
 from pipelines.domains.flood.outlook_file import GaugeKeys
+from serving.catalogue import now
 
 FAR_M = 2.0
 """A crest that lies so much and the range of all alert levels over the highest is no stage."""
+
+LATE_STEPS = 3
+"""What was observed last is old when more than so many steps have passed since."""
 
 
 def check_series(folder: Path, own: ForecastSpec, release: str, spec: ForecastSpec) -> None:
@@ -56,6 +62,23 @@ def crest_doubt(keys: GaugeKeys, levels_m: FloatArray) -> str | None:
             f" alert level, {high:g} m: {ask}"
         )
     return None
+
+
+def age_doubt(init: np.datetime64, seconds: int) -> str | None:
+    """A sentence where the latest observation is no longer the present.
+
+    Args:
+        init: of the forecast whose time the file left out.
+        seconds: of a step.
+    """
+    late_h = float((now() - init) / np.timedelta64(1, "s")) / 3600
+    if late_h * 3600 <= LATE_STEPS * seconds:
+        return None
+    ago = f"{late_h:.0f} hours" if late_h < 72 else f"{late_h / 24:,.0f} days"
+    return (
+        f"gauge.at is left out: the latest observation is of {init}Z, {ago} ago, and the outlook"
+        " begins there, not now"
+    )
 
 
 def _range_m(levels_m: FloatArray) -> float:

@@ -1,8 +1,10 @@
 """From a gauge's forecast to the probability of water, by cell and by area."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import rasterio
 
 from models.contracts import FelsinaError
 from models.joint import members
-from pipelines.domains.flood import member_floods
+from pipelines.domains.flood import gauge_checks, member_floods
 from pipelines.domains.flood.forcing import Setting, open_setting
 from pipelines.domains.flood.gauge import ask_gauge, joint_members
 from pipelines.domains.flood.inundation_answering import answer_scenario
@@ -249,6 +251,23 @@ def test_fewer_members_have_the_quantiles_they_came_from(river: Path) -> None:
     np.testing.assert_allclose(found.stage_m[:, 1:], few / 100)
     assert found.stage_m[:, 0] == pytest.approx(found.observed_m)
     assert found.valid_time(1.5) == "2024-04-10T07:30:00Z"
+
+
+def test_a_latest_observation_that_is_old_is_said_to_be(
+    river: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(at: str | None, dataset: str = str(river)) -> str:
+        keys = GaugeKeys(dataset=dataset, node="d", crest_m=3, width_m=9, members=20)
+        found = ask_gauge(keys.model_copy(update={"at": at and datetime.fromisoformat(at)}), Path())
+        return "; ".join(found.warnings)
+
+    for dataset in (str(river), "river"):  # a folder's, and what is held
+        assert re.search(
+            r"at is left out: .* of 2024-04-14T23:00:00Z, [\d,]+ days", told(None, dataset)
+        )
+        assert "left out" not in told(AT, dataset)
+    monkeypatch.setattr(gauge_checks, "now", lambda: np.datetime64("2024-04-15T01:30:00", "s"))
+    assert "left out" not in told(None)
 
 
 def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_path: Path) -> None:
