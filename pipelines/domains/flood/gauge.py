@@ -14,7 +14,7 @@ from models.contracts import FelsinaError, FloatArray, Forecast
 from models.joint import exceedance, members, within
 from pipelines.domains.flood.gauge_checks import age_doubt, check_crest, check_series
 from pipelines.domains.flood.outlook_file import GaugeKeys
-from pipelines.domains.flood.rating import levels_of, stage_of
+from pipelines.domains.flood.rating import beyond_table, levels_of, stage_of
 from pipelines.settings import home, store_place
 from pipelines.train import open_registered
 from serving.catalogue import Catalogue, NotFound, check_grid, input_warnings
@@ -118,7 +118,14 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
     told = joint_members(runtime, forecast, node, keys.members)
     seen = bool(np.isfinite(observed[node]))
     first = np.full((len(told), 1), observed[node]) if seen else told[:, :1]
-    stage = stage_of(np.concatenate([first, told], axis=1), spec.unit, keys.rating, base)
+    values, top_m = np.concatenate([first, told], axis=1), keys.crest_m + keys.most_over_m
+    stage = stage_of(values, spec.unit, keys.rating, base, top_m)
+    if (beyond := beyond_table(values, keys.rating, base)).any():
+        lacked = (
+            *lacked,
+            f"{beyond.sum()} of {len(beyond)} members pass the rating table's end: held at its last"
+            f" stage, no lower than crest_m + most_over_m = {top_m:g} m",
+        )
     hours = np.arange(spec.horizon + 1) * spec.seconds / 3600
     now = float(stage[0, 0]) if seen else None
     if asked is None and (doubt := age_doubt(forecast.init_time, spec.seconds)):

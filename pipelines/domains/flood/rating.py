@@ -7,14 +7,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from models.contracts import FelsinaError, FloatArray
+from models.contracts import BoolArray, FelsinaError, FloatArray
 from pipelines.domains.flood.outlook_file import RatingKeys
 
 _RATING = ("stage_m", "flow_m3_s")
 
 
-def stage_of(values: FloatArray, unit: str, rating: RatingKeys | None, base: Path) -> FloatArray:
-    """Stage in m of a gauge's values.
+def stage_of(
+    values: FloatArray,
+    unit: str,
+    rating: RatingKeys | None,
+    base: Path,
+    top_m: float = np.inf,
+) -> FloatArray:
+    """Stage in m of a gauge's values; past a rating table's end its last stage.
+
+    Args:
+        values: in ``unit``.
+        unit: of the gauge.
+        rating: where that is one of discharge.
+        base: folder that its file is relative to.
+        top_m: no stage above is told from another; a table that ends below must hold all values.
 
     Raises:
         FelsinaError: if it is no gauge of stage and has no rating, or one that ends too low.
@@ -31,7 +44,7 @@ def stage_of(values: FloatArray, unit: str, rating: RatingKeys | None, base: Pat
             " stage_m and flow_m3_s, or {a = ..., b = ...} of Q = a (h - h0_m)^b"
         )
     if rating.file is not None:
-        return _by_table(values, base / rating.file)
+        return _by_table(values, base / rating.file, top_m)
     if rating.a is None or rating.b is None:
         raise FelsinaError("gauge.rating: give file, or both a and b")
     return rating.h0_m + (np.maximum(values, 0) / rating.a) ** (1 / rating.b)
@@ -63,11 +76,19 @@ def _table(path: Path) -> tuple[FloatArray, FloatArray]:
     return stage, known
 
 
-def _by_table(flow: FloatArray, path: Path) -> FloatArray:
+def beyond_table(values: FloatArray, rating: RatingKeys | None, base: Path) -> BoolArray:
+    """[M] whether a member of values [M, H] passes the rating table's end."""
+    if rating is None or rating.file is None:
+        return np.zeros(len(values), bool)
+    return np.any(values > _table(base / rating.file)[1][-1], axis=1, keepdims=True)[:, 0]
+
+
+def _by_table(flow: FloatArray, path: Path, top_m: float) -> FloatArray:
     stage, known = _table(path)
-    if (flow > known[-1]).any():
+    if (flow > known[-1]).any() and stage[-1] < top_m:
+        upto = f" up to crest_m + most_over_m = {top_m:g} m" if np.isfinite(top_m) else ""
         raise FelsinaError(
-            f"gauge.rating {path} ends at {known[-1]:g} m3/s, the forecast at {flow.max():.4g};"
-            " extend it"
+            f"gauge.rating {path} ends at {known[-1]:g} m3/s ({stage[-1]:g} m), the forecast at"
+            f" {flow.max():.4g}; extend it{upto}"
         )
     return np.interp(flow, known, stage)

@@ -9,7 +9,7 @@ import pytest
 from models.contracts import FelsinaError
 from pipelines.domains.flood.gauge_checks import check_crest, crest_doubt
 from pipelines.domains.flood.outlook_file import GaugeKeys, RatingKeys
-from pipelines.domains.flood.rating import levels_of
+from pipelines.domains.flood.rating import beyond_table, levels_of, stage_of
 
 TABLE = "stage_m,flow_m3_s\n0,0\n1,20\n2,80\n3,190\n"
 
@@ -43,3 +43,15 @@ def test_alert_levels_of_discharge_are_stages_by_the_rating(tmp_path: Path) -> N
     np.testing.assert_allclose(levels, [1, 2])
     with pytest.raises(FelsinaError, match="highest alert level of d, 2 m"):
         check_crest(keys(crest_m=5.5), levels)
+
+
+def test_one_member_past_the_ratings_end_is_held_where_that_is_high_enough(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(TABLE)
+    table, flow = RatingKeys(file="r.csv"), np.full((50, 3), 80.0)
+    flow[7, 2] = 191
+    stage = stage_of(flow, "m3/s", table, tmp_path, top_m=3.0)
+    assert stage[7].tolist() == [2, 2, 3]
+    assert beyond_table(flow, table, tmp_path).sum() == 1
+    assert not beyond_table(flow, RatingKeys(a=1, b=2), tmp_path).any()
+    with pytest.raises(FelsinaError, match=r"190 m3/s \(3 m\), the forecast at 191; .*= 3\.1 m"):
+        stage_of(flow, "m3/s", table, tmp_path, top_m=3.1)

@@ -371,7 +371,7 @@ def test_discharge_becomes_stage_by_its_rating(tmp_path: Path) -> None:
     for values, rating, unit, told in (
         (flow, None, "m3/s", "rating = "),
         (flow, RatingKeys(a=3), "m3/s", "both a and b"),
-        (2 * flow, table, "m3/s", "ends at 100 m3/s, the forecast at 160"),
+        (2 * flow, table, "m3/s", r"ends at 100 m3/s \(3 m\), the forecast at 160"),
         (flow, RatingKeys(file="none.csv"), "m3/s", "none.csv"),
         (flow, None, "veh/h", "veh/h"),
     ):
