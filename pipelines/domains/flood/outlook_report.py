@@ -112,9 +112,14 @@ def report_of(told: Told, engine: dict[str, Any]) -> dict[str, Any]:
             for row in told.areas.to_dict("records")
         ]
         report["areas"] = records
-        report["alerts"] = alerts(records, lambda h: gauge.valid_time(asked.from_h + h), end)
+        report["alerts"] = alerts(
+            records, asked.alerts, lambda h: gauge.valid_time(asked.from_h + h), end
+        )
         tables["Alerts"] = [
-            {k: one[k] for k in ("area", "level", "onset", "probability", "people_expected")}
+            {
+                k: one[k]
+                for k in ("area", "level", "event", "probability", "onset", "people_expected")
+            }
             for one in report["alerts"]
         ]
         tables["People in water"] = [_shown(row, asked.alerts.depth_m) for row in records]

@@ -17,6 +17,7 @@ import rasterio
 from models.contracts import FelsinaError
 from models.joint import members
 from pipelines.domains.flood import gauge_checks, member_floods
+from pipelines.domains.flood.exposure import Homes
 from pipelines.domains.flood.forcing import Setting, open_setting
 from pipelines.domains.flood.gauge import ask_gauge, joint_members
 from pipelines.domains.flood.inundation_answering import answer_scenario
@@ -32,7 +33,7 @@ from pipelines.domains.flood.member_floods import (
     simulated_floods,
 )
 from pipelines.domains.flood.outcome import run_setting
-from pipelines.domains.flood.outlook_areas import area_table, level_of
+from pipelines.domains.flood.outlook_areas import alerts, area_table, level_of
 from pipelines.domains.flood.outlook_file import AlertKeys, GaugeKeys, Outlook, RatingKeys
 from pipelines.domains.flood.overtopping import Spills, landing, spills
 from pipelines.domains.flood.rating import stage_of
@@ -167,6 +168,38 @@ def test_levels_go_by_probability_and_gravity() -> None:
     ]
     assert level_of(0.2, 0.1, 0.4) == "orange"
     assert level_of(0.9, 0.4, 0.4) == "red"
+
+
+@pytest.mark.parametrize(
+    ("grave", "level", "certainty", "probability"),
+    [
+        (60, "red", "Likely", 0.6),
+        (40, "red", "Possible", 0.4),
+        (20, "orange", "Possible", 0.2),
+        (5, "orange", "Likely", 0.95),
+    ],
+)
+def test_an_alert_is_as_certain_as_the_event_that_set_its_level(
+    grave: int, level: str, certainty: str, probability: float
+) -> None:
+    people = np.ones(10)
+    ids, area = np.array(list("abcdefghij")), np.full(10, "Borgo")
+    homes = Homes(ids, area, people, people, people, np.arange(10))
+    depth = np.zeros((95, 10))
+    depth[:, 0] = 0.06
+    depth[:grave] = 0.35
+    floods = Floods(100, depth, np.where(depth >= 0.05, 1.0, np.inf))
+    rows: list[dict[str, Any]] = [
+        {str(k): v for k, v in row.items()}
+        for row in area_table(homes, floods, AlertKeys()).to_dict("records")
+    ]
+    (one,) = alerts(rows, AlertKeys(), lambda h: f"2024-04-10T0{h:.0f}:00:00Z", "2024-04-11Z")
+    assert (one["level"], one["certainty"], one["probability"]) == (level, certainty, probability)
+    grave_water = "water of 0.3 m or more at 10% of the people"
+    assert one["event"] == ("water at a home" if grave == 5 else grave_water)
+    assert one["onset"] == "2024-04-10T01:00:00-00:00"  # CAP 1.2, 3.3.2: never Z
+    assert one["expires"] == "2024-04-11-00:00"
+    assert one["level"] == rows[0]["level"]
 
 
 def perfect(answer: Any) -> Any:
