@@ -12,7 +12,7 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast
 from models.joint import exceedance, members, within
-from pipelines.domains.flood.gauge_checks import age_doubt, check_crest, check_series
+from pipelines.domains.flood.gauge_checks import age_doubt, check_crest, check_series, span_doubt
 from pipelines.domains.flood.outlook_file import GaugeKeys
 from pipelines.domains.flood.rating import beyond_table, levels_of, stage_of
 from pipelines.settings import home, store_place
@@ -130,6 +130,10 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
     now = float(stage[0, 0]) if seen else None
     if asked is None and (doubt := age_doubt(forecast.init_time, spec.seconds)):
         lacked = (*lacked, doubt)
+    if seen_before := span_doubt(
+        forecast.init_time, spec.seconds, runtime.release.manifest["data"]
+    ):
+        lacked = (*lacked, seen_before)
     return GaugeForecast(
         runtime, forecast, node, hours, stage, float(observed[node]), now, levels, lacked
     )

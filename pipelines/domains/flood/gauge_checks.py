@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +81,24 @@ def age_doubt(init: np.datetime64, seconds: int) -> str | None:
         f"gauge.at is left out: the latest observation is of {init}Z, {ago} ago, and the outlook"
         " begins there, not now"
     )
+
+
+def span_doubt(init: np.datetime64, seconds: int, data: Mapping[str, Any]) -> str | None:
+    """A sentence where the release has seen what it is asked to forecast.
+
+    Args:
+        init: of the forecast.
+        seconds: of a step; the first one after ``init`` is forecast.
+        data: what the release's manifest says of its data.
+    """
+    first = init + np.timedelta64(seconds, "s")
+    for span, key in (("training", "train_end"), ("validation", "validation_end")):
+        if key in data and first < np.datetime64(data[key].rstrip("Z"), "s"):
+            return (
+                f"{init}Z lies within the release's {span} span (until {data[key]}): it has seen"
+                " these hours, and its forecast of them is no proof of skill"
+            )
+    return None
 
 
 def _range_m(levels_m: FloatArray) -> float:

@@ -303,6 +303,25 @@ def test_a_latest_observation_that_is_old_is_said_to_be(
     assert "left out" not in told(None)
 
 
+@pytest.mark.parametrize(
+    ("at", "span"),
+    [
+        ("2024-03-10T06:00", "training"),
+        ("2024-03-19T23:00", "validation"),
+        ("2024-04-04T22:00", "validation"),
+        ("2024-04-04T23:00", None),
+    ],
+)
+def test_hours_that_the_release_has_seen_are_said_to_be(
+    river: Path, at: str, span: str | None
+) -> None:
+    keys = GaugeKeys(dataset=str(river), node="d", crest_m=3, width_m=9, members=20)
+    found = ask_gauge(keys.model_copy(update={"at": datetime.fromisoformat(at)}), Path())
+    said = [one for one in found.warnings if "has seen these hours" in one]
+    assert len(said) == (span is not None)
+    assert all(f"within the release's {span} span" in one for one in said)
+
+
 def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_path: Path) -> None:
     keys = read_keys(Outlook, asked(river))
     highest = ask_gauge(keys.gauge, Path()).stage_m.max(axis=1)
