@@ -1,10 +1,7 @@
 """From a gauge's forecast to the probability of water, by cell and by area."""
 
 import json
-import re
-import shutil
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +12,10 @@ import pytest
 import rasterio
 
 from models.contracts import FelsinaError
-from models.joint import members
-from pipelines.domains.flood import gauge_checks, member_floods
+from pipelines.domains.flood import member_floods
 from pipelines.domains.flood.exposure import Homes
 from pipelines.domains.flood.forcing import Setting, open_setting
-from pipelines.domains.flood.gauge import ask_gauge, joint_members
+from pipelines.domains.flood.gauge import ask_gauge
 from pipelines.domains.flood.inundation_answering import answer_scenario
 from pipelines.domains.flood.inundation_sampling import Grid, simulated
 from pipelines.domains.flood.inundation_surrogate import spec_of
@@ -34,30 +30,18 @@ from pipelines.domains.flood.member_floods import (
 )
 from pipelines.domains.flood.outcome import run_setting
 from pipelines.domains.flood.outlook_areas import alerts, area_table, level_of
-from pipelines.domains.flood.outlook_file import AlertKeys, GaugeKeys, Outlook, RatingKeys
+from pipelines.domains.flood.outlook_file import AlertKeys, Outlook
 from pipelines.domains.flood.overtopping import Spills, landing, spills
-from pipelines.domains.flood.rating import stage_of
 from pipelines.domains.flood.scenario import homes_of, run_scenario
 from pipelines.domains.flood.scenario_file import Scenario
 from pipelines.domains.scenarios import read_keys
-from pipelines.run import run_chain
-from tests.factories import Silent, make_dataset
-from tests.fixtures.tiny import SETTINGS
+from tests.factories import make_dataset
 
 SIDE, HOURS = 32, 8.0
 AT = "2024-04-10T06:00"
 
 
 def silent(*told: object) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def river(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny dataset as stages in cm, and its release."""
-    gauge = {"domain": "flood", "target": "stage", "unit": "cm", "nonnegative": False}
-    folder = make_dataset(tmp_path_factory.mktemp("river") / "river", name="river", **gauge)
-    run_chain(folder, home, Silent(), assignments=SETTINGS)
-    return folder
 
 
 def asked(river: Path, crest_m: float = 3.0, **changes: Any) -> dict[str, Any]:
@@ -272,56 +256,6 @@ def test_members_that_a_surrogate_does_not_know_are_simulated_or_refused() -> No
         answered_floods(setting, cells, spilled, perfect(by_solver), silent)
 
 
-def test_fewer_members_have_the_quantiles_they_came_from(river: Path) -> None:
-    keys = GaugeKeys(dataset=str(river), node="d", crest_m=3, width_m=9, members=20, at=AT)
-    found = ask_gauge(keys, Path())
-    spec = found.runtime.release.spec
-    few = joint_members(found.runtime, found.forecast, found.node, 20)
-    ranks = np.arange(20)[:, None, None].repeat(spec.horizon, axis=1)
-    own = found.forecast.quantiles[:, found.node : found.node + 1]
-    ladder = members(own, spec.quantiles, ranks.astype(np.uint8), spec.nonnegative)
-    np.testing.assert_allclose(np.sort(few, axis=0), ladder[..., 0], rtol=1e-6)
-    np.testing.assert_allclose(found.stage_m[:, 1:], few / 100)
-    assert found.stage_m[:, 0] == pytest.approx(found.observed_m)
-    assert found.valid_time(1.5) == "2024-04-10T07:30:00Z"
-
-
-def test_a_latest_observation_that_is_old_is_said_to_be(
-    river: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def told(at: str | None, dataset: str = str(river)) -> str:
-        keys = GaugeKeys(dataset=dataset, node="d", crest_m=3, width_m=9, members=20)
-        found = ask_gauge(keys.model_copy(update={"at": at and datetime.fromisoformat(at)}), Path())
-        return "; ".join(found.warnings)
-
-    for dataset in (str(river), "river"):  # a folder's, and what is held
-        assert re.search(
-            r"at is left out: .* of 2024-04-14T23:00:00Z, [\d,]+ days", told(None, dataset)
-        )
-        assert "left out" not in told(AT, dataset)
-    monkeypatch.setattr(gauge_checks, "now", lambda: np.datetime64("2024-04-15T01:30:00", "s"))
-    assert "left out" not in told(None)
-
-
-@pytest.mark.parametrize(
-    ("at", "span"),
-    [
-        ("2024-03-10T06:00", "training"),
-        ("2024-03-19T23:00", "validation"),
-        ("2024-04-04T22:00", "validation"),
-        ("2024-04-04T23:00", None),
-    ],
-)
-def test_hours_that_the_release_has_seen_are_said_to_be(
-    river: Path, at: str, span: str | None
-) -> None:
-    keys = GaugeKeys(dataset=str(river), node="d", crest_m=3, width_m=9, members=20)
-    found = ask_gauge(keys.model_copy(update={"at": datetime.fromisoformat(at)}), Path())
-    said = [one for one in found.warnings if "has seen these hours" in one]
-    assert len(said) == (span is not None)
-    assert all(f"within the release's {span} span" in one for one in said)
-
-
 def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_path: Path) -> None:
     keys = read_keys(Outlook, asked(river))
     highest = ask_gauge(keys.gauge, Path()).stage_m.max(axis=1)
@@ -389,49 +323,10 @@ def test_what_cannot_be_told_is_refused(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("changed", [{"unit": "m"}, {"target": "level"}, {"step": "2h"}])
-def test_a_folder_of_other_series_than_the_release_is_refused(
-    river: Path, tmp_path: Path, changed: dict[str, str]
-) -> None:
-    folder = tmp_path / "river"
-    shutil.copytree(river, folder)
-    (key, value), file = *changed.items(), folder / "dataset.toml"
-    was = next(line for line in file.read_text().splitlines() if line.startswith(f"{key} = "))
-    file.write_text(file.read_text().replace(was, f'{key} = "{value}"', 1))
-    if key == "step":  # else the series are not on its grid
-        for path in folder.glob("*.parquet"):
-            table = pd.read_parquet(path)
-            table.iloc[::2].to_parquet(path)
-    with pytest.raises(FelsinaError, match=rf"its {key} is {value}, .*felsina run") as refused:
-        run_scenario(asked(folder), Path(), tmp_path, silent)
-    assert "\n" not in str(refused.value)
-
-
 def test_a_dataset_without_a_release_is_refused(home: Path, tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "dry", name="dry", domain="flood", target="stage", unit="m")
     with pytest.raises(FelsinaError, match=r"no release of dataset .dry.*felsina run"):
         run_scenario(asked(folder), Path(), tmp_path, silent)
-
-
-def test_discharge_becomes_stage_by_its_rating(tmp_path: Path) -> None:
-    flow = np.array([[0.0, 20.0, 80.0]])
-    law = RatingKeys(a=20, b=2, h0_m=-0.5)
-    np.testing.assert_allclose(stage_of(flow, "m3/s", law, tmp_path), [[-0.5, 0.5, 1.5]])
-    (tmp_path / "r.csv").write_text("stage_m,flow_m3_s\n0,10\n1,30\n3,100\n")
-    table = RatingKeys(file="r.csv")
-    np.testing.assert_allclose(stage_of(flow, "m3/s", table, tmp_path), [[0, 0.5, 1 + 100 / 70]])
-    for values, rating, unit, told in (
-        (flow, None, "m3/s", "rating = "),
-        (flow, RatingKeys(a=3), "m3/s", "both a and b"),
-        (2 * flow, table, "m3/s", r"ends at 100 m3/s \(3 m\), the forecast at 160"),
-        (flow, RatingKeys(file="none.csv"), "m3/s", "none.csv"),
-        (flow, None, "veh/h", "veh/h"),
-    ):
-        with pytest.raises(FelsinaError, match=told):
-            stage_of(values, unit, rating, tmp_path)
-    (tmp_path / "r.csv").write_text("stage_m,flow_m3_s\n0,10\n1,5\n")
-    with pytest.raises(FelsinaError, match="must rise"):
-        stage_of(flow, "m3/s", table, tmp_path)
 
 
 def test_draws_are_counted_with_those_that_stay_dry() -> None:
