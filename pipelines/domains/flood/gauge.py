@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from models.contracts import FelsinaError, FloatArray, Forecast
 from models.joint import exceedance, members, within
-from pipelines.domains.flood.outlook_file import GaugeKeys, RatingKeys
+from pipelines.domains.flood.gauge_checks import age_doubt, check_crest, check_series, span_doubt
+from pipelines.domains.flood.outlook_file import GaugeKeys
+from pipelines.domains.flood.rating import beyond_table, levels_of, stage_of
 from pipelines.settings import home, store_place
 from pipelines.train import open_registered
 from serving.catalogue import Catalogue, NotFound, check_grid, input_warnings
@@ -23,7 +24,6 @@ from serving.store import OBSERVED, Store
 
 Spoken = tuple[Runtime, Forecast, FloatArray, tuple[str, ...]]
 """A release, its forecast, what was observed last at each gauge, and what it lacked."""
-_RATING = ("stage_m", "flow_m3_s")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class GaugeForecast:
         stage_m: [M, H + 1] of the gauge's zero; at hour 0 what was observed last.
         observed: at the time itself, in the forecast's unit; NaN where it is missing.
         observed_m: the same as a stage of the gauge's zero; None where it is missing.
-        warnings: sentences about what the forecaster lacked.
+        levels_m: [L] the gauge's known alert levels as stages, rising; none of what is not known.
+        warnings: sentences about what the forecaster lacked, and when it was asked.
     """
 
     runtime: Runtime
@@ -48,6 +49,7 @@ class GaugeForecast:
     stage_m: FloatArray
     observed: float
     observed_m: float | None
+    levels_m: FloatArray
     warnings: tuple[str, ...]
 
     def valid_time(self, hours: float) -> str:
@@ -111,13 +113,30 @@ def ask_gauge(keys: GaugeKeys, base: Path) -> GaugeForecast:
             f"gauge {keys.node}: nothing was observed in the {spec.lookback} steps up to"
             f" {forecast.init_time}Z; name another gauge or time"
         )
+    levels = levels_of(graph.thresholds[node], spec.unit, keys.rating, base)
+    check_crest(keys, levels)
     told = joint_members(runtime, forecast, node, keys.members)
     seen = bool(np.isfinite(observed[node]))
     first = np.full((len(told), 1), observed[node]) if seen else told[:, :1]
-    stage = stage_of(np.concatenate([first, told], axis=1), spec.unit, keys.rating, base)
+    values, top_m = np.concatenate([first, told], axis=1), keys.crest_m + keys.most_over_m
+    stage = stage_of(values, spec.unit, keys.rating, base, top_m)
+    if (beyond := beyond_table(values, keys.rating, base)).any():
+        lacked = (
+            *lacked,
+            f"{beyond.sum()} of {len(beyond)} members pass the rating table's end: held at its last"
+            f" stage, no lower than crest_m + most_over_m = {top_m:g} m",
+        )
     hours = np.arange(spec.horizon + 1) * spec.seconds / 3600
     now = float(stage[0, 0]) if seen else None
-    return GaugeForecast(runtime, forecast, node, hours, stage, float(observed[node]), now, lacked)
+    if asked is None and (doubt := age_doubt(forecast.init_time, spec.seconds)):
+        lacked = (*lacked, doubt)
+    if seen_before := span_doubt(
+        forecast.init_time, spec.seconds, runtime.release.manifest["data"]
+    ):
+        lacked = (*lacked, seen_before)
+    return GaugeForecast(
+        runtime, forecast, node, hours, stage, float(observed[node]), now, levels, lacked
+    )
 
 
 def _of_folder(folder: Path, asked: np.datetime64 | None) -> Spoken:
@@ -135,6 +154,7 @@ def _of_folder(folder: Path, asked: np.datetime64 | None) -> Spoken:
             f"{folder}: its nodes are not those of {runtime.release.id}; release it anew: felsina"
             f" run --dataset {folder}"
         )
+    check_series(folder, dataset.spec, runtime.release.id, spec)
     builder = dataset.builder(spec)
     first, last = builder.times(np.array([spec.lookback - 1, len(dataset.values) - 1]))
     init = last if asked is None else asked
@@ -191,47 +211,3 @@ def joint_members(runtime: Runtime, forecast: Forecast, node: int, count: int) -
     spec = runtime.release.spec
     own = forecast.quantiles[:, node : node + 1]
     return members(own, spec.quantiles, ranks, spec.nonnegative)[..., 0].astype(float)
-
-
-def stage_of(values: FloatArray, unit: str, rating: RatingKeys | None, base: Path) -> FloatArray:
-    """Stage in m of a gauge's values.
-
-    Raises:
-        FelsinaError: if it is no gauge of stage and has no rating, or one that ends too low.
-    """
-    if unit in ("m", "cm"):
-        if rating is not None:
-            raise FelsinaError(f"gauge.rating: the gauge speaks of stage, in {unit}; leave it out")
-        return values * (0.01 if unit == "cm" else 1.0)
-    if unit != "m3/s":
-        raise FelsinaError(f"gauge: its unit is {unit}; an outlook needs m, cm or m3/s")
-    if rating is None:
-        raise FelsinaError(
-            "gauge: it speaks of discharge, in m3/s; give rating = {file = 'RATING.csv'} with"
-            " stage_m and flow_m3_s, or {a = ..., b = ...} of Q = a (h - h0_m)^b"
-        )
-    if rating.file is not None:
-        return _by_table(values, base / rating.file)
-    if rating.a is None or rating.b is None:
-        raise FelsinaError("gauge.rating: give file, or both a and b")
-    return rating.h0_m + (np.maximum(values, 0) / rating.a) ** (1 / rating.b)
-
-
-def _by_table(flow: FloatArray, path: Path) -> FloatArray:
-    try:
-        table = pd.read_csv(path, skipinitialspace=True)
-        stage, known = (table[name].to_numpy(float) for name in _RATING)
-    except (OSError, ValueError, KeyError) as error:
-        raise FelsinaError(
-            f"gauge.rating {path}: {str(error).splitlines()[0]}; name a CSV with numbers under"
-            f" {' and '.join(_RATING)}"
-        ) from None
-    rises = len(known) > 1 and (np.diff(known) > 0).all() and (np.diff(stage) > 0).all()
-    if not rises:
-        raise FelsinaError(f"gauge.rating {path}: {' and '.join(_RATING)} must rise row by row")
-    if flow.max() > known[-1]:
-        raise FelsinaError(
-            f"gauge.rating {path} ends at {known[-1]:g} m3/s, the forecast at {flow.max():.4g};"
-            " extend it"
-        )
-    return np.interp(flow, known, stage)

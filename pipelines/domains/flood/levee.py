@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from models.contracts import BoolArray, FelsinaError, FloatArray, IntArray
 from pipelines.domains.flood.embanked_plain import Plain
@@ -118,6 +119,15 @@ def crest_place(plain: Plain, share: float, side: str) -> tuple[float, float]:
     away = np.where(wanted, np.abs(offset @ flow) * 4 + np.abs(leftward), np.inf)
     x, y = plain.terrain.centres(cells[[int(np.argmin(away))]])
     return float(x[0]), float(y[0])
+
+
+def lies_left(plain: Plain, cells: IntArray) -> BoolArray:
+    """[P] whether flat cells lie left, looking downstream, of the river's course beside them."""
+    place = np.column_stack(plain.terrain.centres(cells))
+    point = KDTree(plain.course_m).query(place)[1]
+    flow = np.gradient(plain.course_m, axis=0)[point]
+    offset = place - plain.course_m[point]
+    return flow[:, 0] * offset[:, 1] - flow[:, 1] * offset[:, 0] > 0
 
 
 def _direction(

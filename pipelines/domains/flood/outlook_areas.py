@@ -21,6 +21,10 @@ FIRST = 0.1
 """An area's time is that by which water is at a home of it with this probability."""
 _SEVERITY = {"yellow": "Minor", "orange": "Moderate", "red": "Severe"}
 """In the words of OASIS CAP 1.2, section 3.2.2; its certainty is ``Likely`` from over a half on."""
+_EVENTS = {
+    "home_wet": "water at a home",
+    "many_grave": "water of {depth:g} m or more at {share:.0%} of the people",
+}
 
 
 def area_table(homes: Homes, floods: Floods, keys: AlertKeys) -> pd.DataFrame:
@@ -87,35 +91,55 @@ def level_of(wet: float, grave: float, likely: float) -> str:
     Red where grave water is likely, orange where it is possible or water at a home is likely,
     yellow where that is possible.
     """
+    return _judged(wet, grave, likely)[0]
+
+
+def _judged(wet: float, grave: float, likely: float) -> tuple[str, str]:
+    """An area's level, and the probability of ``area_table`` that set it."""
     if grave >= likely:
-        return "red"
-    if grave >= POSSIBLE * likely or wet >= likely:
-        return "orange"
-    return "yellow" if wet >= POSSIBLE * likely else "none"
+        return "red", "many_grave"
+    if grave >= POSSIBLE * likely:
+        return "orange", "many_grave"
+    if wet >= likely:
+        return "orange", "home_wet"
+    return "yellow" if wet >= POSSIBLE * likely else LEVELS[0], "home_wet"
 
 
 def alerts(
-    areas: list[dict[str, Any]], time: Callable[[float], str], expires: str
+    areas: list[dict[str, Any]], keys: AlertKeys, time: Callable[[float], str], expires: str
 ) -> list[dict[str, Any]]:
     """Areas with an alert, the gravest first, in the words of the Common Alerting Protocol.
 
+    Certainty and probability are of the event that set the level, which is named; the onset is that
+    of the first water, which comes before grave water.
+
     Args:
         areas: rows of ``area_table``, None where an hour is not known.
-        time: from an hour of the outlook to ISO 8601.
-        expires: the outlook's end.
+        keys: by which they were judged.
+        time: from an hour of the outlook to ISO 8601 in UTC, with a Z.
+        expires: the outlook's end, alike.
     """
-    found = [
-        {
-            "area": row["area"],
-            "level": row["level"],
-            "severity": _SEVERITY[row["level"]],
-            "certainty": "Likely" if row["home_wet"] > 0.5 else "Possible",
-            "onset": None if row["first_h"] is None else time(row["first_h"]),
-            "expires": expires,
-            "probability": row["home_wet"],
-            "people_expected": row["people_expected"],
-        }
-        for row in areas
-        if row["level"] != LEVELS[0]
-    ]
+    found: list[dict[str, Any]] = []
+    for row in areas:
+        level, event = _judged(row["home_wet"], row["many_grave"], keys.probability)
+        if level == LEVELS[0]:
+            continue
+        found.append(
+            {
+                "area": row["area"],
+                "level": level,
+                "event": _EVENTS[event].format(depth=keys.depth_m, share=keys.share),
+                "severity": _SEVERITY[level],
+                "certainty": "Likely" if row[event] > 0.5 else "Possible",
+                "probability": row[event],
+                "onset": None if row["first_h"] is None else _cap_time(time(row["first_h"])),
+                "expires": _cap_time(expires),
+                "people_expected": row["people_expected"],
+            }
+        )
     return sorted(found, key=lambda one: (-LEVELS.index(one["level"]), -one["people_expected"]))
+
+
+def _cap_time(stamp: str) -> str:
+    """UTC as CAP 1.2 writes it, section 3.3.2: never ``Z``, but ``-00:00``."""
+    return f"{stamp.removesuffix('Z')}-00:00"

@@ -12,6 +12,7 @@ from models.contracts import FloatArray, IntArray
 from models.physics.inundation import WET_M
 from pipelines.domains.flood.forcing import Setting
 from pipelines.domains.flood.gauge import GaugeForecast
+from pipelines.domains.flood.gauge_checks import crest_doubt
 from pipelines.domains.flood.member_floods import Floods
 from pipelines.domains.flood.outlook_areas import alerts
 from pipelines.domains.flood.outlook_file import Outlook
@@ -111,9 +112,14 @@ def report_of(told: Told, engine: dict[str, Any]) -> dict[str, Any]:
             for row in told.areas.to_dict("records")
         ]
         report["areas"] = records
-        report["alerts"] = alerts(records, lambda h: gauge.valid_time(asked.from_h + h), end)
+        report["alerts"] = alerts(
+            records, asked.alerts, lambda h: gauge.valid_time(asked.from_h + h), end
+        )
         tables["Alerts"] = [
-            {k: one[k] for k in ("area", "level", "onset", "probability", "people_expected")}
+            {
+                k: one[k]
+                for k in ("area", "level", "event", "probability", "onset", "people_expected")
+            }
             for one in report["alerts"]
         ]
         tables["People in water"] = [_shown(row, asked.alerts.depth_m) for row in records]
@@ -152,12 +158,8 @@ def _said(told: Told) -> list[str]:
         said.append("nothing was observed at the time itself: the first forecast value stands in")
     elif gauge.observed_m >= asked.gauge.crest_m:
         said.append(f"the river already stands over the crest, at {gauge.observed_m:g} m")
-    lowest = gauge.runtime.release.graph.thresholds[gauge.node]
-    if gauge.forecast.unit == "m" and asked.gauge.crest_m < np.nanmin([*lowest, np.inf]):
-        said.append(
-            f"crest_m = {asked.gauge.crest_m:g} lies under the gauge's first alert level: is it of"
-            " the gauge's own zero?"
-        )
+    if doubt := crest_doubt(asked.gauge, gauge.levels_m):
+        said.append(doubt)
     return said
 
 

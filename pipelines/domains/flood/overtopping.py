@@ -9,14 +9,15 @@ from scipy import ndimage
 
 from models.contracts import BoolArray, FelsinaError, FloatArray, IntArray
 from pipelines.domains.flood.embanked_plain import Plain
-from pipelines.domains.flood.levee import crest_place
+from pipelines.domains.flood.levee import crest_place, lies_left
 from pipelines.domains.flood.outlook_file import BreakKeys, GaugeKeys
-from pipelines.domains.flood.sources import cells_near
 from pipelines.domains.flood.storms import HOUR_S
-from pipelines.domains.flood.terrain import Terrain
+from pipelines.domains.flood.terrain import Terrain, connected
 
 STEP_H = 1 / 6
 """Stage is followed in steps of this, linear between what is forecast."""
+FOOT_M = 1.0
+"""Water comes down on cells whose bed differs by no more than this from that of the named one."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,13 @@ def _check(keys: BreakKeys, crest_m: float, most_m: float) -> None:
 def landing(keys: GaugeKeys, terrain: Terrain, plain: Plain | None) -> IntArray:
     """Flat cells on which the water comes down, beside the levee.
 
-    On a synthetic plain they lie at the levee's foot, on the land's side; elsewhere about the place
-    that is named, no more than a metre above the lowest.
+    On a synthetic plain they lie at the levee's foot, on the land's side and on the side of the
+    river that is asked; elsewhere about the place that is named (``foot_near``).
     """
     if keys.river is None and keys.side is None:
         if keys.x is None or keys.y is None:
             raise FelsinaError("gauge: give x and y, or river and side on a synthetic plain")
-        return cells_near(terrain, keys.x, keys.y, keys.width_m, "gauge")
+        return foot_near(terrain, keys.x, keys.y, keys.width_m)
     if plain is None or keys.river is None or keys.side is None:
         raise FelsinaError(
             "gauge: river and side go together and are the synthetic river's; give x and y"
@@ -138,9 +139,25 @@ def landing(keys: GaugeKeys, terrain: Terrain, plain: Plain | None) -> IntArray:
     bank = plain.floodway | plain.crest
     foot = ndimage.binary_dilation(plain.crest, np.ones((3, 3))).astype(bool) & ~bank
     cells = np.flatnonzero(foot)
+    cells = cells[lies_left(plain, cells) == (keys.side == "left")]
     if not len(cells):
         raise FelsinaError(f"gauge: no land lies beside the levee at river = {keys.river:g}")
     east, north = terrain.centres(cells)
     away = np.hypot(east - x, north - y)
     count = max(1, round(keys.width_m / terrain.cell_m))
     return cells[np.argsort(away, kind="stable")[:count]]
+
+
+def foot_near(terrain: Terrain, x_m: float, y_m: float, width_m: float) -> IntArray:
+    """Flat cells within a width about a place, as high as its own and joined to it by sides.
+
+    So no width reaches over the levee, where the bed of the river lies.
+    """
+    x, y = terrain.centres()
+    here = terrain.cell(x_m, y_m, "gauge")
+    bed = terrain.bed_m.ravel()
+    near = np.hypot(x - x_m, y - y_m) <= width_m / 2
+    near &= np.abs(bed - bed[here]) <= FOOT_M
+    near[here] = True
+    pieces = connected(near.reshape(terrain.bed_m.shape)).ravel()
+    return np.flatnonzero(pieces == pieces[here])

@@ -12,10 +12,10 @@ import pytest
 import rasterio
 
 from models.contracts import FelsinaError
-from models.joint import members
 from pipelines.domains.flood import member_floods
+from pipelines.domains.flood.exposure import Homes
 from pipelines.domains.flood.forcing import Setting, open_setting
-from pipelines.domains.flood.gauge import ask_gauge, joint_members, stage_of
+from pipelines.domains.flood.gauge import ask_gauge
 from pipelines.domains.flood.inundation_answering import answer_scenario
 from pipelines.domains.flood.inundation_sampling import Grid, simulated
 from pipelines.domains.flood.inundation_surrogate import spec_of
@@ -29,30 +29,19 @@ from pipelines.domains.flood.member_floods import (
     simulated_floods,
 )
 from pipelines.domains.flood.outcome import run_setting
-from pipelines.domains.flood.outlook_areas import area_table, level_of
-from pipelines.domains.flood.outlook_file import AlertKeys, GaugeKeys, Outlook, RatingKeys
+from pipelines.domains.flood.outlook_areas import alerts, area_table, level_of
+from pipelines.domains.flood.outlook_file import AlertKeys, Outlook
 from pipelines.domains.flood.overtopping import Spills, landing, spills
 from pipelines.domains.flood.scenario import homes_of, run_scenario
 from pipelines.domains.flood.scenario_file import Scenario
 from pipelines.domains.scenarios import read_keys
-from pipelines.run import run_chain
-from tests.factories import Silent, make_dataset
-from tests.fixtures.tiny import SETTINGS
+from tests.factories import make_dataset
 
 SIDE, HOURS = 32, 8.0
 AT = "2024-04-10T06:00"
 
 
 def silent(*told: object) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def river(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny dataset as stages in cm, and its release."""
-    gauge = {"domain": "flood", "target": "stage", "unit": "cm", "nonnegative": False}
-    folder = make_dataset(tmp_path_factory.mktemp("river") / "river", name="river", **gauge)
-    run_chain(folder, home, Silent(), assignments=SETTINGS)
-    return folder
 
 
 def asked(river: Path, crest_m: float = 3.0, **changes: Any) -> dict[str, Any]:
@@ -165,6 +154,38 @@ def test_levels_go_by_probability_and_gravity() -> None:
     assert level_of(0.9, 0.4, 0.4) == "red"
 
 
+@pytest.mark.parametrize(
+    ("grave", "level", "certainty", "probability"),
+    [
+        (60, "red", "Likely", 0.6),
+        (40, "red", "Possible", 0.4),
+        (20, "orange", "Possible", 0.2),
+        (5, "orange", "Likely", 0.95),
+    ],
+)
+def test_an_alert_is_as_certain_as_the_event_that_set_its_level(
+    grave: int, level: str, certainty: str, probability: float
+) -> None:
+    people = np.ones(10)
+    ids, area = np.array(list("abcdefghij")), np.full(10, "Borgo")
+    homes = Homes(ids, area, people, people, people, np.arange(10))
+    depth = np.zeros((95, 10))
+    depth[:, 0] = 0.06
+    depth[:grave] = 0.35
+    floods = Floods(100, depth, np.where(depth >= 0.05, 1.0, np.inf))
+    rows: list[dict[str, Any]] = [
+        {str(k): v for k, v in row.items()}
+        for row in area_table(homes, floods, AlertKeys()).to_dict("records")
+    ]
+    (one,) = alerts(rows, AlertKeys(), lambda h: f"2024-04-10T0{h:.0f}:00:00Z", "2024-04-11Z")
+    assert (one["level"], one["certainty"], one["probability"]) == (level, certainty, probability)
+    grave_water = "water of 0.3 m or more at 10% of the people"
+    assert one["event"] == ("water at a home" if grave == 5 else grave_water)
+    assert one["onset"] == "2024-04-10T01:00:00-00:00"  # CAP 1.2, 3.3.2: never Z
+    assert one["expires"] == "2024-04-11-00:00"
+    assert one["level"] == rows[0]["level"]
+
+
 def perfect(answer: Any) -> Any:
     """A stand-in for a surrogate's release."""
     spec = spec_of("perfect", SIDE, SIDE, 50.0, 40.0)
@@ -235,20 +256,6 @@ def test_members_that_a_surrogate_does_not_know_are_simulated_or_refused() -> No
         answered_floods(setting, cells, spilled, perfect(by_solver), silent)
 
 
-def test_fewer_members_have_the_quantiles_they_came_from(river: Path) -> None:
-    keys = GaugeKeys(dataset=str(river), node="d", crest_m=3, width_m=9, members=20, at=AT)
-    found = ask_gauge(keys, Path())
-    spec = found.runtime.release.spec
-    few = joint_members(found.runtime, found.forecast, found.node, 20)
-    ranks = np.arange(20)[:, None, None].repeat(spec.horizon, axis=1)
-    own = found.forecast.quantiles[:, found.node : found.node + 1]
-    ladder = members(own, spec.quantiles, ranks.astype(np.uint8), spec.nonnegative)
-    np.testing.assert_allclose(np.sort(few, axis=0), ladder[..., 0], rtol=1e-6)
-    np.testing.assert_allclose(found.stage_m[:, 1:], few / 100)
-    assert found.stage_m[:, 0] == pytest.approx(found.observed_m)
-    assert found.valid_time(1.5) == "2024-04-10T07:30:00Z"
-
-
 def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_path: Path) -> None:
     keys = read_keys(Outlook, asked(river))
     highest = ask_gauge(keys.gauge, Path()).stage_m.max(axis=1)
@@ -263,6 +270,7 @@ def test_an_outlook_tells_the_gauge_the_map_and_whom_to_call(river: Path, tmp_pa
     assert set(gauge["errors"]["by lead"]) == {"1", "2", "3", "4", "5", "6"}
     assert (report["from"], report["until"]) == ("2024-04-10T06:00:00Z", "2024-04-10T14:00:00Z")
     assert any("its last value is held until 8 h" in one for one in report["said"])
+    assert any("no alert level of d is known" in one for one in report["said"])
     with rasterio.open(tmp_path / "probability_005.tif") as raster:
         chance = raster.read(1)
     assert 0 < chance.max() <= 0.5
@@ -319,27 +327,6 @@ def test_a_dataset_without_a_release_is_refused(home: Path, tmp_path: Path) -> N
     folder = make_dataset(tmp_path / "dry", name="dry", domain="flood", target="stage", unit="m")
     with pytest.raises(FelsinaError, match=r"no release of dataset .dry.*felsina run"):
         run_scenario(asked(folder), Path(), tmp_path, silent)
-
-
-def test_discharge_becomes_stage_by_its_rating(tmp_path: Path) -> None:
-    flow = np.array([[0.0, 20.0, 80.0]])
-    law = RatingKeys(a=20, b=2, h0_m=-0.5)
-    np.testing.assert_allclose(stage_of(flow, "m3/s", law, tmp_path), [[-0.5, 0.5, 1.5]])
-    (tmp_path / "r.csv").write_text("stage_m,flow_m3_s\n0,10\n1,30\n3,100\n")
-    table = RatingKeys(file="r.csv")
-    np.testing.assert_allclose(stage_of(flow, "m3/s", table, tmp_path), [[0, 0.5, 1 + 100 / 70]])
-    for values, rating, unit, told in (
-        (flow, None, "m3/s", "rating = "),
-        (flow, RatingKeys(a=3), "m3/s", "both a and b"),
-        (2 * flow, table, "m3/s", "ends at 100 m3/s, the forecast at 160"),
-        (flow, RatingKeys(file="none.csv"), "m3/s", "none.csv"),
-        (flow, None, "veh/h", "veh/h"),
-    ):
-        with pytest.raises(FelsinaError, match=told):
-            stage_of(values, unit, rating, tmp_path)
-    (tmp_path / "r.csv").write_text("stage_m,flow_m3_s\n0,10\n1,5\n")
-    with pytest.raises(FelsinaError, match="must rise"):
-        stage_of(flow, "m3/s", table, tmp_path)
 
 
 def test_draws_are_counted_with_those_that_stay_dry() -> None:

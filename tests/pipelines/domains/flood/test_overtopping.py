@@ -86,6 +86,32 @@ def test_water_lands_beside_the_levee_on_the_side_of_the_land() -> None:
     assert cells.tolist() == [plain.terrain.cell(100.0, 100.0, "")]
 
 
+def test_no_width_reaches_over_the_levee_into_the_river() -> None:
+    bed = np.full((60, 60), 20.0) + np.linspace(0, -0.3, 60)[:, None]
+    bed[:, 30:32] = bed[:, 40:42] = 24.0
+    bed[:, 32:40] = 17.0
+    terrain = Terrain(bed, 10.0, 0.0, 600.0)
+    named = {"river": None, "side": None, "x": 295.0, "y": 300.0}
+    for width in (10.0, 60.0, 100.0, 300.0):
+        cells = landing(keys(**named, width_m=width), terrain, None)
+        assert terrain.cell(295.0, 300.0, "") in cells
+        assert (cells % 60 < 30).all()
+    mound = bed.copy()
+    mound[30, 29] += 1.5  # the named cell stands alone: it belongs all the same
+    alone = landing(keys(**named, width_m=60.0), Terrain(mound, 10.0, 0.0, 600.0), None)
+    assert alone.tolist() == [terrain.cell(295.0, 300.0, "")]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_wide_overtopping_stays_on_its_side_of_the_synthetic_river(side: str) -> None:
+    plain = embanked_plain(PlainDesign(seed=4, rows=48, columns=48, cell_m=50))
+    cells = landing(keys(side=side, width_m=1500), plain.terrain, plain)
+    east, north = plain.terrain.centres(cells)
+    river = np.interp(north, plain.course_m[:, 1], plain.course_m[:, 0])
+    assert len(cells) == 30
+    assert ((east < river) == (side == "left")).all()
+
+
 def test_a_place_that_is_none_is_refused() -> None:
     flat = Terrain(np.zeros((30, 30)), 50.0, 0.0, 1500.0)
     for changes, told in (
