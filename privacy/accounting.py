@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import (
@@ -101,6 +101,11 @@ def epsilon_of(mechanisms: Sequence[SampledGaussian], delta: float) -> Epsilon:
     _check_delta(delta)
     if not mechanisms:
         return Epsilon(0.0, 0.0, 0.0, delta)
+    return _composed(_merged(mechanisms), delta)
+
+
+@lru_cache(maxsize=256)
+def _composed(mechanisms: tuple[SampledGaussian, ...], delta: float) -> Epsilon:
     rdp = _renyi(mechanisms, delta)
     if not rdp <= MOST_EPSILON:
         raise FelsinaError(
@@ -171,12 +176,12 @@ def _check_delta(delta: float) -> None:
         raise FelsinaError(f"delta {delta} is no probability; give one below 1/(10 x units)")
 
 
-def _merged(mechanisms: Sequence[SampledGaussian]) -> list[SampledGaussian]:
+def _merged(mechanisms: Sequence[SampledGaussian]) -> tuple[SampledGaussian, ...]:
     """Steps of equal rate and noise as one mechanism: a ledger holds them one by one."""
     steps: Counter[tuple[float, float]] = Counter()
     for mechanism in mechanisms:
         steps[mechanism.sampling_rate, mechanism.noise_multiplier] += int(mechanism.steps)
-    return [SampledGaussian(rate, noise, count) for (rate, noise), count in sorted(steps.items())]
+    return tuple(SampledGaussian(*kind, count) for kind, count in sorted(steps.items()))
 
 
 def _history(mechanisms: Sequence[SampledGaussian]) -> list[tuple[float, float, int]]:

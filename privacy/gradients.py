@@ -42,7 +42,7 @@ class UnitGradients:
         self._levels = torch.tensor(forecaster.spec.quantiles)
         check_layers(forecaster)
         # Never taken off again: hooks belong to the networks, whose forward they leave as it is.
-        self._hooked = GradSampleModule(forecaster.members, loss_reduction="sum", strict=False)
+        self.hooked = GradSampleModule(forecaster.members, loss_reduction="sum", strict=False)
         self._proven = False
 
     def clipped_sum(self, numbers: IntArray, step: int) -> FloatArray:
@@ -69,7 +69,7 @@ class UnitGradients:
         samples = [vars(p)["grad_sample"].flatten(1) for p in self.parameters]
         self._prove(samples)
         gradients.index_add_(0, index, torch.cat(samples, dim=1))
-        self._hooked.zero_grad(set_to_none=True)
+        self.hooked.zero_grad(set_to_none=True)
         return gradients
 
     def losses(self, window: Window) -> Tensor:

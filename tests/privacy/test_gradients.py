@@ -24,9 +24,9 @@ def plain(gradients: UnitGradients, number: int, step: int) -> torch.Tensor:
     """The gradient of one unit's mean loss, by ordinary differentiation."""
     window, _ = gradients.windows.batch(np.array([number]), step)
     gradients.forecaster.eval()
-    gradients._hooked.disable_hooks()
+    gradients.hooked.disable_hooks()
     parts = torch.autograd.grad(gradients.losses(window).mean(), gradients.parameters)
-    gradients._hooked.enable_hooks()
+    gradients.hooked.enable_hooks()
     return torch.cat([part.flatten() for part in parts])
 
 
