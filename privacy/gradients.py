@@ -1,6 +1,6 @@
 """Per-unit gradients: each unit's mean loss differentiated on its own, clipped, then summed.
 
-Opacus' hooks give the gradient of each window; those of one unit are added up before anything is
+Opacus' hooks give the gradients; those of one unit's windows are added up before anything is
 clipped, so that a unit counts once however many windows it has. Adding or removing a unit then
 changes the sum by no more than the clip norm, whatever its values are.
 """
@@ -8,11 +8,12 @@ changes the sum by no more than the clip norm, whatever its values are.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 from opacus import GradSampleModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.contracts import FelsinaError, FloatArray, IntArray, Window
 from models.forecaster import Forecaster
@@ -21,7 +22,7 @@ from privacy.units import UnitWindows
 from training.ridge import tensors
 
 GRADIENT_BYTES = 256 << 20
-"""Memory for gradients of single windows; a step that needs more goes through them in parts."""
+"""Memory for gradients of windows; a step that needs more goes through them in parts."""
 ROUNDING = 1e-5
 """Share by which clipping stays below the norm: 32-bit sums must not exceed it."""
 
@@ -42,7 +43,7 @@ class UnitGradients:
         self._levels = torch.tensor(forecaster.spec.quantiles)
         check_layers(forecaster)
         # Never taken off again: hooks belong to the networks, whose forward they leave as it is.
-        self.hooked = GradSampleModule(forecaster.members, loss_reduction="sum", strict=False)
+        self.hooked = _ByUnit(forecaster.members, loss_reduction="sum", strict=False)
         self._proven = False
 
     def clipped_sum(self, numbers: IntArray, step: int) -> FloatArray:
@@ -51,7 +52,7 @@ class UnitGradients:
         many = max(1, GRADIENT_BYTES // (4 * self.size * self.windows.most_windows))
         for start in range(0, len(numbers), many):
             gradients = self.of_units(numbers[start : start + many], step)
-            total += clipped(gradients, self.clip_norm).sum(0, dtype=torch.float64)
+            total += kept_shares(gradients, self.clip_norm) @ finite(gradients)
         return total.numpy()
 
     def of_units(self, numbers: IntArray, step: int) -> Tensor:
@@ -61,14 +62,19 @@ class UnitGradients:
         if not len(owner):
             return gradients
         index = torch.as_tensor(owner)
-        share = 1 / torch.bincount(index, minlength=len(numbers))[index]
+        windows = torch.bincount(index, minlength=len(numbers))
+        alike = bool((windows == windows[0]).all())
+        self.hooked.together = int(windows[0]) if alike else 1
         self.forecaster.members.train()
         with warnings.catch_warnings():  # inputs need no gradient
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            (self.losses(window) * share).sum().backward()
+            (self.losses(window) / windows[index]).sum().backward()
         samples = [vars(p)["grad_sample"].flatten(1) for p in self.parameters]
         self._prove(samples)
-        gradients.index_add_(0, index, torch.cat(samples, dim=1))
+        if alike:
+            torch.cat(samples, dim=1, out=gradients)
+        else:
+            gradients.index_add_(0, index, torch.cat(samples, dim=1))
         self.hooked.zero_grad(set_to_none=True)
         return gradients
 
@@ -113,12 +119,38 @@ def pinball_of_windows(quantiles: Tensor, target: Tensor, levels: Tensor) -> Ten
     return loss.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
 
 
-def clipped(gradients: Tensor, clip_norm: float) -> Tensor:
-    """Gradients [U, P], none longer than ``clip_norm``; one that is not finite counts as 0.
+def finite(gradients: Tensor) -> Tensor:
+    """Gradients [U, P] with 0 for a unit whose own is not finite, whatever the others are."""
+    good = torch.isfinite(gradients).all(1, keepdim=True)
+    return gradients if good.all() else torch.where(good, gradients, 0.0)
+
+
+def kept_shares(gradients: Tensor, clip_norm: float) -> Tensor:
+    """Shares [U] to multiply gradients [U, P] by, so that none is longer than ``clip_norm``.
 
     The rule looks at one unit alone, so the sum's sensitivity is the clip norm in every case.
     """
-    gradients = torch.where(torch.isfinite(gradients).all(1, keepdim=True), gradients, 0.0)
-    norm = gradients.norm(dim=1, keepdim=True, dtype=torch.float64)
-    factor = (1 - ROUNDING) * clip_norm / norm.clamp(min=clip_norm)
-    return gradients * factor.to(gradients.dtype)
+    norm = torch.linalg.vector_norm(finite(gradients), dim=1, dtype=torch.float64)
+    return ((1 - ROUNDING) * clip_norm / norm.clamp(min=clip_norm)).to(gradients.dtype)
+
+
+class _ByUnit(GradSampleModule):
+    """Opacus' hooks that add up the ``together`` windows of a unit within each layer's product."""
+
+    together = 1
+
+    def rearrange_grad_samples(
+        self, *, module: nn.Module, backprops: Tensor, loss_reduction: str, batch_first: bool
+    ) -> tuple[Any, Tensor]:
+        """Activations and output gradients [U, windows, ...] in place of [B, ...]."""
+        activations, backprops = super().rearrange_grad_samples(
+            module=module,
+            backprops=backprops,
+            loss_reduction=loss_reduction,
+            batch_first=batch_first,
+        )
+        units = len(backprops) // self.together
+        vars(module)["max_batch_len"] = units
+        shape = (units, self.together)
+        folded = [part.reshape(*shape, *part.shape[1:]) for part in activations]
+        return folded, backprops.reshape(*shape, *backprops.shape[1:])

@@ -9,7 +9,7 @@ from torch import nn
 
 from models.contracts import FelsinaError
 from models.forecaster import Architecture, Forecaster
-from privacy.gradients import UnitGradients, clipped, pinball_of_windows
+from privacy.gradients import UnitGradients, finite, kept_shares, pinball_of_windows
 from privacy.private_network import check_architecture, check_layers, private_forecaster
 from privacy.units import UnitWindows
 from tests.factories import make_dataset, make_graph
@@ -18,6 +18,10 @@ from training.dataset import open_dataset
 from training.losses import pinball
 
 EVERYONE = np.arange(4)
+
+
+def clipped(gradients: torch.Tensor, clip_norm: float) -> torch.Tensor:
+    return finite(gradients) * kept_shares(gradients, clip_norm)[:, None]
 
 
 def plain(gradients: UnitGradients, number: int, step: int) -> torch.Tensor:
@@ -52,6 +56,23 @@ def test_the_loss_is_the_pinball_of_training():
     for b in range(3):
         one = pinball(quantiles[b : b + 1], target[b : b + 1], levels, torch.ones(1))
         torch.testing.assert_close(found[b], one)
+
+
+def test_units_of_unequal_windows_too(homes, tmp_path):
+    """Days at the ends of a span hold fewer origins than the others."""
+    short = open_dataset(make_dataset(tmp_path / "short", lookback=12))
+    builder = short.builder(short.spec)
+    days = UnitWindows(short, builder, "day", 7)
+    torch.manual_seed(0)
+    gradients = UnitGradients(private_forecaster(short, builder, SHAPE), days, 0.2)
+    numbers = np.arange(len(days))
+    _, owner = days.batch(numbers, 0)
+    assert len(set(np.bincount(owner).tolist())) > 1
+    found = gradients.of_units(numbers, 0)
+    again = UnitGradients(private_forecaster(short, builder, SHAPE), days, 0.2)
+    again.forecaster.load_state_dict(gradients.forecaster.state_dict())
+    one_by_one = torch.cat([again.of_units(numbers[n : n + 1], 0) for n in numbers])
+    torch.testing.assert_close(found, one_by_one, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e6])
