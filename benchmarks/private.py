@@ -15,6 +15,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--clip", type=float, default=0.1)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--thin", type=int, default=13)
+    parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.dataset:
@@ -173,10 +175,12 @@ def main() -> None:
                 "architecture": {**shape, "graph": False},
             }
         )
-        show(dataset, settings, args.thin)
+        show(dataset, settings, args.thin, args.epsilons)
 
 
-def show(dataset: CityDataset, settings: PrivateSettings, thin: int) -> None:
+def show(
+    dataset: CityDataset, settings: PrivateSettings, thin: int, epsilons: Sequence[float]
+) -> None:
     """A row an epsilon, the costs first."""
     write = sys.stdout.write
     own, plain = seconds(dataset, settings, 8)
@@ -191,7 +195,7 @@ def show(dataset: CityDataset, settings: PrivateSettings, thin: int) -> None:
         "| ---: | ---: | ---: | ---: | ---: |\n"
         f"| 0 | | {none:.4f} | {none / free - 1:+.1%} | 0 % |\n"
     )
-    for epsilon in EPSILONS:
+    for epsilon in epsilons:
         noise = planned(settings.model_copy(update={"epsilon": epsilon})).noise_multiplier
         error = mae(dataset, trained(dataset, settings, noise), thin)
         over, learned = error / free - 1, (none - error) / (none - free)
