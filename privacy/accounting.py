@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import (
@@ -33,8 +33,14 @@ MOST_EPSILON = 1000.0
 FINEST_INTERVAL = 1e-4
 """Grid of privacy losses; coarser in proportion once epsilon is above ``FINE_EPSILON``."""
 FINE_EPSILON = 5.0
+SEARCH_COARSER = 5
+"""The search for noise takes so much coarser a grid: pessimistic too, epsilon + .01 %."""
 LEAST_NOISE, MOST_NOISE = 1e-2, 1e6
 """Noise multipliers between which ``noise_for`` looks."""
+
+
+class BudgetReached(FelsinaError):
+    """A step that the budget no longer pays for: the run ends with what was paid."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,11 @@ def epsilon_of(mechanisms: Sequence[SampledGaussian], delta: float) -> Epsilon:
     _check_delta(delta)
     if not mechanisms:
         return Epsilon(0.0, 0.0, 0.0, delta)
+    return _composed(_merged(mechanisms), delta)
+
+
+@lru_cache(maxsize=256)
+def _composed(mechanisms: tuple[SampledGaussian, ...], delta: float) -> Epsilon:
     rdp = _renyi(mechanisms, delta)
     if not rdp <= MOST_EPSILON:
         raise FelsinaError(
@@ -134,13 +145,11 @@ def noise_for(
     if not 0 < epsilon < math.inf:
         raise FelsinaError(f"epsilon {epsilon} is no budget; give a number above 0")
     before = epsilon_of(spent, delta).pld
-    interval = _interval(epsilon)
+    interval = SEARCH_COARSER * _interval(epsilon)
     earlier = _loss_distribution(spent, interval) if spent else None
 
     def within(noise: float) -> bool:
         new = SampledGaussian(sampling_rate, noise, steps)
-        if _renyi([*spent, new], delta) <= epsilon:
-            return True
         if _renyi([new], delta) > 4 * epsilon + 10:  # far off: spare the grid
             return False
         distribution = _loss_distribution([new], interval)
@@ -156,7 +165,7 @@ def noise_for(
                 f"epsilon {before:.5g} of {epsilon:g} is spent already: no noise makes {steps} "
                 "more steps fit; stop here, or agree on a larger budget"
             )
-    while high - low > 2.5e-4 * max(1.0, high):
+    while high - low > 4e-4 * max(1.0, high):
         middle = (low + high) / 2
         low, high = (low, middle) if within(middle) else (middle, high)
     return math.ceil(round(high * 1000, 6)) / 1000
@@ -167,12 +176,12 @@ def _check_delta(delta: float) -> None:
         raise FelsinaError(f"delta {delta} is no probability; give one below 1/(10 x units)")
 
 
-def _merged(mechanisms: Sequence[SampledGaussian]) -> list[SampledGaussian]:
+def _merged(mechanisms: Sequence[SampledGaussian]) -> tuple[SampledGaussian, ...]:
     """Steps of equal rate and noise as one mechanism: a ledger holds them one by one."""
     steps: Counter[tuple[float, float]] = Counter()
     for mechanism in mechanisms:
         steps[mechanism.sampling_rate, mechanism.noise_multiplier] += int(mechanism.steps)
-    return [SampledGaussian(rate, noise, count) for (rate, noise), count in sorted(steps.items())]
+    return tuple(SampledGaussian(*kind, count) for kind, count in sorted(steps.items()))
 
 
 def _history(mechanisms: Sequence[SampledGaussian]) -> list[tuple[float, float, int]]:

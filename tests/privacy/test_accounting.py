@@ -87,6 +87,7 @@ def test_a_spent_budget_is_refused():
 
 
 def test_accountants_that_disagree_are_not_believed(monkeypatch):
+    accounting._composed.cache_clear()
     monkeypatch.setattr(accounting.PRVAccountant, "get_epsilon", lambda *_, **__: 1.75)
     with pytest.raises(FelsinaError, match=r"1\.828.*1\.75.*claim neither"):
         epsilon_of([REFERENCE], 1e-5)
