@@ -33,6 +33,8 @@ physics = typer.Typer(help="Simulators: compare with published cases.", no_args_
 app.add_typer(physics, name="physics")
 scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_args_is_help=True)
 app.add_typer(scenario, name="scenario")
+privacy = typer.Typer(help="How private a model is: what noise spends.", no_args_is_help=True)
+app.add_typer(privacy, name="privacy")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 SomeDataset = Annotated[
@@ -300,6 +302,24 @@ def sample_scenarios(
     from pipelines.commands.surrogate import sample_one
 
     sample_one(file, out)
+
+
+@privacy.command("epsilon")
+def epsilon(
+    sampling_rate: Annotated[
+        list[float], typer.Option(help="Chance of a unit in a step; once a run.")
+    ],
+    noise_multiplier: Annotated[
+        list[float], typer.Option(help="Noise over clip norm; once a run.")
+    ],
+    steps: Annotated[list[int], typer.Option(help="Noisy steps; once a run.")],
+    delta: Annotated[float, typer.Option(help="At most 1/(10 x units).")] = 1e-5,
+    json: Json = False,
+) -> None:
+    """What training with noise spends; repeat the first three options for several runs."""
+    from pipelines.commands.privacy import show_epsilon
+
+    show_epsilon(sampling_rate, noise_multiplier, steps, delta, json)
 
 
 def main() -> None:
