@@ -129,8 +129,13 @@ class Stream:
                 if not self._depth:
                     os.close(self._descriptor)
 
-    def append(self, kind: str, body: Mapping[str, Any]) -> Entry:
+    def append(self, kind: str, body: Mapping[str, Any], time: datetime | None = None) -> Entry:
         """Add an entry; when this returns, entry and head are on disk.
+
+        Args:
+            kind: what it says.
+            body: what it says of it.
+            time: when the clock was read, where something was decided on it; else it is read now.
 
         Raises:
             FelsinaError: if the kind is ``open``, or the file was cut or rewritten.
@@ -139,7 +144,7 @@ class Stream:
         if kind == OPEN:
             raise FelsinaError(f"{self.path}: kind {OPEN!r} begins a stream; use another")
         with self.held():
-            line = _signed_line(self._chain, self._key, kind, body, self._clock())
+            line = _signed_line(self._chain, self._key, kind, body, time or self._clock())
             try:
                 _write_all(self._descriptor, line + b"\n", self._end)
                 os.fsync(self._descriptor)
