@@ -1,6 +1,5 @@
-"""Budgets that hold across runs, names and processes, and a replay that comes to the same."""
+"""Budgets that hold across runs, names and processes."""
 
-import random
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,17 +9,12 @@ from pathlib import Path
 import pytest
 
 from models.errors import FelsinaError
-from models.record import canonical_json
-from models.signing import PrivateKey, create_key
-from models.stream import Stream
+from models.signing import create_key
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.entries import (
     DROP_CODES,
-    Agreement,
-    Budget,
     Claim,
     Consent,
-    Dataset,
     Dropped,
     Release,
     Stop,
@@ -31,47 +25,20 @@ from privacy.entries import (
 from privacy.ledger import BudgetExceededError, Ledger
 from privacy.population import BudgetKey
 from privacy.replay import composed, replay
+from tests.fixtures.ledgers import (
+    HOMES,
+    KEY,
+    NOW,
+    PUBLIC,
+    STEP,
+    THOUSAND,
+    agreement,
+    budget,
+    charge_body,
+    dataset,
+    opened,
+)
 from tests.fixtures.tiny import ROOT
-
-KEY = PrivateKey.generate()
-PUBLIC = KEY.public_key()
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-HOMES = BudgetKey("hera", "homes", "household")
-STEP = SampledGaussian(0.01, 1.0, 1)
-THOUSAND = SampledGaussian(0.01, 1.0, 1000)
-"""Epsilon 1.828 at delta 1e-5 (notes on accountants)."""
-
-
-def agreement(**changes) -> Agreement:
-    values = {
-        "partner": "hera",
-        "text_sha256": "a" * 64,
-        "unit": "household",
-        "epsilon": 4.0,
-        "delta": 1e-5,
-        "purposes": ("energy forecasts",),
-        "until": date(2026, 12, 31),
-    }
-    return Agreement(**values | changes)
-
-
-def dataset(name="homes", digest="1", continues=(), **changes) -> Dataset:
-    values = {"partner": "hera", "unit": "household", "units": 5000} | changes
-    digests = {"series.parquet": digest * 64}
-    return Dataset(dataset=name, digests=digests, continues=continues, **values)
-
-
-def budget(epsilon=2.0, delta=1e-5, key=HOMES) -> Budget:
-    return Budget(**key._asdict(), epsilon=epsilon, delta=delta)
-
-
-def opened(path: Path, epsilon: float | None = 2.0, now: datetime = NOW) -> Ledger:
-    ledger = Ledger.create(path, KEY, "bologna", lambda: now)
-    for body in (agreement(), dataset()):
-        ledger.record(body)
-    if epsilon is not None:
-        ledger.record(budget(epsilon))
-    return ledger
 
 
 @pytest.fixture
@@ -320,77 +287,6 @@ def test_a_release_claims_what_was_spent(path):
     replay(path, PUBLIC)
 
 
-def charge_body(run: str, steps: int) -> dict:
-    return {
-        **HOMES._asdict(),
-        "run": run,
-        "first_step": 0,
-        "steps": steps,
-        "sampling_rate": 0.01,
-        "noise_multiplier": 1.0,
-    }
-
-
-def test_a_writer_that_does_not_keep_the_rules_is_named(path):
-    opened(path)
-    stream = Stream(path, KEY, lambda: NOW)
-    for run, steps in (("a", 700), ("b", 300), ("c", 400), ("d", 10)):
-        stream.append("charge", charge_body(run, steps))
-    with pytest.raises(FelsinaError, match=r"entry 6 \(charge\).*exceeds epsilon 2 at delta 1e-05"):
-        replay(path, PUBLIC)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body", "said"),
-    [
-        ("charge", charge_body("run", 0), r"entry 5 \(charge\): steps"),
-        ("charge", charge_body("run", 10), r"entry 5 \(charge\).*charged in entry 4"),
-        ("charge", charge_body("r", 10) | {"dataset": "else"}, "entry 5.*register it first"),
-        ("gift", {}, r"entry 5 \(gift\)"),
-        (
-            "release",
-            {
-                "release": "e",
-                "manifest_sha256": "d" * 64,
-                "claim": [{**HOMES._asdict(), "epsilon": 0.1, "delta": 1e-5}],
-            },
-            r"entry 5 \(release\): release e claims epsilon 0.1",
-        ),
-    ],
-)
-def test_false_entries_that_were_signed_are_named(path, kind, body, said):
-    opened(path).charge(HOMES, THOUSAND, "run", 0)
-    Stream(path, KEY, lambda: NOW).append(kind, body)
-    with pytest.raises(FelsinaError, match=said) as caught:
-        replay(path, PUBLIC)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_random_runs_replay_to_what_composing_them_gives(path, seed):
-    draw = random.Random(seed)
-    ledger = opened(path, epsilon=4.0)
-    mechanisms = [SampledGaussian(q, s, 1) for q, s in ((0.01, 1.0), (0.02, 2.0))]
-    made: list[SampledGaussian] = []
-    first_steps = {run: 0 for run in ("a", "b", "c")}
-    for _ in range(12):
-        run, kind = draw.choice("abc"), draw.choice(mechanisms)
-        steps = draw.randint(1, 40)
-        mechanism = SampledGaussian(kind.sampling_rate, kind.noise_multiplier, steps)
-        ledger.charge(HOMES, mechanism, run, first_steps[run])
-        if draw.random() < 0.2:
-            ledger = Ledger(path, KEY, lambda: NOW)
-            ledger.charge(HOMES, mechanism, run, first_steps[run])
-        if draw.random() < 0.2:
-            ledger.record(Dropped(partner="hera", run=run, round=0, code="late"))
-        first_steps[run] += steps
-        made.append(mechanism)
-    assert ledger.spent(HOMES) == made
-    expected = epsilon_of(made, 1e-5)
-    (population,) = replay(path, PUBLIC).populations()
-    assert composed(population.steps, 1e-5) == ledger.epsilon(HOMES) == expected
-
-
 RUNNER = """
 import sys
 from contextlib import suppress
@@ -405,8 +301,8 @@ ledger = Ledger(Path(sys.argv[1]), load_key(Path(sys.argv[2])), now)
 key = BudgetKey("hera", "homes", "household")
 made = 0
 try:
-    for i in range(10):
-        ledger.charge(key, SampledGaussian(0.01, 1.0, 100), sys.argv[3], 100 * i)
+    for i in range(4):
+        ledger.charge(key, SampledGaussian(0.01, 1.0, 250), sys.argv[3], 250 * i)
         made += 1
 except BudgetExceededError:
     pass
@@ -425,28 +321,7 @@ def test_two_runs_at_once_share_one_budget(tmp_path, path):
         for run in ("a", "b")
     ]
     made = [int(process.communicate(timeout=180)[0]) for process in processes]
-    assert len(ledger.spent(HOMES)) == sum(made) < 20
+    assert len(ledger.spent(HOMES)) == sum(made) < 8
     assert ledger.epsilon(HOMES).pld <= 2.0
-    one_more = [*ledger.spent(HOMES), SampledGaussian(0.01, 1.0, 100)]
+    one_more = [*ledger.spent(HOMES), SampledGaussian(0.01, 1.0, 250)]
     assert epsilon_of(one_more, 1e-5).pld > 2.0
-
-
-def test_an_edited_ledger_is_not_opened(path):
-    opened(path).charge(HOMES, THOUSAND, "run", 0)
-    path.write_bytes(path.read_bytes().replace(b'"steps":1000', b'"steps":1001'))
-    for read in (lambda: replay(path, PUBLIC), lambda: Ledger(path, KEY)):
-        with pytest.raises(FelsinaError, match="entry 4 was edited"):
-            read()
-
-
-def test_a_receipt_shows_that_spent_budget_was_cut(tmp_path, path):
-    ledger = opened(path)
-    ledger.charge(HOMES, THOUSAND, "run", 0)
-    receipt = tmp_path / "receipt.json"
-    receipt.write_bytes(canonical_json(ledger.receipt()))
-    for file in (path, path.with_name(path.name + ".head")):
-        file.unlink()
-    opened(path)
-    assert replay(path, PUBLIC).populations()[0].runs == []
-    with pytest.raises(FelsinaError, match=r"entry 4 is missing.*receipt\.json"):
-        replay(path, PUBLIC, [receipt])
