@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import FelsinaError as FelsinaError
+
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
@@ -31,10 +33,6 @@ KNOWN_UNITS = frozenset(_UNITS.split())
 _NAME = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 _STEP = re.compile(r"(\d*)\s*(s|min|h|D)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86400}
-
-
-class FelsinaError(Exception):
-    """Bad input: says what is wrong, with which value, and what to do; the CLI prints one line."""
 
 
 def step_seconds(step: str, whole_day: bool = True) -> int:

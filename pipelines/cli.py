@@ -35,6 +35,8 @@ scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_arg
 app.add_typer(scenario, name="scenario")
 privacy = typer.Typer(help="How private a model is: what noise spends.", no_args_is_help=True)
 app.add_typer(privacy, name="privacy")
+ledger = typer.Typer(help="Who agreed, and what was spent: verify, show.", no_args_is_help=True)
+privacy.add_typer(ledger, name="ledger")
 
 Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
 SomeDataset = Annotated[
@@ -350,6 +352,33 @@ def federate_dataset(
         assignments,
         json,
     )
+
+
+LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
+Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
+Receipts = Annotated[
+    list[Path] | None, typer.Option("--receipt", help="Receipt that a partner kept; repeatable.")
+]
+
+
+@ledger.command("verify")
+def verify_ledger(
+    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
+) -> None:
+    """Replay a ledger: exit 0 with every account, 2 with the entry that is wrong."""
+    from pipelines.commands.ledger import verify_ledger
+
+    verify_ledger(file, key, receipts or [], json)
+
+
+@ledger.command("show")
+def show_ledger(
+    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
+) -> None:
+    """Every entry of a ledger, its signatures and chain verified."""
+    from pipelines.commands.ledger import show_ledger
+
+    show_ledger(file, key, receipts or [], json)
 
 
 def main() -> None:

@@ -1,0 +1,219 @@
+"""The privacy ledger: a signed stream of who agreed, what was spent, and on whom.
+
+A budget belongs to a population of units and holds across runs, retrains and new names of the data
+set. A charge is written before the steps that it pays for run, and is never taken back. A resumed
+run charges its steps again under the same numbers, which is once: so the noise of a step that is
+done again must be the same, or nothing of the first attempt may have been seen.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from models.chain import Entry
+from models.errors import FelsinaError
+from models.signing import PrivateKey
+from models.stream import Clock, Stream, utc_now
+from privacy.accounting import Epsilon, SampledGaussian
+from privacy.accounts import Accounts
+from privacy.entries import Body, Charge, Claim, Release, decoded, encoded
+from privacy.headroom import Headroom
+from privacy.population import (
+    BudgetKey,
+    LimitInForce,
+    Mechanisms,
+    Population,
+    key_of,
+    mechanism_of,
+)
+from privacy.replay import apply_entry, check_claim, composed
+
+
+class BudgetExceededError(FelsinaError):
+    """A plan or a charge would exceed a budget: do not start, or stop with the last valid model."""
+
+
+class Ledger:
+    """A ledger that the city writes.
+
+    Args:
+        path: the stream's file, made by :meth:`create`.
+        key: the city's.
+        clock: gives each entry's time, and decides whether an agreement is in force.
+
+    Raises:
+        FelsinaError: naming the entry, if the ledger was edited, cut or contradicts itself.
+    """
+
+    def __init__(self, path: Path, key: PrivateKey, clock: Clock = utc_now) -> None:
+        self._take(Stream(path, key, clock))
+
+    @classmethod
+    def create(cls, path: Path, key: PrivateKey, name: str, clock: Clock = utc_now) -> Ledger:
+        """Begin a ledger; ``name`` is what receipts call it."""
+        ledger = cls.__new__(cls)
+        ledger._take(Stream.create(path, key, name, clock))
+        return ledger
+
+    def record(self, body: Body) -> Entry:
+        """Add an entry.
+
+        Raises:
+            FelsinaError: if it contradicts the ledger: what has to come first, what does not fit.
+            BudgetExceededError: if it is a charge that would exceed.
+        """
+        if isinstance(body, Charge):
+            return self.charge(key_of(body), mechanism_of(body), body.run, body.first_step)
+        with self._stream.held():
+            self._catch_up()
+            if isinstance(body, Release):
+                self._accounts.check(body, self._stream.now().astimezone(UTC).date())
+                for claim in body.claim:
+                    population = self._accounts.population(key_of(claim))
+                    check_claim(claim, population.steps, body.release)
+            return self._append(body)
+
+    def population(self, key: BudgetKey) -> Population:
+        """The account that a key belongs to, up to date."""
+        with self._stream.held():
+            self._catch_up()
+            return self._accounts.population(key)
+
+    def spent(self, key: BudgetKey) -> list[SampledGaussian]:
+        """Every charge on a key's population, in order."""
+        return [mechanism_of(made.charge) for made in self.population(key).charges]
+
+    def epsilon(self, key: BudgetKey) -> Epsilon:
+        """What was spent on a key's population, at its budget's delta."""
+        with self._stream.held():
+            population = self.population(key)
+            return composed(population.steps, self._accounts.budget(key).delta)
+
+    def remaining(self, key: BudgetKey) -> float:
+        """Epsilon between what was spent and the limit; what it still buys depends on the plan."""
+        with self._stream.held():
+            spent = self.epsilon(key).pld
+            return max(self._accounts.budget(key).epsilon - spent, 0.0)
+
+    def claim(self, key: BudgetKey) -> Claim:
+        """What a release that is made now has to say of a data set."""
+        epsilon = self.epsilon(key)
+        return Claim(**key._asdict(), epsilon=epsilon.pld, delta=epsilon.delta)
+
+    def require(self, key: BudgetKey, planned: SampledGaussian, run: str | None = None) -> None:
+        """Refuse a plan that does not fit into the budget, before anything runs.
+
+        Args:
+            key: whose budget.
+            planned: all steps of the run.
+            run: its name, where some of its steps may have been charged before a kill.
+
+        Raises:
+            FelsinaError: if the partner withdrew, or agreement, data set or budget are missing.
+            BudgetExceededError: if spent and planned together exceed the limit.
+        """
+        with self._stream.held():
+            limit, population = self._limit(key), self.population(key)
+            own = Mechanisms()
+            for charge in (made.charge for made in population.charges):
+                if charge.run == run:
+                    own += _steps(mechanism_of(charge))
+            asked = _steps(planned) - own
+            if not self._headroom(key, limit).fits(population.steps, asked):
+                raise _exceeded(key, limit, population.steps, asked)
+
+    def charge(
+        self, key: BudgetKey, mechanism: SampledGaussian, run: str, first_step: int
+    ) -> Entry:
+        """Pay for steps that are about to run; the same steps of a resumed run are paid for once.
+
+        Args:
+            key: whose budget.
+            mechanism: the steps.
+            run: which training run.
+            first_step: number of the first of them.
+
+        Returns:
+            The charge's entry, which may be an old one.
+
+        Raises:
+            FelsinaError: as :meth:`require`, or if these steps were charged otherwise.
+            BudgetExceededError: if it would exceed: the run stops with the last valid model.
+        """
+        with self._stream.held():
+            self._catch_up()
+            charge = decoded(
+                Charge.kind,
+                {
+                    **key._asdict(),
+                    "run": run,
+                    "first_step": first_step,
+                    "steps": mechanism.steps,
+                    "sampling_rate": mechanism.sampling_rate,
+                    "noise_multiplier": mechanism.noise_multiplier,
+                },
+            )
+            assert isinstance(charge, Charge)
+            limit, population = self._limit(key), self._accounts.population(key)
+            if (n := self._accounts.charged(charge)) is not None:
+                return self._stream.entries[n]
+            asked = _steps(mechanism)
+            if not self._headroom(key, limit).fits(population.steps, asked):
+                raise _exceeded(key, limit, population.steps, asked)
+            return self._append(charge)
+
+    def receipt(self) -> dict[str, Any]:
+        """A signed head, for a partner to keep."""
+        return self._stream.head()
+
+    def _take(self, stream: Stream) -> None:
+        self._stream = stream
+        self._accounts = Accounts()
+        self._seen = 0
+        self._headrooms: dict[tuple[str, ...], Headroom] = {}
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take in what was written since, by whatever process."""
+        while self._seen < len(self._stream.entries):
+            apply_entry(self._accounts, self._stream.entries[self._seen], str(self._stream.path))
+            self._seen += 1
+
+    def _append(self, body: Body) -> Entry:
+        now = self._stream.now().astimezone(UTC)
+        self._accounts.check(body, now.date())
+        entry = self._stream.append(body.kind, encoded(body), now)
+        self._catch_up()
+        return entry
+
+    def _limit(self, key: BudgetKey) -> LimitInForce:
+        self._catch_up()
+        return self._accounts.limit(key, self._stream.now().astimezone(UTC).date())
+
+    def _headroom(self, key: BudgetKey, limit: LimitInForce) -> Headroom:
+        place = key.partner, *self._accounts.population(key).names
+        known = self._headrooms.get(place)
+        if known is None or known.limit != limit:
+            known = self._headrooms[place] = Headroom(limit)
+        return known
+
+
+def _steps(mechanism: SampledGaussian) -> Mechanisms:
+    rate, noise = mechanism.sampling_rate, mechanism.noise_multiplier
+    return Mechanisms({(rate, noise): mechanism.steps})
+
+
+def _exceeded(
+    key: BudgetKey, limit: LimitInForce, spent: Mechanisms, asked: Mechanisms
+) -> BudgetExceededError:
+    try:
+        before = f"{composed(spent, limit.delta).pld:.4g}"
+        after = f"epsilon {composed(spent + asked, limit.delta).pld:.4g} with the steps asked for"
+    except FelsinaError as error:
+        before, after = "some", f"with the steps asked for: {error}"
+    return BudgetExceededError(
+        f"{key}: epsilon {before} was spent, {after}, and the budget is {limit.epsilon:g} at delta "
+        f"{limit.delta:g}; take fewer steps, more noise, a lower sampling rate, or agree on more"
+    )
