@@ -81,5 +81,7 @@ def reach_from(
         source, at, travelled = source[going], at[going], travelled[going]
         np.minimum.at(found_first, at, first[source])
         np.maximum.at(found_chance, at, chance[source])
-    shaped = (torch.from_numpy(v.reshape(bed.shape)) for v in (found_first, found_chance))
-    return Reach(*(v.to(bed_m) for v in shaped), torch.from_numpy(stays.reshape(bed.shape)))
+    first_s, chances, stay = (
+        torch.from_numpy(values.reshape(bed.shape)) for values in (found_first, found_chance, stays)
+    )
+    return Reach(first_s.to(bed_m), chances.to(bed_m), stay)

@@ -74,7 +74,8 @@ class HeatWave:
     def span(self) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Its first and its last hour; the last is before the first where it runs over New Year."""
         last = (self.first + int(self.rows.sum()) - 1) % len(self.rows)
-        return self.usual.times[self.first], self.usual.times[last]
+        first, end = self.usual.times[[self.first, last]].to_list()
+        return first, end
 
     @property
     def warming_k(self) -> float:
