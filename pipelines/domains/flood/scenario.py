@@ -66,7 +66,7 @@ def run_scenario(
     outcome = run_setting(setting, lambda share: progress("water moves", 0.97 * share))
     progress("written", 0.97)
     files = outcome.write(setting, out)
-    report = _report(setting, outcome) | {"note": cut}
+    report: dict[str, Any] = _report(setting, outcome) | {"note": cut}
     if cut:
         report["tables"] = {"Note": [{"note": cut}]} | report["tables"]
     found = None
