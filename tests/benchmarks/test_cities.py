@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cities
-from benchmarks.cities import DRIFT, altered, errors, part, scored
+from benchmarks.cities import DRIFT, altered, errors, scored
 from tests.factories import make_dataset
 from training.dataset import CityDataset, open_dataset
 
@@ -49,7 +49,7 @@ def test_only_origins_after_the_fault_are_scored(dataset):
 
 
 def test_a_part_is_the_same_series_under_the_same_names(dataset):
-    few = part(dataset, CHOSEN)
+    few = dataset.part(CHOSEN)
     assert few.graph.ids == ("b", "d")
     np.testing.assert_array_equal(few.values, dataset.values[:, CHOSEN])
 
