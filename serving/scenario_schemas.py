@@ -77,6 +77,9 @@ class OutputEntry(BaseModel):
     about: str
     weight: float = Field(description="Of its error in training, beside the other outputs'.")
     nonnegative: bool = Field(description="Whether it is never below zero.")
+    total_weight: float = Field(
+        description="Weight in training of its sum over places; 0 where that means nothing."
+    )
 
 
 class Errors(BaseModel):
