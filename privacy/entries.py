@@ -6,21 +6,16 @@ Nothing in them is about a person: counts, digests and names of organisations, d
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import FelsinaError
 from models.record import canonical_json
+from privacy.drop_codes import CODES
 
 Unit = Literal["household", "meter", "vehicle", "day"]
 """Whom a guarantee protects; never a window."""
-DropCode = Literal[
-    "keys", "shape", "dtype", "not-finite", "norm", "weight", "duplicate", "stale", "late",
-    "no-reply", "exception", "bundle", "budget", "agreement",
-]  # fmt: skip
-"""Why a partner's reply was not used; a partner's own words never enter the ledger."""
-DROP_CODES: tuple[DropCode, ...] = get_args(DropCode)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300)]
@@ -203,7 +198,14 @@ class Dropped(Body):
     partner: Name
     run: Name
     round: Annotated[int, Field(ge=0)]
-    code: DropCode
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code not in CODES:
+            raise ValueError(f"one of {', '.join(CODES)} is needed")
+        return code
 
 
 class Stop(Body):

@@ -15,35 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contracts import FelsinaError
-
-ERROR = "error"
-UNKNOWN = "unknown-partner"
-DUPLICATE = "duplicate"
-STALE = "stale-round"
-LATE = "late"
-MISSING_KEY = "missing-array"
-EXTRA_KEY = "extra-array"
-DTYPE = "wrong-dtype"
-SHAPE = "wrong-shape"
-FINITE = "not-finite"
-NORM = "norm-too-large"
-WEIGHT = "bad-weight"
-
-CODES = {
-    ERROR: "the partner's own code failed",
-    UNKNOWN: "not among the round's partners",
-    DUPLICATE: "a second reply to the same round",
-    STALE: "a reply to another round",
-    LATE: "no reply before the deadline",
-    MISSING_KEY: "an array of the model is missing",
-    EXTRA_KEY: "an array that the model does not have",
-    DTYPE: "an array is not of 32-bit floats",
-    SHAPE: "an array has another shape than the model's",
-    FINITE: "a value is not a number, or infinite",
-    NORM: "the update is longer than a round's may be",
-    WEIGHT: "the weight is no number from above 0 to what was agreed",
-}
-"""All that is ever told of a reply that was refused."""
+from privacy.drop_codes import (
+    DTYPE,
+    DUPLICATE,
+    ERROR,
+    EXTRA_KEY,
+    FINITE,
+    LATE,
+    MISSING_KEY,
+    NORM,
+    SHAPE,
+    STALE,
+    UNKNOWN,
+    WEIGHT,
+)
 
 
 @dataclass(frozen=True)

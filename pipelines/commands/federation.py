@@ -12,8 +12,8 @@ from models.record import canonical_json, sha256_bytes
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.settings import home
 from pipelines.train import open_registered, settings_for
+from privacy.drop_codes import CODES
 from privacy.federation import By, Standing, study
-from privacy.guard import CODES
 from privacy.rounds import RoundSettings
 from privacy.strategy import Rule
 

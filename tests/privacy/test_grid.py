@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from privacy import guard
+from privacy import drop_codes as guard
 from privacy.grid import GridPartners, InProcessGrid
 from privacy.messages import client_app, instruction, reply_of
 from privacy.rounds import RoundSettings, digest, run_rounds
