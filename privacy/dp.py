@@ -32,6 +32,7 @@ from privacy.resume import PrivateRun, RunState
 from privacy.units import UnitWindows, check_unit_of_privacy
 from training.dataset import CityDataset
 from training.loop import Listener
+from training.schedule import rate_share
 
 WEAK_EPSILON = 4.0
 """Above it a guarantee is weak, and has to be asked for."""
@@ -188,21 +189,13 @@ class PrivateTraining:
         mean = self.noisy_sum(step) / self.settings.expected_units
         self.weights.grad = mean.to(self.weights.dtype)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * self._share(step)
+            group["lr"] = self.settings.learning_rate * rate_share(step, self.settings.steps)
         self.optimiser.step()
         self.write()
 
     def write(self) -> None:
         """Copy the weights into the network."""
         vector_to_parameters(self.weights.detach(), self.gradients.parameters)
-
-    def _share(self, step: int) -> float:
-        """Share of the peak learning rate, of a schedule that looks at no loss."""
-        steps = self.settings.steps
-        warm = max(1, steps // 20)
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def fit_private(

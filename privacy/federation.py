@@ -6,16 +6,19 @@ in one place; the errors are told side by side, partner by partner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from flwr.app import Context
 
 from models.contracts import FelsinaError, IntArray
-from privacy.guard import Reply
+from privacy.grid import GridPartners, InProcessGrid
 from privacy.local import LocalTrainer, errors_on_test, federated, first_model
+from privacy.messages import client_app
 from privacy.rounds import Ended, RoundSettings, run_rounds
 from privacy.strategy import Arrays
 from training.dataset import CityDataset
@@ -25,6 +28,7 @@ from training.settings import TrainSettings
 By = Literal["area", "nodes", "random"]
 TUNED = 0.5
 """Steps that each takes on its own rows at the end, by those of all rounds."""
+_DEADLINE_S = 86_400.0
 _SKEW = 1.6
 """Each partner by nodes is so many times larger than the next."""
 
@@ -65,16 +69,16 @@ def split_nodes(dataset: CityDataset, partners: int, by: By, seed: int = 0) -> l
     return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
-class InProcess:
-    """Partners that are called one after another."""
+def in_process(trainers: dict[str, LocalTrainer]) -> GridPartners:
+    """The partners' apps, called one after another; no deadline interrupts one."""
+    nodes = dict(enumerate(trainers, start=1))
+    apps = {node: client_app(partial(_own, trainers[name])) for node, name in nodes.items()}
+    return GridPartners(InProcessGrid(apps), nodes, _DEADLINE_S)
 
-    def __init__(self, trainers: dict[str, LocalTrainer]) -> None:
-        self.trainers = trainers
 
-    def ask(self, round: int, attempt: int, arrays: Arrays) -> Iterator[Reply]:
-        """Each partner's reply, weighing as many values as it observed."""
-        for name, trainer in self.trainers.items():
-            yield Reply(name, round, trainer.update(round, arrays), float(trainer.observed))
+def _own(trainer: LocalTrainer, context: Context) -> LocalTrainer:
+    """An app has one trainer, whatever the context."""
+    return trainer
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def study(
     ended = run_rounds(
         f"{spec.dataset}-{by}",
         initial,
-        InProcess(trainers),
+        in_process(trainers),
         agreed,
         rounds,
         work,

@@ -8,7 +8,6 @@ leaves (after FedPer, Arivazhagan et al. 2019, arXiv 1912.00818).
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 import torch
@@ -22,14 +21,13 @@ from training.dataset import CityDataset
 from training.fit import Fitted, calibrate, forecasts
 from training.losses import pinball
 from training.ridge import fit_backbone
+from training.schedule import rate_share
 from training.settings import TrainSettings
 
 _PERSONAL = "node.weight"
 """A node's own embedding."""
 _TUNING = 0.3
 """Learning rate at which a partner begins to tune the city's model to itself, by the training's."""
-_WARM = 0.05
-"""Share of all steps over which the learning rate rises."""
 
 
 def federated(settings: TrainSettings) -> TrainSettings:
@@ -133,7 +131,7 @@ class LocalTrainer:
     def _train(self, round: int) -> None:
         steps = self.settings.steps // self.rounds
         first, whole = (round - 1) * steps, steps * self.rounds
-        rates = {step: _factor(step, whole) for step in range(first, first + steps)}
+        rates = {step: rate_share(step, whole) for step in range(first, first + steps)}
         self._descend(rates)
 
     def _descend(self, rates: dict[int, float]) -> None:
@@ -209,11 +207,3 @@ def _read(forecaster: nn.Module) -> Arrays:
         name: parameters[name].detach().numpy().astype(np.float32).copy()
         for name in shared_names(forecaster)
     }
-
-
-def _factor(step: int, steps: int) -> float:
-    """Warm-up and a cosine to zero over all rounds."""
-    warm = max(1, round(_WARM * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning
@@ -13,6 +12,7 @@ from models.forecaster import Forecaster
 from models.surrogates.surrogate import Surrogate
 from training.losses import pinball, total_error
 from training.ranks import over_ranks, rank
+from training.schedule import rate_share
 
 
 class PredictorModule(lightning.LightningModule):
@@ -87,16 +87,9 @@ class PredictorModule(lightning.LightningModule):
         optimiser = torch.optim.AdamW(
             self.predictor.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        warm = max(1, self.steps // 20)
-
-        def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (
-                1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.steps - warm)))
-            )
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: rate_share(step, self.steps)
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

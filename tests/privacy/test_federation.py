@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from models.contracts import FelsinaError
-from privacy.federation import InProcess, split_nodes, study
+from privacy.federation import in_process, split_nodes, study
+from privacy.guard import Guard
 from privacy.local import LocalTrainer, federated, first_model, shared_names
 from privacy.rounds import RoundSettings
 from privacy.strategy import combined
@@ -87,10 +88,8 @@ def test_a_round_asked_again_is_answered_the_same(dataset: CityDataset) -> None:
 
 def test_partners_alike_make_the_update_of_one(dataset: CityDataset) -> None:
     arrays = initial(dataset)
-    town = InProcess({name: trainer(dataset, [0, 1]) for name in ("a", "b", "c")})
+    town = in_process({name: trainer(dataset, [0, 1]) for name in ("a", "b", "c")})
     replies = list(town.ask(1, 1, arrays))
-    from privacy.guard import Guard
-
     guard = Guard(1, {n: v.shape for n, v in arrays.items()}, {r.partner: 1e9 for r in replies})
     assert [guard.take(reply) for reply in replies] == [None] * 3
     one = combined(list(guard.accepted.values()))
