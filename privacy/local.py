@@ -71,7 +71,7 @@ class LocalTrainer:
         self.builder = dataset.builder(self.spec)
         splits = dataset.splits
         train = splits.train(self.spec)
-        self.stopping, self.calibration = splits.validation(self.spec)
+        stopping, self.calibration = splits.validation(self.spec)
         torch.manual_seed(seed)
         self.forecaster = Forecaster(self.spec, dataset.graph, settings.architecture)
         fit_backbone(
@@ -80,7 +80,7 @@ class LocalTrainer:
         self.data = WindowsDataModule(
             self.builder,
             train,
-            self.stopping,
+            stopping,
             splits.issued(self.spec, dataset.start, train),
             settings.batch,
             settings.issue_share,
