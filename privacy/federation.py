@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Context
-
 from models.contracts import FelsinaError, IntArray
 from privacy.grid import GridPartners, InProcessGrid
 from privacy.local import LocalTrainer, errors_on_test, federated, first_model
@@ -76,8 +74,8 @@ def in_process(trainers: dict[str, LocalTrainer]) -> GridPartners:
     return GridPartners(InProcessGrid(apps), nodes, _DEADLINE_S)
 
 
-def _own(trainer: LocalTrainer, context: Context) -> LocalTrainer:
-    """An app has one trainer, whatever the context."""
+def _own(trainer: LocalTrainer, run: str) -> LocalTrainer:
+    """An app has one trainer, whatever the run."""
     return trainer
 
 
