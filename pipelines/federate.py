@@ -44,5 +44,3 @@ def read_plan(path: Path, like: CityDataset) -> Plan:
     except TypeError as error:
         raise FelsinaError(f"{path}: {error}; leave it out") from error
     return plan
-
-

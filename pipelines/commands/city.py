@@ -10,7 +10,6 @@ from typing import Any
 from rich.table import Table
 
 from models.contracts import FelsinaError
-from models.record import write_atomic
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.federate import read_plan
 from pipelines.settings import home
@@ -65,7 +64,7 @@ def invite(
     terms = Terms(
         unit=private.unit if private else "meter",  # pyright: ignore[reportArgumentType]
         units=units,
-        epsilon=(epsilon if epsilon is not None else private.epsilon) if private else epsilon or 0.0,
+        epsilon=(private.epsilon if private else 0.0) if epsilon is None else epsilon,
         delta=delta if delta is not None else 1 / (10 * units),
         purposes=tuple(purposes),
         until=ends,
@@ -77,9 +76,7 @@ def invite(
     out.print(f"{path}: for {partner}; it lets one key in, so send it as you would a password")
 
 
-def run_rounds(
-    folder: Path | None, run: str, wait_s: float, listen: str, json: bool
-) -> None:
+def run_rounds(folder: Path | None, run: str, wait_s: float, listen: str, json: bool) -> None:
     """Let partners in and run the rounds to their end."""
     city = City(city_folder(folder))
     with Stages() as stages:
@@ -140,4 +137,3 @@ def withdraw(folder: Path | None, partner: str, reason: str) -> None:
         f"{partner} withdrew: nothing more is asked of it or charged to it; what was spent stays "
         "spent, and models that were trained with it stay as they are"
     )
-

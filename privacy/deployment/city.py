@@ -122,9 +122,7 @@ class City:
         self.key = load_key(self.folder / "city.key")
 
     @classmethod
-    def create(
-        cls, folder: Path, city: str, address: str, plan: Plan, initial: Arrays
-    ) -> City:
+    def create(cls, folder: Path, city: str, address: str, plan: Plan, initial: Arrays) -> City:
         """Make keys, authority, certificates, ledger and bundle; the folder appears whole.
 
         Args:
@@ -314,8 +312,10 @@ class City:
         """Terms may be stricter and have to be what was signed; so has the mechanism."""
         theirs, ours = sent.terms, member.terms
         same = ("unit", "units", "delta", "purposes")
-        if theirs.epsilon > ours.epsilon or theirs.until > ours.until or any(
-            getattr(theirs, name) != getattr(ours, name) for name in same
+        if (
+            theirs.epsilon > ours.epsilon
+            or theirs.until > ours.until
+            or any(getattr(theirs, name) != getattr(ours, name) for name in same)
         ):
             raise FelsinaError("terms: looser than the city's, or of another unit; join again")
         invitation = Invitation(

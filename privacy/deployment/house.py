@@ -45,6 +45,7 @@ from training.dataset import CityDataset
 Told = Callable[[str], None]
 _TIMEOUT_S = 60.0
 _SEED_BITS = 30
+_ROWS = "series.parquet"
 
 
 class House:
@@ -82,6 +83,11 @@ class House:
         """Whose budget is spent."""
         return BudgetKey(self.partner, self.dataset.spec.dataset, self.terms.unit)
 
+    @property
+    def _digests(self) -> dict[str, str]:
+        """Of the file that holds units' rows; weather is the same at all partners."""
+        return {_ROWS: self.dataset.digests[_ROWS]}
+
     def join(self) -> None:
         """Agree: keys are made here, the city signs a certificate for them; again if need be.
 
@@ -108,7 +114,7 @@ class House:
             "public_key": public_hex(signer.public_key()),
             "terms": self.terms.model_dump(mode="json"),
             "dataset": self.dataset.spec.dataset,
-            "digests": dict(self.dataset.digests),
+            "digests": self._digests,
             "weight": weight,
             **mechanism,
         }
@@ -195,7 +201,7 @@ class House:
             Dataset(
                 partner=self.partner,
                 dataset=name,
-                digests=dict(self.dataset.digests),
+                digests=self._digests,
                 unit=terms.unit,
                 units=terms.units,
             ),
@@ -261,5 +267,3 @@ def _charge(
     ledger: Ledger, key: BudgetKey, run: str, mechanism: SampledGaussian, first_step: int
 ) -> None:
     ledger.charge(key, mechanism, run, first_step)
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,8 +23,6 @@ from models.signing import (
 )
 from privacy.deployment.plan import Plan, Terms, first_fault
 from privacy.entries import Name, Sha256
-
-FORMAT = 1
 
 
 class Invitation(BaseModel):
@@ -46,7 +44,7 @@ class Invitation(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    format: int = Field(FORMAT, ge=FORMAT, le=FORMAT)
+    format: Literal[1] = 1
     city: Name
     partner: Name
     address: str
@@ -83,7 +81,7 @@ def read_invitation(path: Path) -> Invitation:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise FelsinaError(f"{path}: no invitation can be read ({error}); ask for it again") from None
+        raise FelsinaError(f"{path}: no invitation ({error}); ask for it again") from None
     try:
         body = {k: v for k, v in record.items() if k not in ("key", "signature")}
         invitation = Invitation.model_validate(body)
@@ -107,4 +105,3 @@ def acceptance(invitation: Invitation, terms: Terms) -> dict[str, Any]:
         "plan_sha256": invitation.plan.digest,
         "bundle_sha256": invitation.bundle_sha256,
     }
-

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.supercore.exit import flwr_exit
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 REFUSED = 2
 """Code of Flower's errors for a run of another bundle; the text of an error stays at home."""
 _GONE = 410
+_CLIENT = FleetHttpClient.__name__
+"""What Flower's connection calls its client; a test fails when it no longer does."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,16 @@ class Identity:
         return context
 
 
-class Refused(FelsinaError):
+class RefusedError(FelsinaError):
     """The city lets this partner in no more."""
+
+
+class _NotConnectedError(Exception):
+    """In place of Flower's end of the process; its context is what happened."""
+
+
+def _not_connected(code: int, message: str = "", *given: Any, **named: Any) -> NoReturn:
+    raise _NotConnectedError(message)
 
 
 class Node:
@@ -99,7 +110,7 @@ class Node:
         """Connect, and connect again, until ``stop`` says so.
 
         Raises:
-            Refused: if the city says that the partner is out.
+            RefusedError: if the city says that the partner is out.
         """
         silent = False
         while not stop():
@@ -111,10 +122,13 @@ class Node:
                     self._answer(line, stop)
             except httpx.HTTPStatusError as error:
                 if error.response.status_code == _GONE:
-                    raise Refused(f"the city says: {error.response.text}") from None
+                    raise RefusedError(f"the city says: {error.response.text}") from None
                 log.warning("the city answered %s", error.response.status_code)
                 time.sleep(self.poll_s)
-            except (httpx.TransportError, ConnectionError) as error:
+            except (httpx.TransportError, _NotConnectedError) as error:
+                cause = error.__context__
+                if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == _GONE:
+                    raise RefusedError(f"the city says: {cause.response.text}") from None
                 if not silent:
                     self.told(f"{self.identity.address} does not answer; tried again until it does")
                     log.warning("%s", error)
@@ -134,7 +148,8 @@ class Node:
 
         key = load_node_key(self.identity.key)
         fault: BaseException | None = None
-        plain, flower.FleetHttpClient = flower.FleetHttpClient, Certified
+        setattr(flower, _CLIENT, Certified)
+        flower.flwr_exit = _not_connected
         try:
             connection = flower.http_request_response(
                 self.identity.address,
@@ -150,7 +165,8 @@ class Node:
                 except BaseException as error:
                     fault = error
         finally:
-            flower.FleetHttpClient = plain
+            setattr(flower, _CLIENT, FleetHttpClient)
+            flower.flwr_exit = flwr_exit
         if fault is not None:
             raise fault
 

@@ -1,4 +1,4 @@
-"""What the city and its partners agreed to train, and how a partner may narrow it, never widen it."""
+"""What city and partners agreed to train, and how a partner may narrow it, never widen it."""
 
 from __future__ import annotations
 

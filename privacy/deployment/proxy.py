@@ -43,7 +43,16 @@ OPERATIONS = (
 """What a node with a key of its own needs; registering and unregistering are the city's."""
 MOST_BYTES = 16 * 2**20
 _NODE_KEY = "flwr-public-key"
-_PASSED_ON = ("content-type", "accept", "flwr-")
+_PASSED_ON = {
+    "content-type",
+    "accept",
+    "flwr-public-key",
+    "flwr-timestamp",
+    "flwr-signature",
+    "flwr-package-name",
+    "flwr-package-version",
+    "flwr-component-name",
+}
 _ENROL_BYTES = 64 * 2**10
 _ENROLMENTS_A_MINUTE = 30
 _TIMEOUT_S = 60.0
@@ -132,12 +141,14 @@ class Proxy:
         if not certificate:
             raise web.HTTPForbidden(text="a client certificate is needed; join first")
         partner, key = who_shows(certificate)
-        if _named_key(request) != key or not self.city.admits(partner, key):
-            raise web.HTTPForbidden(text="this key is not in; it withdrew, or is another partner's")
+        if _named_key(request) != key:
+            raise web.HTTPForbidden(text="the request names another key than the certificate")
+        if not self.city.admits(partner, key):
+            raise web.HTTPGone(text=f"{partner} is not in: it withdrew, or joined with another key")
+        if self.city.member(partner).node is None:
+            raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
         headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.lower().startswith(_PASSED_ON)
+            name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
         }
         body = await request.read()
         url = f"https://{self.superlink()}/v1/fleet/{operation}"

@@ -1,4 +1,4 @@
-"""``felsina city run``: door and SuperLink are up, partners join, rounds are run and survive kills."""
+"""The city at work: door and SuperLink are up, partners join, rounds survive kills."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def serve_run(
         return json.loads(ended.read_bytes())
     work.mkdir(parents=True, exist_ok=True)
     with _alone(city):
-        link = SuperLink(
-            city.folder, {CITY: str(city.folder), RUN: run, WAIT: str(wait_s)}
-        )
+        link = SuperLink(city.folder, {CITY: str(city.folder), RUN: run, WAIT: str(wait_s)})
         told("starting the SuperLink", 0.0)
         try:
             link.start()
@@ -68,33 +66,30 @@ def serve_run(
             link.stop()
 
 
-def _supervised(
-    city: City, link: SuperLink, run: str, work: Path, told: Told
-) -> dict[str, Any]:
-    starts, handed_in, said = 0, 0.0, ("", -1.0)
+def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -> dict[str, Any]:
+    starts, wanted, said = 0, 0.0, ("", -1.0)
     while True:
         if (work / ENDED).exists():
             return json.loads((work / ENDED).read_bytes())
         if not link.alive:
             told("the SuperLink ended; it is started again", said[1])
             link.start()
-            handed_in = 0.0
+            wanted = 0.0
         _place(city, link)
         joined = [m for m in city.members() if m.state == "joined"]
-        working = _locked(work / "lock")
-        if working:
-            handed_in = time.monotonic()
-            status = _status(work)
-        elif handed_in and time.monotonic() - handed_in < _GRACE_S and not _died(work):
+        least = city.plan.rounds.least
+        if _locked(work / "lock"):
+            wanted, status = time.monotonic(), _status(work)
+        elif time.monotonic() < wanted:
             status = ("the round loop starts", said[1])
-        elif len(joined) < city.plan.rounds.least and not (work / "members.json").exists():
-            status = (f"{len(joined)} of {city.plan.rounds.least} partners have joined", 0.0)
+        elif len(joined) < least and not (work / "members.json").exists():
+            status = (f"{len(joined)} of {least} partners have joined", 0.0)
+        elif starts == _STARTS:
+            log = link.state / "superlink.log"
+            raise FelsinaError(f"run {run}: its round loop ended {starts} times; see {log}")
         else:
-            if starts == _STARTS:
-                log = link.state / "superlink.log"
-                raise FelsinaError(f"run {run}: its round loop ended {starts} times; see {log}")
             link.submit(city.folder / "bundle")
-            starts, handed_in = starts + 1, time.monotonic()
+            starts, wanted = starts + 1, time.monotonic() + _GRACE_S
             status = ("the round loop starts", said[1])
         if status != said:
             told(*status)

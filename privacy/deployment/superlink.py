@@ -153,7 +153,7 @@ class SuperLink:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise FelsinaError(f"flwr {words[0]} took over {_CLI_S:g} s; look at its log") from error
+            raise FelsinaError(f"flwr {words[0]} took over {_CLI_S:g} s; see its log") from error
         text = done.stdout[done.stdout.find("{") :]
         try:
             said = json.loads(text)
