@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -32,16 +32,25 @@ class GridPartners:
     def __init__(self, grid: Grid, nodes: Mapping[int, str], deadline_s: float) -> None:
         self.grid, self.nodes, self.deadline_s = grid, dict(nodes), deadline_s
 
-    def ask(self, round: int, attempt: int, arrays: Arrays) -> Iterator[Reply]:
-        """Replies as they come, until all are there or the deadline has passed."""
+    def ask(
+        self, round: int, attempt: int, arrays: Arrays, among: Collection[str] | None = None
+    ) -> Iterator[Reply]:
+        """Replies as they come, until all are there or the deadline has passed.
+
+        Args:
+            round: its number.
+            attempt: which asking of the round this is.
+            arrays: the model.
+            among: partners that are asked; all, when None.
+        """
+        asked = {n: p for n, p in self.nodes.items() if among is None or p in among}
         content = instruction(arrays, round)
         ends = time.monotonic() + self.deadline_s
         group = f"{round}.{attempt}"
         sent = [
-            Message(content, node, TRAIN, ttl=self.deadline_s, group_id=group)
-            for node in self.nodes
+            Message(content, node, TRAIN, ttl=self.deadline_s, group_id=group) for node in asked
         ]
-        pending = dict(zip(self.grid.push_messages(sent), self.nodes.values(), strict=True))
+        pending = dict(zip(self.grid.push_messages(sent), asked.values(), strict=True))
         while pending and time.monotonic() < ends:
             before = len(pending)
             for number, partner in list(pending.items()):

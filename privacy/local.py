@@ -8,6 +8,7 @@ leaves (after FedPer, Arivazhagan et al. 2019, arXiv 1912.00818).
 from __future__ import annotations
 
 import copy
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def first_model(
 ) -> Arrays:
     """The city's model before any round; of ``graph`` only the names of attributes matter."""
     torch.manual_seed(seed)
-    return _read(Forecaster(spec, graph.subset(np.array([0])), architecture))
+    return shared_arrays(Forecaster(spec, graph.subset(np.array([0])), architecture))
 
 
 class LocalTrainer:
@@ -125,7 +126,7 @@ class LocalTrainer:
             self.round, self.before = round, self._personal()
         self.load(arrays | self.before)
         self._train(round)
-        trained = _read(self.forecaster)
+        trained = shared_arrays(self.forecaster)
         return {name: trained[name] - arrays[name] for name in self.names}
 
     def _train(self, round: int) -> None:
@@ -188,20 +189,29 @@ class LocalTrainer:
         return sum(losses) / len(self.data.stopping)
 
 
-def errors_on_test(fitted: Fitted, dataset: CityDataset) -> FloatArray:
+class Predictor(Protocol):
+    """What can be held to a test span."""
+
+    @property
+    def spec(self) -> ForecastSpec:
+        """With the lags that it reads."""
+        ...
+
+    def predict(self, window: Window) -> FloatArray:
+        """Quantiles [B, H, N, Q] of a batch of windows."""
+        ...
+
+
+def errors_on_test(predictor: Predictor, dataset: CityDataset) -> FloatArray:
     """Mean absolute error [N] of the median over a dataset's test span."""
-    builder = dataset.builder(fitted.spec)
-    origins = dataset.splits.test(fitted.spec, dataset.start)
-
-    def predict(window: Window) -> FloatArray:
-        return fitted.predict(window)
-
-    quantiles, target = forecasts(predict, builder, origins)
-    return np.nanmean(np.abs(quantiles[..., fitted.spec.quantiles.index(0.5)] - target), (0, 1))
+    spec = predictor.spec
+    origins = dataset.splits.test(spec, dataset.start)
+    quantiles, target = forecasts(predictor.predict, dataset.builder(spec), origins)
+    return np.nanmean(np.abs(quantiles[..., spec.quantiles.index(0.5)] - target), (0, 1))
 
 
-def _read(forecaster: nn.Module) -> Arrays:
-    """Its shared arrays, copied."""
+def shared_arrays(forecaster: Forecaster) -> Arrays:
+    """What of a forecaster leaves a partner, copied."""
     parameters = dict(forecaster.named_parameters())
     return {
         name: parameters[name].detach().numpy().astype(np.float32).copy()

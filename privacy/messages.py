@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from privacy.guard import Reply
-from privacy.local import LocalTrainer
 from privacy.strategy import Arrays
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,20 @@ def instruction(arrays: Arrays, round: int) -> RecordDict:
     return RecordDict({_MODEL: _record(arrays), _ASKED: ConfigRecord({"round": round})})
 
 
-def client_app(trainer_of: Callable[[Context], LocalTrainer]) -> ClientApp:
+class Trainer(Protocol):
+    """What answers a round at a partner, with noise or without."""
+
+    @property
+    def observed(self) -> float:
+        """What the partner weighs by."""
+        ...
+
+    def update(self, round: int, arrays: Arrays) -> Arrays:
+        """What a round of its steps changes of the city's model."""
+        ...
+
+
+def client_app(trainer_of: Callable[[Context], Trainer]) -> ClientApp:
     """A partner's app.
 
     Args:
