@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import date
 
 from models.errors import FelsinaError
+from privacy.drop_codes import AGREEMENT, WITHDRAWN
 from privacy.entries import Agreement, Body, Budget, Charge, Consent, Dataset, Release, Withdrawal
 from privacy.population import (
     UNITS_PER_FAILURE,
@@ -21,6 +22,19 @@ from privacy.population import (
     key_of,
     most_delta,
 )
+
+
+class RefusedError(FelsinaError):
+    """A partner's data may not be used now.
+
+    Args:
+        said: what is wrong.
+        code: the same as one of ``drop_codes``.
+    """
+
+    def __init__(self, said: str, code: str) -> None:
+        super().__init__(said)
+        self.code = code
 
 
 class Accounts:
@@ -59,19 +73,30 @@ class Accounts:
         """What may be spent on a key's population on a day.
 
         Raises:
-            FelsinaError: if the partner withdrew, no agreement is in force or no budget was set.
+            FelsinaError: if no budget was set.
+            RefusedError: if the partner withdrew or no agreement is in force.
         """
         limit = self.budget(key)
-        if key.partner in self.withdrawn:
-            raise FelsinaError(f"{key}: the partner withdrew; a new agreement has to come first")
-        agreement = self.agreements[key.partner]
-        if day > agreement.until:
-            raise FelsinaError(
-                f"{key}: the agreement ended on {agreement.until}, it is {day}; agree anew"
-            )
-        if agreement.unit != key.unit:
-            raise FelsinaError(f"{key}: the agreement protects unit {agreement.unit}; agree anew")
+        self.check_partner(key.partner, day, str(key))
+        if (unit := self.agreements[key.partner].unit) != key.unit:
+            raise RefusedError(f"{key}: the agreement protects unit {unit}; agree anew", AGREEMENT)
         return limit
+
+    def check_partner(self, partner: str, day: date, name: str) -> None:
+        """Refuse a partner that withdrew or whose agreement has ended.
+
+        Args:
+            partner: who; one that the ledger knows no agreement of passes.
+            day: of which it is asked.
+            name: what errors call the partner.
+        """
+        if partner in self.withdrawn:
+            said = f"{name}: the partner withdrew; a new agreement has to come first"
+            raise RefusedError(said, WITHDRAWN)
+        agreement = self.agreements.get(partner)
+        if agreement is not None and day > agreement.until:
+            said = f"{name}: the agreement ended on {agreement.until}, it is {day}; agree anew"
+            raise RefusedError(said, AGREEMENT)
 
     def budget(self, key: BudgetKey) -> LimitInForce:
         """The limit on a key's population, whether or not anything may be charged any more.

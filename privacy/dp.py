@@ -153,6 +153,15 @@ def planned(settings: PrivateSettings) -> SampledGaussian:
     return mechanism
 
 
+def check_units(dataset: CityDataset, settings: PrivateSettings, units: int) -> None:
+    """Refuse data that holds less than half or more than twice ``nominal_units``."""
+    if not settings.nominal_units / 2 <= units <= 2 * settings.nominal_units:
+        raise FelsinaError(
+            f"{dataset.folder} holds far from {settings.nominal_units} units of {settings.unit}; "
+            "correct nominal_units, which the noise is weighed by"
+        )
+
+
 class PrivateTraining:
     """The mechanism itself, a step at a time; noise may be 0 for studies, which claim nothing.
 
@@ -231,11 +240,7 @@ def fit_private(
     spec = dataset.spec.with_lags(settings.lags)
     builder = dataset.builder(spec)
     windows = UnitWindows(dataset, builder, settings.unit, settings.most_windows, settings.seed)
-    if not settings.nominal_units / 2 <= len(windows) <= 2 * settings.nominal_units:
-        raise FelsinaError(
-            f"{dataset.folder} holds far from {settings.nominal_units} units of {settings.unit}; "
-            "correct nominal_units, which the noise is weighed by"
-        )
+    check_units(dataset, settings, len(windows))
     forecaster = private_forecaster(dataset, builder, settings.architecture, public)
     gradients = UnitGradients(forecaster, windows, settings.clip_norm)
     about = {

@@ -1,4 +1,4 @@
-"""Why a partner's reply was not used: all that is ever told or recorded of it."""
+"""Why a partner's reply was not used, or it was not asked: all that is ever told of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ WEIGHT = "bad-weight"
 BUNDLE = "other-bundle"
 BUDGET = "budget-spent"
 AGREEMENT = "no-agreement"
+WITHDRAWN = "withdrawn"
 
 CODES = {
     ERROR: "the partner's own code failed",
@@ -34,5 +35,6 @@ CODES = {
     BUNDLE: "the app is another than the one that was agreed to",
     BUDGET: "the partner's budget of privacy is spent",
     AGREEMENT: "no agreement holds",
+    WITHDRAWN: "the partner withdrew",
 }
-"""All that is ever told of a reply that was refused."""
+"""What each says."""

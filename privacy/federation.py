@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
 from models.contracts import FelsinaError, IntArray
 from privacy.grid import GridPartners, InProcessGrid
 from privacy.local import LocalTrainer, errors_on_test, federated, first_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -35,24 +35,34 @@ class GridPartners:
     ) -> None:
         self.grid, self.nodes, self.deadline_s, self.run = grid, dict(nodes), deadline_s, run
 
-    def ask(self, round: int, attempt: int, arrays: Arrays) -> Iterator[Reply]:
-        """Replies as they come, until all are there or the deadline has passed."""
+    def ask(
+        self, round: int, attempt: int, arrays: Arrays, among: Collection[str] | None = None
+    ) -> Iterator[Reply]:
+        """Replies as they come, until all are there or the deadline has passed.
+
+        Args:
+            round: its number.
+            attempt: which asking of the round this is.
+            arrays: the model.
+            among: partners that are asked; all, when None.
+        """
+        asked = {n: p for n, p in self.nodes.items() if among is None or p in among}
         content = instruction(arrays, round, self.run)
-        for partner, message in self._sent(content, TRAIN, f"{round}.{attempt}"):
+        for partner, message in self._sent(content, TRAIN, f"{round}.{attempt}", asked):
             yield reply_of(message, partner, round)
 
     def end(self, round: int, arrays: Arrays, receipt: str) -> list[str]:
         """Give everybody the last model; who has it."""
         content = ending(arrays, round, self.run, receipt)
-        answers = self._sent(content, END, "end")
+        answers = self._sent(content, END, "end", self.nodes)
         return [partner for partner, message in answers if message.has_content()]
 
-    def _sent(self, content: RecordDict, kind: str, group: str) -> Iterator[tuple[str, Message]]:
+    def _sent(
+        self, content: RecordDict, kind: str, group: str, asked: Mapping[int, str]
+    ) -> Iterator[tuple[str, Message]]:
         ends = time.monotonic() + self.deadline_s
-        sent = [
-            Message(content, node, kind, ttl=self.deadline_s, group_id=group) for node in self.nodes
-        ]
-        pending = dict(zip(self.grid.push_messages(sent), self.nodes.values(), strict=True))
+        sent = [Message(content, node, kind, ttl=self.deadline_s, group_id=group) for node in asked]
+        pending = dict(zip(self.grid.push_messages(sent), asked.values(), strict=True))
         while pending and time.monotonic() < ends:
             before = len(pending)
             for number, partner in list(pending.items()):

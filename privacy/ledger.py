@@ -8,16 +8,20 @@ done again must be the same, or nothing of the first attempt may have been seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from models.chain import Entry
+from models.chain import Entry, split_lines, verify
 from models.errors import FelsinaError
+from models.record import sha256_bytes
 from models.signing import PrivateKey
 from models.stream import Clock, Stream, utc_now
 from privacy.accounting import Epsilon, SampledGaussian
-from privacy.accounts import Accounts
+from privacy.accounts import Accounts, RefusedError
+from privacy.drop_codes import BUDGET
 from privacy.entries import (
     Agreement,
     Body,
@@ -42,8 +46,11 @@ from privacy.population import (
 from privacy.replay import apply_entry, check_claim, composed
 
 
-class BudgetExceededError(FelsinaError):
+class BudgetExceededError(RefusedError):
     """A plan or a charge would exceed a budget: do not start, or stop with the last valid model."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said, BUDGET)
 
 
 class Ledger:
@@ -59,14 +66,34 @@ class Ledger:
     """
 
     def __init__(self, path: Path, key: PrivateKey, clock: Clock = utc_now) -> None:
-        self._take(Stream(path, key, clock))
+        self._take(Stream(path, key, clock), key)
 
     @classmethod
     def create(cls, path: Path, key: PrivateKey, name: str, clock: Clock = utc_now) -> Ledger:
         """Begin a ledger; ``name`` is what receipts call it."""
         ledger = cls.__new__(cls)
-        ledger._take(Stream.create(path, key, name, clock))
+        ledger._take(Stream.create(path, key, name, clock), key)
         return ledger
+
+    @contextmanager
+    def held(self) -> Iterator[list[Entry]]:
+        """Every entry; nobody else writes until the block ends."""
+        with self._stream.held() as entries:
+            self._catch_up()
+            yield entries
+
+    def check_unaltered(self) -> None:
+        """Hold the file's bytes to what was read from it, also what was read long ago.
+
+        Raises:
+            FelsinaError: naming the entry that was edited or cut since.
+        """
+        with self._stream.held() as entries:
+            path = self._stream.path
+            lines, _ = split_lines(path.read_bytes())
+            if [sha256_bytes(line) for line in lines] != [entry.sha256 for entry in entries]:
+                verify(path, self._public)
+                raise FelsinaError(f"{path}: was rewritten while it was in use; restore the file")
 
     def record(self, body: Body) -> Entry:
         """Add an entry.
@@ -166,34 +193,33 @@ class Ledger:
             FelsinaError: as :meth:`require`, or if these steps were charged otherwise.
             BudgetExceededError: if it would exceed: the run stops with the last valid model.
         """
-        with self._stream.held():
-            self._catch_up()
-            charge = decoded(
-                Charge.kind,
-                {
-                    **key._asdict(),
-                    "run": run,
-                    "first_step": first_step,
-                    "steps": mechanism.steps,
-                    "sampling_rate": mechanism.sampling_rate,
-                    "noise_multiplier": mechanism.noise_multiplier,
-                },
-            )
-            assert isinstance(charge, Charge)
-            limit, population = self._limit(key), self._accounts.population(key)
-            if (n := self._accounts.charged(charge)) is not None:
-                return self._stream.entries[n]
-            asked = _steps(mechanism)
-            if not self._headroom(key, limit).fits(population.steps, asked):
-                raise _exceeded(key, limit, population.steps, asked)
-            return self._append(charge)
+        with self.held():
+            due = self._due(key, mechanism, run, first_step)
+            return due if isinstance(due, Entry) else self._append(due)
+
+    def check_charge(
+        self, key: BudgetKey, mechanism: SampledGaussian, run: str, first_step: int
+    ) -> None:
+        """Refuse what :meth:`charge` would refuse now, and write nothing."""
+        with self.held():
+            self._due(key, mechanism, run, first_step)
+
+    def check_partner(self, partner: str) -> None:
+        """Refuse a partner that withdrew or whose agreement has ended.
+
+        Raises:
+            RefusedError: with the code for it.
+        """
+        with self.held():
+            day = self._stream.now().astimezone(UTC).date()
+            self._accounts.check_partner(partner, day, f"partner {partner}")
 
     def receipt(self) -> dict[str, Any]:
         """A signed head, for a partner to keep."""
         return self._stream.head()
 
-    def _take(self, stream: Stream) -> None:
-        self._stream = stream
+    def _take(self, stream: Stream, key: PrivateKey) -> None:
+        self._stream, self._public = stream, key.public_key()
         self._accounts = Accounts()
         self._seen = 0
         self._headrooms: dict[tuple[str, ...], Headroom] = {}
@@ -211,6 +237,30 @@ class Ledger:
         entry = self._stream.append(body.kind, encoded(body), now)
         self._catch_up()
         return entry
+
+    def _due(
+        self, key: BudgetKey, mechanism: SampledGaussian, run: str, first_step: int
+    ) -> Charge | Entry:
+        """The charge that steps have to be paid with, or its entry where they are paid."""
+        charge = decoded(
+            Charge.kind,
+            {
+                **key._asdict(),
+                "run": run,
+                "first_step": first_step,
+                "steps": mechanism.steps,
+                "sampling_rate": mechanism.sampling_rate,
+                "noise_multiplier": mechanism.noise_multiplier,
+            },
+        )
+        assert isinstance(charge, Charge)
+        limit, population = self._limit(key), self._accounts.population(key)
+        if (n := self._accounts.charged(charge)) is not None:
+            return self._stream.entries[n]
+        asked = _steps(mechanism)
+        if not self._headroom(key, limit).fits(population.steps, asked):
+            raise _exceeded(key, limit, population.steps, asked)
+        return charge
 
     def _limit(self, key: BudgetKey) -> LimitInForce:
         self._catch_up()

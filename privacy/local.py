@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def first_model(
 ) -> Arrays:
     """The city's model before any round; of ``graph`` only the names of attributes matter."""
     torch.manual_seed(seed)
-    return _read(Forecaster(spec, graph.subset(np.array([0])), architecture))
+    return shared_arrays(Forecaster(spec, graph.subset(np.array([0])), architecture))
 
 
 class LocalTrainer:
@@ -139,7 +140,7 @@ class LocalTrainer:
         self._train(round)
         if self.kept:
             self._keep(self.kept)
-        trained = _read(self.forecaster)
+        trained = shared_arrays(self.forecaster)
         return {name: trained[name] - arrays[name] for name in self.names}
 
     def _keep(self, path: Path) -> None:
@@ -216,20 +217,29 @@ class LocalTrainer:
         return sum(losses) / len(self.data.stopping)
 
 
-def errors_on_test(fitted: Fitted, dataset: CityDataset) -> FloatArray:
+class Predictor(Protocol):
+    """What can be held to a test span."""
+
+    @property
+    def spec(self) -> ForecastSpec:
+        """With the lags that it reads."""
+        ...
+
+    def predict(self, window: Window) -> FloatArray:
+        """Quantiles [B, H, N, Q] of a batch of windows."""
+        ...
+
+
+def errors_on_test(predictor: Predictor, dataset: CityDataset) -> FloatArray:
     """Mean absolute error [N] of the median over a dataset's test span."""
-    builder = dataset.builder(fitted.spec)
-    origins = dataset.splits.test(fitted.spec, dataset.start)
-
-    def predict(window: Window) -> FloatArray:
-        return fitted.predict(window)
-
-    quantiles, target = forecasts(predict, builder, origins)
-    return np.nanmean(np.abs(quantiles[..., fitted.spec.quantiles.index(0.5)] - target), (0, 1))
+    spec = predictor.spec
+    origins = dataset.splits.test(spec, dataset.start)
+    quantiles, target = forecasts(predictor.predict, dataset.builder(spec), origins)
+    return np.nanmean(np.abs(quantiles[..., spec.quantiles.index(0.5)] - target), (0, 1))
 
 
-def _read(forecaster: nn.Module) -> Arrays:
-    """Its shared arrays, copied."""
+def shared_arrays(forecaster: Forecaster) -> Arrays:
+    """What of a forecaster leaves a partner, copied."""
     parameters = dict(forecaster.named_parameters())
     return {
         name: parameters[name].detach().numpy().astype(np.float32).copy()

@@ -2,24 +2,25 @@
 
 A round ends in one file, written at once: the model after it and what was decided about each reply.
 Whatever is killed before that file is there, the round is asked again; whatever is killed after it,
-the next begins. What the ledger is told is kept in the same file and told again after a kill, so
-that nothing is lost; the ledger knows a round by run and number, so that it stands there once.
+the next begins. What the books are told is kept in the same file and told again after a kill, so
+that nothing is lost; they know what they were told already, so that it stands there once.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from models.contracts import FelsinaError
-from models.record import canonical_json, sha256_bytes, write_atomic
-from privacy.guard import Guard, Reply
+from models.record import canonical_json, sha256_bytes
+from privacy.books import Books
+from privacy.checkpoints import Checkpoint, Checkpoints, digest
+from privacy.contribution import shapley
+from privacy.guard import Guard, Reply, Update
 from privacy.strategy import Arrays, Rule, combined
 
 LEAST_PARTNERS = 3
@@ -62,8 +63,10 @@ class RoundSettings:
 class Partners(Protocol):
     """Whoever carries a model to the partners and brings their replies."""
 
-    def ask(self, round: int, attempt: int, arrays: Arrays) -> Iterable[Reply]:
-        """Replies as they come, until all are there or the deadline has passed."""
+    def ask(
+        self, round: int, attempt: int, arrays: Arrays, among: Collection[str]
+    ) -> Iterable[Reply]:
+        """Replies of ``among`` as they come, until all are there or the deadline has passed."""
         ...
 
 
@@ -75,11 +78,13 @@ class Ended:
         arrays: the last valid model.
         rounds: that went into it.
         reason: why there are no more; empty when all were run.
+        contribution: partner to its mean contribution to a round; the sum is 1.
     """
 
     arrays: Arrays
     rounds: int
     reason: str = ""
+    contribution: dict[str, float] = field(default_factory=dict)
 
 
 def run_rounds(
@@ -91,6 +96,8 @@ def run_rounds(
     work: Path,
     record: Callable[[int, dict[str, Any]], None],
     progress: Callable[[str, float], None] = lambda text, share: None,
+    books: Books | None = None,
+    begun: Sequence[Checkpoint] = (),
 ) -> Ended:
     """Train a model over rounds.
 
@@ -103,107 +110,149 @@ def run_rounds(
         work: folder of this run's checkpoints.
         record: told each round's number and what was decided, at least once.
         progress: told a text and the share that is done.
+        books: say who may take part, are paid, and told of rounds and stops exactly once.
+        begun: checkpoints of an earlier run to go on from, the last one in place of ``initial``.
 
     Raises:
         FelsinaError: if ``work`` holds another run, or fewer partners agreed than a round needs.
     """
     if len(agreed) < settings.least:
         raise FelsinaError(f"{len(agreed)} partners agreed, a round needs {settings.least}")
+    books = books or Books()
+    begins = list(begun) or [Checkpoint(0, initial, {})]
     asked = {"run": run, "agreed": dict(agreed), "settings": asdict(settings)}
-    key = sha256_bytes(canonical_json([asked, _shapes(initial)]))
-    number, arrays, last = _resume(work, key, initial, run)
-    if last is not None:
-        record(number, last)
-    while number < settings.rounds:
-        decided = _round(number + 1, arrays, partners, agreed, settings, progress)
-        if isinstance(decided, str):
-            return Ended(arrays, number, decided)
-        arrays, told = decided
-        number += 1
-        _keep(work, key, number, arrays, told)
+    if (about := books.about()) is not None:
+        asked["books"] = about
+    begins_at, shapes = begins[-1].round, _shapes(begins[-1].arrays)
+    if begun:
+        asked["begun"] = [begins_at, digest(begins[-1].arrays)]
+    key = sha256_bytes(canonical_json([asked, shapes]))
+    checkpoints = Checkpoints(work, run, key)
+    last = checkpoints.newest()
+    if last is not None and last.round < begins_at:  # killed while they were copied
+        last = None
+    books.begin(last.round if last else begins_at, last is None or last.round == begins_at)
+    if last is None:
+        for one in begins:
+            checkpoints.keep(one)
+        last = begins[-1]
+    elif last.round > begins_at:
+        books.enter(last.round, last.told)
+        record(last.round, last.told)
+    if (stop := checkpoints.stop()) is not None:
+        books.enter(*stop)
+        checkpoints.forget_stop()
+    rounds = _Rounds(partners, agreed, settings, books, progress)
+    while last.round < settings.rounds:
+        number = last.round + 1
+        arrays, told = rounds.run(number, last)
+        if arrays is None:
+            checkpoints.keep_stop(number, told)
+            books.enter(number, told)
+            checkpoints.forget_stop()
+            return Ended(last.arrays, last.round, told["stopped"], _mean(last))
+        last = Checkpoint(number, arrays, told)
+        checkpoints.keep(last)
+        books.enter(number, told)
         record(number, told)
         progress(f"round {number}: {len(told['accepted'])} partners", number / settings.rounds)
-    return Ended(arrays, number)
+    return Ended(last.arrays, last.round, "", _mean(last))
 
 
-def _round(
-    number: int,
-    arrays: Arrays,
-    partners: Partners,
-    agreed: Mapping[str, float],
-    settings: RoundSettings,
-    progress: Callable[[str, float], None],
-) -> tuple[Arrays, dict[str, Any]] | str:
-    """The model after a round and what is recorded of it; or why there is none."""
-    dropped: list[dict[str, str]] = []
-    for attempt in range(1, settings.attempts + 1):
-        guard = Guard(number, _shapes(arrays), agreed, settings.most_norm)
-        for reply in partners.ask(number, attempt, arrays):
-            guard.take(reply)
-        guard.close()
-        dropped += [
-            {"partner": partner, "code": code, "attempt": str(attempt)}
-            for partner, code in sorted(guard.dropped.items())
-        ]
-        updates = list(guard.accepted.values())
-        if len(updates) >= settings.least:
-            step = combined(updates, settings.rule, settings.most_share, settings.trim)
-            moved = {name: arrays[name] + step[name] for name in arrays}
-            if not all(np.isfinite(values).all() for values in moved.values()):
-                return f"round {number}: the combined model is not finite; set most_norm"
-            accepted = {update.partner: update.weight for update in updates}
-            return moved, {
-                "accepted": {partner: accepted[partner] for partner in sorted(accepted)},
-                "attempts": attempt,
-                "dropped": dropped,
-                "model": digest(moved),
-            }
-        progress(f"round {number}: {len(updates)} of {settings.least} replies, asked again", 0.0)
-    faults = ", ".join(f"{one['partner']} {one['code']}" for one in dropped[-len(agreed) :])
-    return (
-        f"round {number}: fewer than {settings.least} sound replies in {settings.attempts}"
-        f" attempts ({faults})"
-    )
+@dataclass(frozen=True)
+class _Rounds:
+    """What the rounds of a run have in common."""
+
+    partners: Partners
+    agreed: Mapping[str, float]
+    settings: RoundSettings
+    books: Books
+    progress: Callable[[str, float], None]
+
+    def run(self, number: int, last: Checkpoint) -> tuple[Arrays | None, dict[str, Any]]:
+        """The model after a round, or None, and what was decided of it."""
+        least, out = self.settings.least, self.books.left_out(number)
+        dropped, faults = _dropped(out, 0), []
+        for attempt in range(1, self.settings.attempts + 1):
+            among = {one: most for one, most in self.agreed.items() if one not in out}
+            if len(among) < least:
+                reason = f"{len(among)} partners may take part, {least} are needed"
+                return self._stopped(number, f"{reason} ({_named(_dropped(out, 0))})", dropped)
+            guard = Guard(number, _shapes(last.arrays), among, self.settings.most_norm)
+            for reply in self.partners.ask(number, attempt, last.arrays, among):
+                guard.take(reply)
+            guard.close()
+            faults = _dropped(guard.dropped, attempt)
+            updates = sorted(guard.accepted.values(), key=lambda update: update.partner)
+            while len(updates) >= least:
+                moved = self._moved(last.arrays, updates)
+                if isinstance(moved, str):
+                    return self._stopped(number, moved, dropped + faults)
+                refused = self.books.settle(number, [update.partner for update in updates])
+                if not refused:
+                    told = {"attempts": attempt, "dropped": dropped + faults}
+                    return moved, told | self._told(number, moved, updates, last)
+                out |= refused
+                faults += _dropped(refused, attempt)
+                updates = [update for update in updates if update.partner not in refused]
+            dropped += faults
+            text = f"round {number}: {len(updates)} of {least} replies, asked again"
+            self.progress(text, last.round / self.settings.rounds)
+        reason = f"fewer than {least} sound replies in {self.settings.attempts} attempts"
+        return self._stopped(number, f"{reason} ({_named(faults)})", dropped)
+
+    def _moved(self, arrays: Arrays, updates: list[Update]) -> Arrays | str:
+        """The model after updates, or why there is none."""
+        rule, most, trim = self.settings.rule, self.settings.most_share, self.settings.trim
+        try:
+            step = combined(updates, rule, most, trim)
+        except FelsinaError as error:
+            return str(error)
+        moved = {name: arrays[name] + step[name] for name in arrays}
+        if not all(np.isfinite(values).all() for values in moved.values()):
+            return "the combined model is not finite; set most_norm"
+        return moved
+
+    def _told(
+        self, number: int, moved: Arrays, updates: list[Update], last: Checkpoint
+    ) -> dict[str, Any]:
+        """What a checkpoint says beside the model."""
+        contribution = shapley({update.partner: update.arrays for update in updates}, number)
+        sums = dict(last.told.get("contributed", {}))
+        for partner, share in contribution.items():
+            sums[partner] = sums.get(partner, 0.0) + share
+        return {
+            "accepted": {update.partner: update.weight for update in updates},
+            "model": digest(moved),
+            "first": {update.partner: number for update in updates} | last.told.get("first", {}),
+            "contribution": contribution,
+            "contributed": sums,
+            "place": self.books.place(),
+        }
+
+    def _stopped(
+        self, number: int, reason: str, dropped: list[dict[str, str]]
+    ) -> tuple[None, dict[str, Any]]:
+        told = {"stopped": f"round {number}: {reason}", "dropped": dropped}
+        return None, told | {"place": self.books.place()}
 
 
-def digest(arrays: Arrays) -> str:
-    """SHA-256 over names, shapes and little-endian bytes."""
-    parts = [
-        [name, list(arrays[name].shape), sha256_bytes(arrays[name].astype("<f4").tobytes())]
-        for name in sorted(arrays)
+def _dropped(codes: Mapping[str, str], attempt: int) -> list[dict[str, str]]:
+    """In order of names; attempt 0 are those who were not asked."""
+    return [
+        {"partner": partner, "code": code, "attempt": str(attempt)}
+        for partner, code in sorted(codes.items())
     ]
-    return sha256_bytes(canonical_json(parts))
+
+
+def _named(dropped: list[dict[str, str]]) -> str:
+    return ", ".join(f"{one['partner']} {one['code']}" for one in dropped)
+
+
+def _mean(last: Checkpoint) -> dict[str, float]:
+    """Contribution to a round, over all rounds that the model holds."""
+    return {one: share / last.round for one, share in last.told.get("contributed", {}).items()}
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: values.shape for name, values in arrays.items()}
-
-
-def _keep(work: Path, key: str, number: int, arrays: Arrays, told: dict[str, Any]) -> None:
-    """One file a round, and the one before it."""
-    header = {"key": key, "round": number, "told": told, "names": sorted(arrays)}
-    content = io.BytesIO()
-    named = {f"a{i}": arrays[name] for i, name in enumerate(header["names"])}
-    text = np.frombuffer(canonical_json(header), np.uint8)
-    np.savez(content, header=text, **named)  # pyright: ignore[reportArgumentType]
-    write_atomic(work / f"round-{number:06d}.npz", content.getvalue())
-    for old in sorted(work.glob("round-*.npz"))[:-2]:
-        old.unlink(missing_ok=True)
-
-
-def _resume(
-    work: Path, key: str, initial: Arrays, run: str
-) -> tuple[int, Arrays, dict[str, Any] | None]:
-    """The newest round that was kept whole."""
-    found = sorted(work.glob("round-*.npz"))
-    if not found:
-        return 0, initial, None
-    with np.load(found[-1], allow_pickle=False) as file:
-        header = json.loads(file["header"].tobytes())
-        arrays = {name: file[f"a{i}"] for i, name in enumerate(header["names"])}
-    if header["key"] != key:
-        raise FelsinaError(
-            f"{found[-1]}: of other settings, partners or model than run {run!r} now has; give the"
-            " run another name, or take the folder away"
-        )
-    return header["round"], arrays, header["told"]

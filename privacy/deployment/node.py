@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.supercore.exit import flwr_exit
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -41,8 +40,8 @@ log = logging.getLogger(__name__)
 REFUSED = 2
 """Code of Flower's errors for a run of another bundle; the text of an error stays at home."""
 _GONE = 410
-_CLIENT = FleetHttpClient.__name__
-"""What Flower's connection calls its client; a test fails when it no longer does."""
+REPLACED = ("FleetHttpClient", "flwr_exit")
+"""What a partner has in place of what Flower's connection uses; a test looks that it still does."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,9 @@ class Node:
 
         key = load_node_key(self.identity.key)
         fault: BaseException | None = None
-        setattr(flower, _CLIENT, Certified)
-        flower.flwr_exit = _not_connected
+        plain = {name: getattr(flower, name) for name in REPLACED}
+        for name, own in zip(REPLACED, (Certified, _not_connected), strict=True):
+            setattr(flower, name, own)
         try:
             connection = flower.http_request_response(
                 self.identity.address,
@@ -165,8 +165,8 @@ class Node:
                 except BaseException as error:
                     fault = error
         finally:
-            setattr(flower, _CLIENT, FleetHttpClient)
-            flower.flwr_exit = flwr_exit
+            for name, theirs in plain.items():
+                setattr(flower, name, theirs)
         if fault is not None:
             raise fault
 
