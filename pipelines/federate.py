@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from models.contracts import FelsinaError
 from pipelines.train import settings_for
 from privacy.deployment.plan import Plan, first_fault
+from privacy.dp import planned
 from training.dataset import CityDataset
 from training.settings import merge
 
@@ -43,4 +44,6 @@ def read_plan(path: Path, like: CityDataset) -> Plan:
         raise FelsinaError(f"{path}: {first_fault(error)}") from error
     except TypeError as error:
         raise FelsinaError(f"{path}: {error}; leave it out") from error
+    if plan.private is not None:
+        planned(plan.private)
     return plan

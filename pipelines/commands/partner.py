@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -84,6 +85,7 @@ def join(
     _agreed(invited.partner, agree)
     with err.status("Reading the dataset and joining"):
         house.join()
+    _log_to(place / "partner.log")
     out.print(f"{invited.partner} joined {invited.city}; keys, account and models are in {place}")
     out.print("answering the city; Ctrl-C stops, the same command goes on")
     stopping = [False]
@@ -97,6 +99,20 @@ def join(
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     house.serve(lambda text: out.print(text, markup=False), lambda: stopping[0], runs)
+
+
+def _log_to(path: Path) -> None:
+    """What libraries say, and why a round failed here, is this partner's own."""
+    logging.basicConfig(
+        filename=path,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    flower = logging.getLogger("flwr")
+    flower.handlers.clear()
+    flower.setLevel(logging.INFO)
+    flower.propagate = True
 
 
 def _agreed(partner: str, agree: bool) -> None:

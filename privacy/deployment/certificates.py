@@ -24,6 +24,7 @@ from models.errors import FelsinaError
 AUTHORITY_DAYS, SERVER_DAYS, PARTNER_DAYS = 3650, 825, 397
 _SKEW = timedelta(minutes=5)
 """Clocks of city and partner may differ by so much."""
+_URN = x509.UniformResourceIdentifier
 NodeKey = ec.EllipticCurvePrivateKey
 
 
@@ -133,6 +134,7 @@ def certify(folder: Path, request: str, partner: str) -> bytes:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
+        .add_extension(x509.SubjectAlternativeName([_URN(f"urn:felsina:{partner}")]), False)
         .add_extension(_issued_by(issuer), False)
     )
     return _signed(builder, authority)

@@ -15,8 +15,10 @@ from privacy.dp import PrivateSettings, planned
 from privacy.entries import Delta, Name, Text, Unit
 from privacy.local import federated, first_model
 from privacy.local_private import first_private_model
+from privacy.private_network import check_architecture
 from privacy.rounds import RoundSettings
 from privacy.strategy import Arrays
+from privacy.units import check_unit_of_privacy
 from training.dataset import CityDataset
 from training.settings import TrainSettings
 
@@ -82,7 +84,8 @@ class Plan(BaseModel):
         if (self.training is None) != (self.reason is None):
             raise ValueError("reason says why nobody needs protection; it belongs to [training]")
         if self.private is not None:
-            planned(self.private)
+            check_unit_of_privacy(self.private.unit)
+            check_architecture(self.private.architecture)
         self.rounds.settings()
         steps = (self.private or self.training).steps  # pyright: ignore[reportOptionalMemberAccess]
         if steps < self.rounds.rounds:
