@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.contracts import FelsinaError
-from pipelines.commands.terminal import answer, err, out
+from pipelines.commands.terminal import answer, out
 from pipelines.federate import read_plan
 from pipelines.settings import home
 from pipelines.train import open_registered
@@ -83,11 +83,6 @@ def join(
     for line in _lines(_meaning(opened, house.plan, house.private, house.terms)):
         out.print(line, markup=False)
     _agreed(invited.partner, agree)
-    with err.status("Reading the dataset and joining"):
-        house.join()
-    _log_to(place / "partner.log")
-    out.print(f"{invited.partner} joined {invited.city}; keys, account and models are in {place}")
-    out.print("answering the city; Ctrl-C stops, the same command goes on")
     stopping = [False]
 
     def stop(number: int, frame: object) -> None:
@@ -96,9 +91,17 @@ def join(
         stopping[0] = True
         out.print("stops after this round; once more to stop at once")
 
+    def told(text: str) -> None:
+        out.print(text, markup=False)
+
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    house.serve(lambda text: out.print(text, markup=False), lambda: stopping[0], runs)
+    if not house.join(told, lambda: stopping[0]):
+        return
+    _log_to(place / "partner.log")
+    out.print(f"{invited.partner} joined {invited.city}; keys, account and models are in {place}")
+    out.print("answering the city; Ctrl-C stops, the same command goes on")
+    house.serve(told, lambda: stopping[0], runs)
 
 
 def _log_to(path: Path) -> None:
@@ -113,6 +116,7 @@ def _log_to(path: Path) -> None:
     flower.handlers.clear()
     flower.setLevel(logging.INFO)
     flower.propagate = True
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _agreed(partner: str, agree: bool) -> None:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Flower's entry."""
+    threading.Thread(target=_end_when_orphaned, args=(os.getppid(),), daemon=True).start()
     conduct(grid, City(Path(os.environ[CITY])), os.environ[RUN], float(os.environ[WAIT]))
 
 
@@ -75,6 +77,13 @@ def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float) -> Non
     have = partners.end(ended.rounds, ended.arrays, json.dumps(receipt))
     told = {"run": run, "rounds": ended.rounds, "reason": ended.reason, "given_to": have}
     write_atomic(work / ENDED, canonical_json(told | {"receipt": receipt}))
+
+
+def _end_when_orphaned(parent: int) -> None:
+    """A loop whose SuperLink is gone would wait for it for ever, and hold the run's lock."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(1)
 
 
 def part_of(city: City, member: Member) -> Part | None:

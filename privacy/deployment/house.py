@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ from privacy.strategy import Arrays
 from training.dataset import CityDataset
 
 Told = Callable[[str], None]
-_TIMEOUT_S = 60.0
+_TIMEOUT_S, _AGAIN_S = 60.0, 1.0
 _SEED_BITS = 30
 _ROWS = "series.parquet"
 
@@ -88,11 +89,20 @@ class House:
         """Of the file that holds units' rows; weather is the same at all partners."""
         return {_ROWS: self.dataset.digests[_ROWS]}
 
-    def join(self) -> None:
+    def join(self, told: Told, stop: Callable[[], bool]) -> bool:
         """Agree: keys are made here, the city signs a certificate for them; again if need be.
 
+        A city that does not answer yet is tried again until ``stop`` says so.
+
+        Args:
+            told: of what happens, one line each.
+            stop: asked between attempts.
+
+        Returns:
+            Whether the partner is in.
+
         Raises:
-            FelsinaError: if the city does not answer, or refuses.
+            FelsinaError: if the city refuses, or its certificate is not of its authority.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(self.folder / "ca.crt", self.invitation.authority.encode())
@@ -118,12 +128,15 @@ class House:
             "weight": weight,
             **mechanism,
         }
-        answer = self._post(canonical_json(sent))
+        answer = self._post(canonical_json(sent), told, stop)
+        if answer is None:
+            return False
         write_atomic(self.folder / "node.pem", str(answer["certificate"]).encode())
         self._receipt(answer["receipt"])
         write_atomic(self.folder / "accepted.json", canonical_json(sent["accepted"]))
         if self.private is not None:
             self._account()
+        return True
 
     def serve(self, told: Told, stop: Callable[[], bool], runs: int = 0) -> None:
         """Answer the city until ``stop`` says so, or so many runs have ended.
@@ -164,8 +177,8 @@ class House:
     def _plain(self, run: str) -> Trainer:
         settings = self.plan.training
         assert settings is not None
-        seed = int(sha256_bytes(self.partner.encode())[:8], 16) >> (32 - _SEED_BITS)
         work, rounds = self._run(run), self.plan.rounds.rounds
+        seed = seed_of(self.partner)
         return LocalTrainer(self.dataset, federated(settings), rounds, seed, work)
 
     def _private(self, run: str) -> Trainer:
@@ -233,19 +246,34 @@ class House:
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, canonical_json(head))
 
-    def _post(self, content: bytes) -> dict[str, Any]:
+    def _post(self, content: bytes, told: Told, stop: Callable[[], bool]) -> dict[str, Any] | None:
         context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
         url = f"https://{self.invitation.address}/enrol/{self.partner}"
-        try:
-            answer = httpx.post(url, content=content, verify=context, timeout=_TIMEOUT_S)
-        except httpx.TransportError as error:
-            raise FelsinaError(
-                f"{self.invitation.address}: the city does not answer ({error}); is it running? "
-                "Join again when it is"
-            ) from error
+        silent = False
+        while True:
+            try:
+                answer = httpx.post(url, content=content, verify=context, timeout=_TIMEOUT_S)
+                break
+            except httpx.TransportError as error:
+                if "CERTIFICATE" in str(error):
+                    raise FelsinaError(
+                        f"{self.invitation.address} is not the city that invited you ({error}); "
+                        "ask the city"
+                    ) from error
+                if not silent:
+                    told(f"{self.invitation.address} does not answer yet; tried until it does")
+                silent = True
+            if stop():
+                return None
+            time.sleep(_AGAIN_S)
         if answer.status_code != httpx.codes.OK:
             raise FelsinaError(f"the city refused: {answer.text[:300]}")
         return answer.json()
+
+
+def seed_of(partner: str) -> int:
+    """Of a partner's own draws: the same whenever it comes back."""
+    return int(sha256_bytes(partner.encode())[:8], 16) >> (32 - _SEED_BITS)
 
 
 def check_bundle(invitation: Invitation) -> None:

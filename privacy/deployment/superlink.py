@@ -106,6 +106,7 @@ class SuperLink:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
+        write_atomic(self.state / "pid", str(self.process.pid).encode())
         self._write_connection()
         ends = time.monotonic() + _READY_S
         while not self._answers():
