@@ -8,6 +8,8 @@ done again must be the same, or nothing of the first attempt may have been seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,20 @@ class Ledger:
                     population = self._accounts.population(key_of(claim))
                     check_claim(claim, population.steps, body.release)
             return self._append(body)
+
+    @contextmanager
+    def held(self) -> Iterator[Accounts]:
+        """Keep other writers out, and give what all entries add up to; may be nested."""
+        with self._stream.held():
+            self._catch_up()
+            yield self._accounts
+
+    def find(self, body: Body) -> Entry | None:
+        """The entry that says exactly this, for what must be written once; None where none does."""
+        with self.held():
+            same = (e for e in self._stream.entries if e.kind == body.kind)
+            content = encoded(body)
+            return next((entry for entry in same if entry.body == content), None)
 
     def population(self, key: BudgetKey) -> Population:
         """The account that a key belongs to, up to date."""
