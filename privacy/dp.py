@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -146,7 +147,7 @@ def planned(settings: PrivateSettings) -> SampledGaussian:
         )
     rate, steps, noise = settings.sampling_rate, settings.steps, settings.noise_multiplier
     if noise is None:
-        noise = noise_for(settings.epsilon, settings.delta, rate, steps)
+        noise = _least_noise(settings.epsilon, settings.delta, rate, steps)
     mechanism = SampledGaussian(rate, noise, steps)
     spent = epsilon_of([mechanism], settings.delta).pld
     if spent > settings.epsilon:
@@ -155,6 +156,12 @@ def planned(settings: PrivateSettings) -> SampledGaussian:
             f"the {settings.epsilon:g} asked for; leave noise_multiplier out, or raise it"
         )
     return mechanism
+
+
+@lru_cache(maxsize=16)
+def _least_noise(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+    """Looked for once, which takes seconds."""
+    return noise_for(epsilon, delta, sampling_rate, steps)
 
 
 class PrivateTraining:
