@@ -12,7 +12,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
-from pipelines.cli_options import Config, Dataset, Json, Like, Port, Profile, Seed, Set, SomeDataset
+from pipelines.cli_options import (
+    CityKey,
+    Config,
+    Dataset,
+    Json,
+    LedgerToWrite,
+    Like,
+    Port,
+    Profile,
+    Seed,
+    Set,
+    SomeDataset,
+)
 from pipelines.cli_privacy import privacy
 from pipelines.domains.registry import published
 
@@ -197,12 +209,25 @@ def build(
     assignments: Set = None,
     config: Config = None,
     like: Like = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="Trained folder to seal, as it is; nothing is trained.")
+    ] = None,
+    ledger: LedgerToWrite = None,
+    key: CityKey = None,
     json: Json = False,
 ) -> None:
-    """Seal a trained and backtested model as a release folder; ``run`` also holds observations."""
-    from pipelines.commands.model import build_one
+    """Seal a trained and backtested model as a release folder; ``run`` also holds observations.
 
-    build_one(dataset, profile, seed, config, assignments, json, like)
+    One that was trained privately is written into the ledger that paid for it.
+    """
+    from pipelines.commands.model import build_one
+    from pipelines.commands.private import build_trained
+
+    if trained is None and ledger is None and key is None:
+        build_one(dataset, profile, seed, config, assignments, json, like)
+        return
+    plain = profile == "quick" and not (seed or config or assignments or like)
+    build_trained(dataset, trained, ledger, key, plain, json)
 
 
 @release.command()

@@ -25,3 +25,9 @@ Like = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
+LedgerToWrite = Annotated[
+    Path | None, typer.Option("--ledger", help="Privacy ledger that pays for the training.")
+]
+CityKey = Annotated[
+    Path | None, typer.Option("--key", help="The city's private key, which signs the ledger.")
+]

@@ -12,9 +12,17 @@ import typer
 
 from pipelines.cli_options import Config, Dataset, Json, Profile, Seed, Set
 
-privacy = typer.Typer(help="How private a model is: what noise spends.", no_args_is_help=True)
+privacy = typer.Typer(
+    help="Private training, what noise spends, and what is promised.", no_args_is_help=True
+)
 ledger = typer.Typer(help="Who agreed, and what was spent: verify, show.", no_args_is_help=True)
 privacy.add_typer(ledger, name="ledger")
+
+LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
+Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
+Receipts = Annotated[
+    list[Path] | None, typer.Option("--receipt", help="Receipt that a partner kept; repeatable.")
+]
 
 
 @privacy.command("epsilon")
@@ -33,6 +41,40 @@ def epsilon(
     from pipelines.commands.privacy import show_epsilon
 
     show_epsilon(sampling_rate, noise_multiplier, steps, delta, json)
+
+
+@privacy.command("train")
+def train_private(
+    dataset: Dataset,
+    ledger: Annotated[Path, typer.Option(help="Privacy ledger that pays for every step.")],
+    key: Annotated[Path, typer.Option(help="The city's private key, which signs the ledger.")],
+    partner: Annotated[str, typer.Option(help="Who holds the data, as the ledger calls them.")],
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file: unit, nominal_units, delta, epsilon and so on.")
+    ] = None,
+    assignments: Set = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Dataset folder of public series, for the backbone.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train with noise within a partner's budget; a killed training goes on, and pays once."""
+    from pipelines.commands.private import train_one
+
+    train_one(dataset, settings, assignments, ledger, key, partner, public, json)
+
+
+@privacy.command("claim")
+def show_claim(
+    ledger: Annotated[Path, typer.Option(help="Privacy ledger.")],
+    key: Key = "",
+    partner: Annotated[str, typer.Option(help="Of this partner alone.")] = "",
+    json: Json = False,
+) -> None:
+    """What the ledger promises, in plain words, English and Italian."""
+    from pipelines.commands.ledger import show_claim
+
+    show_claim(ledger, key, partner, json)
 
 
 @privacy.command("federate")
@@ -63,13 +105,6 @@ def federate_dataset(
         assignments,
         json,
     )
-
-
-LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
-Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
-Receipts = Annotated[
-    list[Path] | None, typer.Option("--receipt", help="Receipt that a partner kept; repeatable.")
-]
 
 
 @ledger.command("verify")
