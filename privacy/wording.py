@@ -75,8 +75,8 @@ ENGLISH = Words(
     },
     number=english_number,
     continued=" (and what it continues: {names})",
-    whom="This protects every single {one} in the data set {dataset} of partner {partner}, which "
-    "holds about {count} {many}.",
+    whom="This protects every single {one} in the data set {dataset} of partner {partner}, about "
+    "{count} {many}.",
     nothing="Nothing has been trained on these data so far, so no model can tell anything of them.",
     how="In each step of training, chance alone decides which {many} take part, the influence of "
     "each {one} is capped, and random noise is added to the sum.",
@@ -86,7 +86,7 @@ ENGLISH = Words(
     guess="For example, somebody who has to guess whether the data of a certain {one} were used, "
     "when both are equally likely, is right at most {right} times in 100, whatever else they "
     "know; blind guessing is right 50 times in 100.",
-    weak="That is a weak promise: such a guess is right nearly always.",
+    weak="That is a weak promise: such a guess can be right nearly always.",
     over="This counts everything together, also for somebody who has all of it: every training run "
     "on these data that the ledger has listed so far ({runs}) and every model released from them "
     "({releases}).",
@@ -117,8 +117,8 @@ ENGLISH = Words(
         "written down.",
     ),
     by_unit={
-        "household": "Persons as such: a household is counted as one, whoever lives in it, and who "
-        "moved and is in two households is protected in each one by itself.",
+        "household": "Persons as such: a household is counted as one, whoever lives in it, and "
+        "somebody who moved, and so is in two, is protected in each by itself.",
         "meter": "Households as such: the promise is for one meter; who has several is protected "
         "less.",
         "vehicle": "Persons as such: the promise is for one vehicle; who uses several is protected "
@@ -137,8 +137,8 @@ ITALIAN = Words(
     },
     number=italian_number,
     continued=" (e ciò di cui è il seguito: {names})",
-    whom="Questa garanzia protegge ogni singolo {one} nell'insieme di dati {dataset} del partner "
-    "{partner}, che contiene circa {count} {many}.",
+    whom="Questa garanzia protegge ogni singolo {one} dell'insieme di dati {dataset} del partner "
+    "{partner}, circa {count} {many}.",
     nothing="Finora su questi dati non è stato addestrato nulla, quindi nessun modello può "
     "rivelarne qualcosa.",
     how="A ogni passo dell'addestramento è solo il caso a decidere quali {many} partecipano, "
@@ -150,7 +150,7 @@ ITALIAN = Words(
     guess="Per esempio, chi deve indovinare se i dati di un certo {one} sono stati usati, quando "
     "le due possibilità sono ugualmente probabili, indovina al massimo {right} volte su 100, "
     "qualunque altra cosa sappia; tirando a caso si indovina 50 volte su 100.",
-    weak="È una garanzia debole: chi indovina così ha ragione quasi sempre.",
+    weak="È una garanzia debole: chi prova a indovinare può avere ragione quasi sempre.",
     over="Il conto comprende tutto insieme, anche per chi dispone di tutto: ogni addestramento su "
     "questi dati che il registro elenca finora ({runs}) e ogni modello rilasciato che ne deriva "
     "({releases}).",
@@ -182,7 +182,8 @@ ITALIAN = Words(
     ),
     by_unit={
         "household": "Le persone in quanto tali: un nucleo familiare conta come uno, chiunque vi "
-        "abiti, e chi ha traslocato ed è in due nuclei è protetto in ciascuno separatamente.",
+        "abiti, e chi ha traslocato, e quindi compare in due, è protetto in ciascuno "
+        "separatamente.",
         "meter": "I nuclei familiari in quanto tali: la garanzia vale per un contatore; chi ne ha "
         "più di uno è meno protetto.",
         "vehicle": "Le persone in quanto tali: la garanzia vale per un veicolo; chi ne usa più di "
