@@ -17,7 +17,7 @@ import torch
 from models.contracts import FelsinaError, ForecastSpec
 from models.forecaster import Forecaster
 from models.record import sha256_file
-from pipelines.train import RUN, STATE, Trained, made_by, made_of
+from pipelines.train import PRIVATE, RUN, STATE, Trained, made_by, made_of
 from training.dataset import CityDataset
 from training.fit import Fitted, calibrate
 from training.loop import Listener
@@ -53,6 +53,11 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
         FelsinaError: if the folder is none, is not inductive, or is of another spec.
     """
     run = _run(model)
+    if PRIVATE in run:
+        raise FelsinaError(
+            f"--like {model}: it was trained privately, and its release has to carry that claim, "
+            "which one made here would not; release it for the dataset that it was trained on"
+        )
     settings = TrainSettings(**run["settings"])
     if not settings.architecture.inductive:
         raise FelsinaError(

@@ -13,6 +13,20 @@ import typer
 
 from models.contracts import FelsinaError
 from pipelines.cli_federation import city, partner
+from pipelines.cli_options import (
+    CityKey,
+    Config,
+    Dataset,
+    Json,
+    LedgerToWrite,
+    Like,
+    Port,
+    Profile,
+    Seed,
+    Set,
+    SomeDataset,
+)
+from pipelines.cli_privacy import privacy
 from pipelines.domains.registry import published
 
 app = typer.Typer(
@@ -34,31 +48,9 @@ physics = typer.Typer(help="Simulators: compare with published cases.", no_args_
 app.add_typer(physics, name="physics")
 scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_args_is_help=True)
 app.add_typer(scenario, name="scenario")
-privacy = typer.Typer(help="How private a model is: what noise spends.", no_args_is_help=True)
 app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
-ledger = typer.Typer(help="Who agreed, and what was spent: verify, show.", no_args_is_help=True)
-privacy.add_typer(ledger, name="ledger")
-
-Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
-SomeDataset = Annotated[
-    Path | None, typer.Option("--dataset", help="Dataset folder; the embedded city when left out.")
-]
-Profile = Annotated[
-    str, typer.Option(help="quick (a first look) or full (a release that matters).")
-]
-Seed = Annotated[int, typer.Option(help="Seed of weights, batches and dropout.", min=0)]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting as key=value; may be repeated.")
-]
-Config = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
-Like = Annotated[
-    Path | None,
-    typer.Option(help="Train nothing: take the inductive model of this trained folder."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
 
 
 @app.command()
@@ -220,12 +212,25 @@ def build(
     assignments: Set = None,
     config: Config = None,
     like: Like = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="Trained folder to seal, as it is; nothing is trained.")
+    ] = None,
+    ledger: LedgerToWrite = None,
+    key: CityKey = None,
     json: Json = False,
 ) -> None:
-    """Seal a trained and backtested model as a release folder; ``run`` also holds observations."""
-    from pipelines.commands.model import build_one
+    """Seal a trained and backtested model as a release folder; ``run`` also holds observations.
 
-    build_one(dataset, profile, seed, config, assignments, json, like)
+    One that was trained privately is written into the ledger that paid for it.
+    """
+    from pipelines.commands.model import build_one
+    from pipelines.commands.private import build_trained
+
+    if trained is None and ledger is None and key is None:
+        build_one(dataset, profile, seed, config, assignments, json, like)
+        return
+    plain = profile == "quick" and not (seed or config or assignments or like)
+    build_trained(dataset, trained, ledger, key, plain, json)
 
 
 @release.command()
@@ -307,81 +312,6 @@ def sample_scenarios(
     from pipelines.commands.surrogate import sample_one
 
     sample_one(file, out)
-
-
-@privacy.command("epsilon")
-def epsilon(
-    sampling_rate: Annotated[
-        list[float], typer.Option(help="Chance of a unit in a step; once a run.")
-    ],
-    noise_multiplier: Annotated[
-        list[float], typer.Option(help="Noise over clip norm; once a run.")
-    ],
-    steps: Annotated[list[int], typer.Option(help="Noisy steps; once a run.")],
-    delta: Annotated[float, typer.Option(help="At most 1/(10 x units).")] = 1e-5,
-    json: Json = False,
-) -> None:
-    """What training with noise spends; repeat the first three options for several runs."""
-    from pipelines.commands.privacy import show_epsilon
-
-    show_epsilon(sampling_rate, noise_multiplier, steps, delta, json)
-
-
-@privacy.command("federate")
-def federate_dataset(
-    dataset: Dataset,
-    partners: Annotated[int, typer.Option(help="How many.", min=3)] = 5,
-    by: Annotated[str, typer.Option(help="area, nodes (unequal parts) or random.")] = "nodes",
-    rounds: Annotated[int, typer.Option(help="Rounds of training.", min=1)] = 20,
-    rule: Annotated[str, typer.Option(help="mean or trimmed.")] = "mean",
-    most_share: Annotated[float, typer.Option(help="Largest share of a partner.")] = 1.0,
-    profile: Profile = "quick",
-    seed: Seed = 0,
-    assignments: Set = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """Rehearse a federation in one process: each partner alone, together, and pooled."""
-    from pipelines.commands.federation import federate, rounds_of
-
-    federate(
-        dataset,
-        partners,
-        by,
-        rounds_of(rounds, rule, most_share),
-        profile,
-        seed,
-        config,
-        assignments,
-        json,
-    )
-
-
-LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
-Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
-Receipts = Annotated[
-    list[Path] | None, typer.Option("--receipt", help="Receipt that a partner kept; repeatable.")
-]
-
-
-@ledger.command("verify")
-def verify_ledger(
-    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
-) -> None:
-    """Replay a ledger: exit 0 with every account, 2 with the entry that is wrong."""
-    from pipelines.commands.ledger import verify_ledger
-
-    verify_ledger(file, key, receipts or [], json)
-
-
-@ledger.command("show")
-def show_ledger(
-    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
-) -> None:
-    """Every entry of a ledger, its signatures and chain verified."""
-    from pipelines.commands.ledger import show_ledger
-
-    show_ledger(file, key, receipts or [], json)
 
 
 def main() -> None:

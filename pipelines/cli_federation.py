@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_options import Dataset, Json
+
 for _name, _value in (("FLWR_TELEMETRY_ENABLED", "0"), ("FLWR_DISABLE_UPDATE_CHECK", "1")):
     os.environ.setdefault(_name, _value)
 
 city = typer.Typer(help="A federation, the city's side.", no_args_is_help=True)
 partner = typer.Typer(help="A federation, a partner's side.", no_args_is_help=True)
 
-Dataset = Annotated[Path, typer.Option("--dataset", help="Dataset folder.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 CityFolder = Annotated[Path | None, typer.Option("--city", help="Folder; the home's city/.")]
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", help="Own limits as TOML; only stricter ones.")

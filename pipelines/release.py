@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.contracts import CityGraph, FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.settings import held
 from pipelines.train import GRAPH as TRAINED_GRAPH
 from pipelines.train import MEMBERS as TRAINED_MEMBERS
-from pipelines.train import Trained
+from pipelines.train import PRIVATE, Trained
 from serving.release import (
     FILES,
     GRAPH,
@@ -27,32 +28,58 @@ from serving.release import (
 )
 from training.tracking import Tracker
 
+if TYPE_CHECKING:
+    from privacy.ledger import Ledger
+
 ADAPTIVE = (
     "quantile tracking by lead and node, in units of the 10-90 % band: a central band widens by "
     "rate times its nominal coverage after a miss and narrows by rate times the rest after a hit"
 )
+NOT_PRIVATE = {
+    "differential_privacy": None,
+    "statement": "Trained without differential privacy, on data that may be published or "
+    "that the city holds for this purpose.",
+    "statement_it": "Addestrato senza privacy differenziale, su dati che possono essere pubblicati "
+    "o che la città detiene a questo scopo.",
+}
 
 
-def build_release(trained: Trained, home: Path) -> Path:
+def build_release(trained: Trained, home: Path, ledger: Ledger | None = None) -> Path:
     """Seal a backtested model as a release folder, registered in MLflow; once.
 
     The manifest holds no clock and no path, so that the same data, settings and code give the same
-    release. The folder appears whole, by one rename.
+    release. The folder appears whole, by one rename; that of a privately trained model, once its
+    entry stands in the ledger that paid for it.
+
+    Args:
+        trained: a backtested folder.
+        home: where releases lie.
+        ledger: of a private training; None for others.
 
     Returns:
         ``mlruns/releases/DATASET-DIGEST``.
+
+    Raises:
+        FelsinaError: if the folder is private and the ledger is not the one that paid, or it is not
+            and a ledger is given.
     """
+    if ledger is not None and PRIVATE not in trained.run:
+        raise FelsinaError(
+            f"{trained.folder} was not trained privately, so no ledger paid for it; leave out "
+            "--ledger and --key"
+        )
     with held(home / "work" / f"{trained.folder.name}.lock"):
         part = home / "releases" / f".{trained.folder.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         shutil.copyfile(trained.folder / TRAINED_GRAPH, part / MODEL)
         shutil.copyfile(trained.folder / TRAINED_MEMBERS, part / MEMBERS)
-        (part / GRAPH).write_bytes(canonical_json(trained.dataset.graph.to_dict()))
+        graph = _graph(trained)
+        (part / GRAPH).write_bytes(canonical_json(graph.to_dict()))
         report = {k: v for k, v in trained.report.items() if k != "fit_seconds"}
         (part / REPORT).write_bytes(canonical_json(report))
         files = {name: sha256_file(part / name) for name in FILES}
-        manifest = canonical_json(_manifest(trained, report, files))
+        manifest = _sealed(trained, ledger, _manifest(trained, graph, report, files))
         (part / MANIFEST).write_bytes(manifest)
         folder = home / "releases" / release_id(trained.dataset.spec.dataset, manifest)
         if folder.exists():
@@ -63,6 +90,23 @@ def build_release(trained: Trained, home: Path) -> Path:
         _register(trained, home, folder)
     load_release(folder)
     return folder
+
+
+def _graph(trained: Trained) -> CityGraph:
+    if PRIVATE not in trained.run:
+        return trained.dataset.graph
+    from pipelines.private_release import released_graph
+
+    return released_graph(trained)
+
+
+def _sealed(trained: Trained, ledger: Ledger | None, manifest: dict[str, Any]) -> bytes:
+    """The manifest's bytes, with what is said of privacy."""
+    if PRIVATE not in trained.run:
+        return canonical_json(manifest | {"privacy": NOT_PRIVATE})
+    from pipelines.private_release import entered
+
+    return entered(trained, ledger, manifest)
 
 
 def sync_folder(folder: Path) -> None:
@@ -87,7 +131,10 @@ def _register(trained: Trained, home: Path, folder: Path) -> None:
     write_atomic(note, folder.name.encode())
 
 
-def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+def _manifest(
+    trained: Trained, graph: CityGraph, report: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """All of a manifest but its ``privacy``."""
     dataset, spec, run = trained.dataset, trained.fitted.spec, trained.run
     scores = report["models"]
     builder = dataset.builder()
@@ -126,13 +173,8 @@ def _manifest(trained: Trained, report: dict[str, Any], files: dict[str, str]) -
         "members": run["members"],
         "thresholds": {
             node: [None if np.isnan(t) else float(t) for t in levels]
-            for node, levels in zip(dataset.graph.ids, dataset.graph.thresholds, strict=True)
+            for node, levels in zip(graph.ids, graph.thresholds, strict=True)
             if not np.isnan(levels).all()
-        },
-        "privacy": {
-            "differential_privacy": None,
-            "statement": "Trained without differential privacy, on data that may be published or "
-            "that the city holds for this purpose.",
         },
         "data": {
             "digests": dataset.digests,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.contracts import ForecastSpec
+from models.contracts import FelsinaError, ForecastSpec
 from models.exported import open_session, predictor
 from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
@@ -50,6 +50,12 @@ STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
 )
 Fitting = Callable[[CityDataset, TrainSettings, Path, Listener], Fitted]
 """Makes a forecaster for a dataset, as ``training.fit.fit`` does."""
+Finishing = Callable[[CityDataset, Fitted], tuple[Ranks, dict[str, Any]]]
+"""Template of joint members for a forecaster, and what ``run.json`` says beside the usual."""
+PRIVATE = "private"
+"""What ``run.json`` says of a private training stands under this name; others have none."""
+_PUBLIC = {"dataset", "domain", "unit", "origins", "parameters", "fit_seconds"}
+"""Members of a backtest's report that follow from no private row."""
 PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
@@ -118,6 +124,12 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
     return made_by(fit, dataset, settings, home, listener, made_of(dataset, settings))
 
 
+def joined_by_errors(dataset: CityDataset, fitted: Fitted) -> tuple[Ranks, dict[str, Any]]:
+    """The usual template of joint members: ranks of errors on validation windows."""
+    template, members = error_template(dataset, fitted)
+    return template, {"members": members}
+
+
 def made_by(
     fitting: Fitting,
     dataset: CityDataset,
@@ -125,6 +137,7 @@ def made_by(
     home: Path,
     listener: Listener,
     made_from: dict[str, Any],
+    finishing: Finishing = joined_by_errors,
 ) -> Trained:
     """The trained folder of what ``fitting`` makes, or the one found of the same ``made_from``."""
     key = work_key(dataset, made_from)
@@ -134,11 +147,34 @@ def made_by(
         if not agreed((folder / RUN).is_file()):
             if first:
                 shutil.rmtree(folder, ignore_errors=True)
-                _train(fitting, dataset, settings, home, made_from, work, folder, listener)
+                _train(
+                    fitting, finishing, dataset, settings, home, made_from, work, folder, listener
+                )
             else:
                 fitting(dataset, settings, work / "checkpoints", listener)
             together()
         return _read(folder, dataset, settings)
+
+
+def open_trained(folder: Path, dataset: CityDataset) -> Trained:
+    """Read a trained folder that was made from a dataset.
+
+    Raises:
+        FelsinaError: if it is none, or was made from other data.
+    """
+    try:
+        run = json.loads((folder / RUN).read_bytes())
+    except (OSError, ValueError) as error:
+        raise FelsinaError(
+            f"{folder}: no trained folder ({RUN} cannot be read); felsina train, or felsina "
+            "privacy train, says where its folder lies"
+        ) from error
+    if run["data"] != dataset.digests:
+        raise FelsinaError(
+            f"{folder} was not made from {dataset.folder} as it is now; name the dataset folder "
+            "that it was trained on"
+        )
+    return _read(folder.resolve(), dataset, TrainSettings(**run["settings"]))
 
 
 def made_of(dataset: CityDataset | Experiments, settings: LoopSettings) -> dict[str, Any]:
@@ -158,6 +194,7 @@ def work_key(dataset: CityDataset, made_from: dict[str, Any]) -> str:
 
 def _train(
     fitting: Fitting,
+    finishing: Finishing,
     dataset: CityDataset,
     settings: TrainSettings,
     home: Path,
@@ -191,7 +228,7 @@ def _train(
     export_onnx(fitted.forecaster, builder.batch(np.resize(origins, 2)), part / GRAPH)
     listener.progress("export", 0.7)
     parity = check_parity(fitted.forecaster, part / GRAPH, builder, origins)
-    template, members = error_template(dataset, fitted)
+    template, record = finishing(dataset, fitted)
     np.save(part / MEMBERS, template, allow_pickle=False)
     listener.progress("export", 1.0)
     run = made_from | {
@@ -199,8 +236,8 @@ def _train(
         "seconds": fitted.seconds,
         "steps": fitted.steps,
         "parity": parity,
-        "members": members,
         "mlflow_run": tracker.run_id,
+        **record,
     }
     (part / RUN).write_bytes(canonical_json(run))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +271,25 @@ def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> di
         write_forecasts(folder / FORECASTS, result, dataset.graph.ids, fitted.spec.quantiles)
         plots = draw_backtest(result, fitted.spec, dataset.graph, folder / "plots")
         _log(Tracker(home, folder.name, trained.run["mlflow_run"]), result, plots)
-        write_atomic(folder / REPORT, canonical_json(result.report))
-        return result.report
+        report = result.report
+        if PRIVATE in trained.run:
+            report = report | {"privacy": not_covered(report)}
+        write_atomic(folder / REPORT, canonical_json(report))
+        return report
+
+
+def not_covered(report: dict[str, Any]) -> dict[str, Any]:
+    """Which members of a private model's backtest the model's epsilon says nothing of.
+
+    A backtest scores on rows of the test span, bands of the baselines come from validation rows,
+    and the ridges that are compared are fitted on train rows: all exactly, without noise. Only
+    what follows from calendar, spec and architecture is public.
+    """
+    return {
+        "of_private_rows": sorted(set(report) - _PUBLIC),
+        "note": "Computed from private rows exactly, without noise: not covered by the epsilon of "
+        "the model, and shown by agreement with the partner.",
+    }
 
 
 def _log(tracker: Tracker, result: Backtest, plots: list[Path]) -> None:

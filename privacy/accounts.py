@@ -69,6 +69,10 @@ class Accounts:
             )
         return found
 
+    def holder(self, digest: str) -> tuple[str, str] | None:
+        """Partner and data set that registered a file with this SHA-256, or None."""
+        return self._digests.get(digest)
+
     def limit(self, key: BudgetKey, day: date) -> LimitInForce:
         """What may be spent on a key's population on a day.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,8 @@ from training.dataset import CityDataset
 from training.loop import Listener
 from training.schedule import rate_share
 
+Charge = Callable[[SampledGaussian, str, int], None]
+"""Writes steps into a ledger: what they are, the run's name, the number of the first of them."""
 WEAK_EPSILON = 4.0
 """Above it a guarantee is weak, and has to be asked for."""
 LEAST_UNITS = 10
@@ -102,6 +104,7 @@ class PrivateFit:
         settings: how it was trained.
         mechanism: the steps that the weights hold; None where not one was paid for.
         epsilon: what those steps alone spend, at the settings' delta.
+        run: name of this draw of noise, under which its steps were charged.
         whole: whether all planned steps were taken, and not only those that the budget paid.
         seconds: wall time.
     """
@@ -111,6 +114,7 @@ class PrivateFit:
     settings: PrivateSettings
     mechanism: SampledGaussian | None
     epsilon: Epsilon
+    run: str
     whole: bool
     seconds: float
 
@@ -207,12 +211,28 @@ class PrivateTraining:
         vector_to_parameters(self.weights.detach(), self.gradients.parameters)
 
 
+def private_run(
+    dataset: CityDataset,
+    settings: PrivateSettings,
+    work: Path,
+    public: CityDataset | None = None,
+) -> PrivateRun:
+    """The run of these settings and data in a folder, begun or not."""
+    about = {
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "noise": planned(settings).noise_multiplier,
+        "data": dataset.digests,
+        "public": public.digests if public else {},
+    }
+    return PrivateRun(work, sha256_bytes(canonical_json(about)))
+
+
 def fit_private(
     dataset: CityDataset,
     settings: PrivateSettings,
     work: Path,
     listener: Listener,
-    charge: Callable[[SampledGaussian], None],
+    charge: Charge,
     public: CityDataset | None = None,
 ) -> PrivateFit:
     """Train on the train span's units for a fixed number of noisy steps.
@@ -227,8 +247,9 @@ def fit_private(
         settings: public ones.
         work: folder of this run's checkpoint and secret key; it stays with the data.
         listener: told of progress, never of losses.
-        charge: writes a step into the ledger; raises ``BudgetReached`` when it cannot be paid, and
-            the run then ends with the model that was paid for.
+        charge: writes a step into the ledger, once however often it is asked to; raises
+            ``BudgetReached`` when it cannot be paid, and the run then ends with the model that was
+            paid for.
         public: a dataset for the backbone whose series are public.
 
     Raises:
@@ -243,13 +264,7 @@ def fit_private(
     check_units(dataset, settings, len(windows))
     forecaster = private_forecaster(dataset, builder, settings.architecture, public)
     gradients = UnitGradients(forecaster, windows, settings.clip_norm)
-    about = {
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
-        "noise": mechanism.noise_multiplier,
-        "data": dataset.digests,
-        "public": public.digests if public else {},
-    }
-    run = PrivateRun(work, sha256_bytes(canonical_json(about)))
+    run = private_run(dataset, settings, work, public)
     state = run.open(new_key)
     draws = SecretDraws(state.key or new_key())
     training = PrivateTraining(gradients, draws, settings, mechanism.noise_multiplier)
@@ -262,7 +277,8 @@ def fit_private(
     step = state.steps
     if not state.finished:
         step = _train(training, mechanism, run, state, listener, charge)
-        run.save(RunState(b"", step, step, training.weights.detach(), finished=True))
+        weights = training.weights.detach()
+        run.save(RunState(b"", state.name, step, step, weights, finished=True))
     forecaster.eval()
     if not torch.isfinite(training.weights).all():
         raise FelsinaError(
@@ -273,7 +289,7 @@ def fit_private(
         taken = SampledGaussian(mechanism.sampling_rate, mechanism.noise_multiplier, step)
     epsilon = epsilon_of([taken] if taken else [], settings.delta)
     whole, seconds = step == settings.steps, time.perf_counter() - began
-    return PrivateFit(forecaster, spec, settings, taken, epsilon, whole, seconds)
+    return PrivateFit(forecaster, spec, settings, taken, epsilon, state.name, whole, seconds)
 
 
 def _train(
@@ -282,7 +298,7 @@ def _train(
     run: PrivateRun,
     state: RunState,
     listener: Listener,
-    charge: Callable[[SampledGaussian], None],
+    charge: Charge,
 ) -> int:
     """Take the steps that are left; how many the weights hold at the end."""
     settings = training.settings
@@ -290,15 +306,15 @@ def _train(
     for step in range(state.steps, settings.steps):
         if step >= state.charged:
             try:
-                charge(one)
+                charge(one, state.name, step)
             except BudgetReached:
                 return step
             run.charged(step + 1)
         training.take(step)
         if (step + 1) % settings.checkpoint_every == 0:
             run.save(
-                RunState(
-                    key=state.key,
+                replace(
+                    state,
                     steps=step + 1,
                     charged=step + 1,
                     weights=training.weights.detach(),

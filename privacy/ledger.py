@@ -75,12 +75,10 @@ class Ledger:
         ledger._take(Stream.create(path, key, name, clock), key)
         return ledger
 
-    @contextmanager
-    def held(self) -> Iterator[list[Entry]]:
-        """Every entry; nobody else writes until the block ends."""
-        with self._stream.held() as entries:
-            self._catch_up()
-            yield entries
+    @property
+    def entries(self) -> list[Entry]:
+        """What was read so far; within :meth:`held`, all there is."""
+        return self._stream.entries
 
     def check_unaltered(self) -> None:
         """Hold the file's bytes to what was read from it, also what was read long ago.
@@ -115,8 +113,7 @@ class Ledger:
 
     def stands(self, body: Agreement | Dataset | Budget) -> bool:
         """Whether this is what was last said of it, and the partner did not withdraw since."""
-        with self._stream.held():
-            self._catch_up()
+        with self.held():
             own = encoded(body)
             place = {name: own.get(name) for name in ("partner", "dataset")}
             for entry in reversed(self._stream.entries):
@@ -125,6 +122,20 @@ class Ledger:
                 if entry.kind == body.kind and place == {n: entry.body.get(n) for n in place}:
                     return entry.body == own
             return False
+
+    @contextmanager
+    def held(self) -> Iterator[Accounts]:
+        """Keep other writers out, and give what all entries add up to; may be nested."""
+        with self._stream.held():
+            self._catch_up()
+            yield self._accounts
+
+    def find(self, body: Body) -> Entry | None:
+        """The entry that says exactly this, for what must be written once; None where none does."""
+        with self.held():
+            same = (e for e in self._stream.entries if e.kind == body.kind)
+            content = encoded(body)
+            return next((entry for entry in same if entry.body == content), None)
 
     def population(self, key: BudgetKey) -> Population:
         """The account that a key belongs to, up to date."""

@@ -152,7 +152,8 @@ class _LedgerBooks(Books):
 
     def place(self) -> dict[str, Any]:
         """How long the ledger is, and its last entry."""
-        with self.ledger.held() as entries:
+        with self.ledger.held():
+            entries = self.ledger.entries
             return {"entries": len(entries), "sha256": entries[-1].sha256}
 
     def enter(self, round: int, told: dict[str, Any]) -> None:
@@ -165,7 +166,8 @@ class _LedgerBooks(Books):
         ]
         if "stopped" in told:
             bodies.append(Stop(run=self.run, reason=told["stopped"][:_REASON]))
-        with self.ledger.held() as entries:
+        with self.ledger.held():
+            entries = self.ledger.entries
             count = place["entries"]
             if count > len(entries) or entries[count - 1].sha256 != place["sha256"]:
                 raise FelsinaError(

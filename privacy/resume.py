@@ -1,12 +1,13 @@
 """What a killed private run needs to go on: key, weights, optimiser, and how far it was charged.
 
 The count of charged steps is written to disk after each charge and before the step is formed: at
-worst one step is charged twice, never one used that was not.
+worst one step is asked for twice, under the same number, and none is used that was not charged.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from models.contracts import FelsinaError
 
 CHECKPOINT, CHARGED = "private.ckpt", "charged"
+_NAME_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class RunState:
 
     Attributes:
         key: of the secret draws; gone once the run is finished.
+        name: what the ledger calls this draw of the run. It is made and lost together with the
+            key: other noise on the same settings and data is another run, and is paid for anew.
         steps: that the weights hold.
         charged: steps that were charged; those beyond ``steps`` are drawn again alike.
         weights: [P], empty before the first checkpoint.
@@ -34,6 +38,7 @@ class RunState:
     """
 
     key: bytes
+    name: str = ""
     steps: int = 0
     charged: int = 0
     weights: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -59,12 +64,22 @@ class PrivateRun:
             FelsinaError: when the folder holds a run of other settings or data.
         """
         self.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state = self.recorded()
+        if state is None:
+            self.charged(0)
+            state = RunState(key(), secrets.token_hex(_NAME_BYTES))
+            self.save(state)
+        return state
+
+    def recorded(self) -> RunState | None:
+        """What is there; None where nothing is.
+
+        Raises:
+            FelsinaError: as ``open`` does.
+        """
         path = self.work / CHECKPOINT
         if not path.exists():
-            self.charged(0)
-            state = RunState(key())
-            self.save(state)
-            return state
+            return None
         try:
             held = torch.load(path, weights_only=True, map_location="cpu")
             about, charged = held.pop("about"), int((self.work / CHARGED).read_text())
@@ -90,6 +105,7 @@ class PrivateRun:
         held = {
             "about": self.about,
             "key": torch.tensor(list(state.key), dtype=torch.uint8),
+            "name": state.name,
             "steps": state.steps,
             "charged": state.charged,
             "weights": state.weights,

@@ -147,6 +147,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         return JSONResponse(
             entry(runtime)
             | {
+                "privacy": formats.privacy(release.manifest),
                 "forcings": [
                     {"name": f.name, "unit": f.unit, "known_future": f.known_future}
                     for f in release.spec.forcings

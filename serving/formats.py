@@ -87,6 +87,19 @@ def _interval(manifest: dict[str, Any], adaptive: bool) -> dict[str, Any]:
     }
 
 
+def privacy(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The privacy statement of a release and its figures, as ``schemas.Privacy`` has them."""
+    said = manifest["privacy"]
+    claimed = said["differential_privacy"] or {}
+    return {
+        "statement": said["statement"],
+        "statement_it": said.get("statement_it"),
+        "not_protected": said.get("not_protected", []),
+        "not_protected_it": said.get("not_protected_it", []),
+        **{name: claimed.get(name) for name in ("epsilon", "delta", "unit")},
+    }
+
+
 def as_json(head: dict[str, Any], release: Release, answer: Answer, nodes: IntArray) -> bytes:
     """The answer of ``schemas.ForecastAnswer``; floats keep all their digits."""
     features = [node_entry(release, n) | _told(release, answer, n) for n in nodes.tolist()]

@@ -18,6 +18,7 @@ INPUTS = "inputs.json"
 FILES = (MODEL, GRAPH, MEMBERS, REPORT)
 """What the manifest of a release seals."""
 _DATA = ("start", "synthetic", "attribution")
+_PRIVACY = ("differential_privacy", "statement")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def load_release(folder: Path) -> Release:
     def read(manifest: dict[str, Any]) -> ForecastSpec:
         spec = ForecastSpec.from_dict(manifest["spec"])
         _ = [manifest["data"][key] for key in _DATA], manifest["interval"]["method"]
+        _ = [manifest["privacy"][key] for key in _PRIVACY]
         if spec.dataset != manifest["dataset"]:
             raise ValueError("its dataset is not that of its spec")
         return spec

@@ -243,9 +243,22 @@ class NodeEntry(BaseModel):
     thresholds: list[float | None]
 
 
-class DatasetDetail(DatasetEntry):
-    """A served dataset with its nodes and forcings."""
+class Privacy(BaseModel):
+    """Whom the release's training protects, and what it does not protect, in plain words."""
 
+    statement: str
+    statement_it: str | None = Field(description="In Italian; null in releases that lack it.")
+    not_protected: list[str]
+    not_protected_it: list[str]
+    epsilon: float | None = Field(description="Null without differential privacy.")
+    delta: float | None
+    unit: str | None = Field(description="One of whom is protected: household, meter and so on.")
+
+
+class DatasetDetail(DatasetEntry):
+    """A served dataset with its nodes and forcings, and its release's word on privacy."""
+
+    privacy: Privacy
     forcings: list[ForcingEntry]
     node_list: list[NodeEntry]
 

@@ -1,4 +1,4 @@
-"""``felsina privacy ledger verify`` and ``show``: what was spent on whom, from the bytes."""
+"""``felsina privacy ledger`` and ``claim``: what was spent on whom, from the bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from models.errors import FelsinaError
 from models.signing import PublicKey, key_id, load_public_key
 from pipelines.commands.terminal import answer, err, out
 from privacy.accounts import Accounts
-from privacy.population import Population
+from privacy.claim import claims_of, coverage, statement
+from privacy.population import Population, key_of
 from privacy.replay import composed, replay
 
 _OWN = "the ledger's own, which shows edits but not who signed; name the city's with --key"
@@ -55,6 +56,33 @@ def show_ledger(path: Path, key: str, receipts: list[Path], json: bool) -> None:
     for entry in entries:
         out.print(_line(entry), markup=False)
     out.print(f"{path}: intact; {_kept(receipts)}; key {key_id(public)}{_whose(key)}")
+
+
+def show_claim(path: Path, key: str, partner: str, json: bool) -> None:
+    """Verify a ledger and say in two languages what it promises, and what not."""
+    public = _public_key(path, key)
+    with err.status(f"Replaying {path}"):
+        accounts = replay(path, public)
+        claims = claims_of(accounts, partner)
+        covered = coverage(accounts, claims)
+        said = statement(claims, covered)
+    if json:
+        rows = [{**claim.model_dump(), **vars(covered[key_of(claim)])} for claim in claims]
+        answer(
+            {"ledger": str(path), "key": key_id(public), "key_given": bool(key)}
+            | {"claims": rows, "statement": said.to_dict()}
+        )
+        return
+    for text, title, lines in (
+        (said.en, "Not protected:", said.not_protected_en),
+        (said.it, "Non è protetto:", said.not_protected_it),
+    ):
+        out.print(text, markup=False)
+        out.print(f"\n{title}")
+        for line in lines:
+            out.print(f"- {line}", markup=False)
+        out.print()
+    out.print(f"{path}: intact; {_kept([])}; key {key_id(public)}{_whose(key)}")
 
 
 def _public_key(path: Path, key: str) -> PublicKey:

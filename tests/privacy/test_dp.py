@@ -42,12 +42,14 @@ class Ledger:
 
     def __init__(self, kill_at: int | None = None, most: int | None = None) -> None:
         self.charges: list[SampledGaussian] = []
+        self.steps: list[tuple[str, int]] = []
         self.kill_at, self.most = kill_at, most
 
-    def __call__(self, mechanism: SampledGaussian) -> None:
+    def __call__(self, mechanism: SampledGaussian, run: str, first_step: int) -> None:
         if len(self.charges) == self.most:
             raise BudgetReached("nothing left")
         self.charges.append(mechanism)
+        self.steps.append((run, first_step))
         if len(self.charges) == self.kill_at:
             raise KeyboardInterrupt
 
@@ -67,6 +69,7 @@ def test_every_step_is_charged_and_nothing_else_is_told(homes, tmp_path):
     listener.metrics = lambda step, values: told.append(values)
     fit = fit_private(homes, make_settings(), tmp_path / "run", listener, ledger)
     assert ledger.charges == [SampledGaussian(0.5, 8.0, 1)] * 12
+    assert ledger.steps == [(fit.run, step) for step in range(12)]
     assert fit.mechanism == SampledGaussian(0.5, 8.0, 12)
     assert fit.whole
     assert 0 < fit.epsilon.pld < 4
@@ -84,8 +87,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(homes, tmp_path, kill_at):
         fit_private(homes, make_settings(), tmp_path / "killed", Silent(), first)
     fit = fit_private(homes, make_settings(), tmp_path / "killed", Silent(), then)
     torch.testing.assert_close(weights(fit), weights(whole), rtol=0, atol=0)
-    # Killed between the charge and its note: that one step is charged twice, no step never.
+    # Killed between the charge and its note: that one step is asked for twice, under one number,
+    # which a ledger charges once; no step never.
     assert len(first.charges) + len(then.charges) == 13
+    assert set(first.steps + then.steps) == {(fit.run, step) for step in range(12)}
+
+
+def test_other_noise_on_the_same_data_is_another_run(homes, tmp_path):
+    """A folder that was lost took the key along: a ledger that took both for one charged half."""
+    runs = {
+        fit_private(homes, make_settings(steps=1), tmp_path / name, Silent(), Ledger()).run
+        for name in ("first", "second")
+    }
+    assert len(runs) == 2
 
 
 def test_steps_that_were_charged_and_lost_are_not_charged_again(homes, tmp_path, monkeypatch):

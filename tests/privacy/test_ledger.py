@@ -325,3 +325,17 @@ def test_two_runs_at_once_share_one_budget(tmp_path, path):
     assert ledger.epsilon(HOMES).pld <= 2.0
     one_more = [*ledger.spent(HOMES), SampledGaussian(0.01, 1.0, 250)]
     assert epsilon_of(one_more, 1e-5).pld > 2.0
+
+
+def test_what_is_written_once_is_found(path):
+    ledger = opened(path)
+    ledger.charge(HOMES, THOUSAND, "run", 0)
+    release = Release(release="e-1", manifest_sha256="b" * 64, claim=(ledger.claim(HOMES),))
+    assert ledger.find(release) is None
+    with ledger.held() as accounts:
+        entry = ledger.record(release)
+        assert [claimed.release for claimed in accounts.claims] == ["e-1"]
+    assert ledger.find(release) == Ledger(path, KEY).find(release) == entry
+    assert ledger.find(release.model_copy(update={"manifest_sha256": "c" * 64})) is None
+    Ledger(path, KEY).record(Stop(run="run", reason="enough"))
+    assert ledger.find(Stop(run="run", reason="enough")) is not None

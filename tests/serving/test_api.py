@@ -71,6 +71,16 @@ def test_datasets_are_listed_and_filtered(client: TestClient, tiny: Tiny) -> Non
         {"name": "temp_c", "unit": "degC", "known_future": True},
         {"name": "rain_mm", "unit": "mm", "known_future": False},
     ]
+    said = load_release(tiny.release).manifest["privacy"]
+    assert detail["privacy"] == {
+        "statement": said["statement"],
+        "statement_it": said["statement_it"],
+        "not_protected": [],
+        "not_protected_it": [],
+        "epsilon": None,
+        "delta": None,
+        "unit": None,
+    }
     assert detail["node_list"][0] == {
         "id": "a",
         "name": "node a",

@@ -1,0 +1,127 @@
+"""``felsina privacy``: what noise spends, private training, claims and the ledger.
+
+Imports wait until a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_options import Config, Dataset, Json, Profile, Seed, Set
+
+privacy = typer.Typer(
+    help="Private training, what noise spends, and what is promised.", no_args_is_help=True
+)
+ledger = typer.Typer(help="Who agreed, and what was spent: verify, show.", no_args_is_help=True)
+privacy.add_typer(ledger, name="ledger")
+
+LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
+Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
+Receipts = Annotated[
+    list[Path] | None, typer.Option("--receipt", help="Receipt that a partner kept; repeatable.")
+]
+
+
+@privacy.command("epsilon")
+def epsilon(
+    sampling_rate: Annotated[
+        list[float], typer.Option(help="Chance of a unit in a step; once a run.")
+    ],
+    noise_multiplier: Annotated[
+        list[float], typer.Option(help="Noise over clip norm; once a run.")
+    ],
+    steps: Annotated[list[int], typer.Option(help="Noisy steps; once a run.")],
+    delta: Annotated[float, typer.Option(help="At most 1/(10 x units).")] = 1e-5,
+    json: Json = False,
+) -> None:
+    """What training with noise spends; repeat the first three options for several runs."""
+    from pipelines.commands.privacy import show_epsilon
+
+    show_epsilon(sampling_rate, noise_multiplier, steps, delta, json)
+
+
+@privacy.command("train")
+def train_private(
+    dataset: Dataset,
+    ledger: Annotated[Path, typer.Option(help="Privacy ledger that pays for every step.")],
+    key: Annotated[Path, typer.Option(help="The city's private key, which signs the ledger.")],
+    partner: Annotated[str, typer.Option(help="Who holds the data, as the ledger calls them.")],
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file: unit, nominal_units, delta, epsilon and so on.")
+    ] = None,
+    assignments: Set = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Dataset folder of public series, for the backbone.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train with noise within a partner's budget; a killed training goes on, and pays once."""
+    from pipelines.commands.private import train_one
+
+    train_one(dataset, settings, assignments, ledger, key, partner, public, json)
+
+
+@privacy.command("claim")
+def show_claim(
+    ledger: Annotated[Path, typer.Option(help="Privacy ledger.")],
+    key: Key = "",
+    partner: Annotated[str, typer.Option(help="Of this partner alone.")] = "",
+    json: Json = False,
+) -> None:
+    """What the ledger promises, in plain words, English and Italian."""
+    from pipelines.commands.ledger import show_claim
+
+    show_claim(ledger, key, partner, json)
+
+
+@privacy.command("federate")
+def federate_dataset(
+    dataset: Dataset,
+    partners: Annotated[int, typer.Option(help="How many.", min=3)] = 5,
+    by: Annotated[str, typer.Option(help="area, nodes (unequal parts) or random.")] = "nodes",
+    rounds: Annotated[int, typer.Option(help="Rounds of training.", min=1)] = 20,
+    rule: Annotated[str, typer.Option(help="mean or trimmed.")] = "mean",
+    most_share: Annotated[float, typer.Option(help="Largest share of a partner.")] = 1.0,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Rehearse a federation in one process: each partner alone, together, and pooled."""
+    from pipelines.commands.federation import federate, rounds_of
+
+    federate(
+        dataset,
+        partners,
+        by,
+        rounds_of(rounds, rule, most_share),
+        profile,
+        seed,
+        config,
+        assignments,
+        json,
+    )
+
+
+@ledger.command("verify")
+def verify_ledger(
+    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
+) -> None:
+    """Replay a ledger: exit 0 with every account, 2 with the entry that is wrong."""
+    from pipelines.commands.ledger import verify_ledger
+
+    verify_ledger(file, key, receipts or [], json)
+
+
+@ledger.command("show")
+def show_ledger(
+    file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False
+) -> None:
+    """Every entry of a ledger, its signatures and chain verified."""
+    from pipelines.commands.ledger import show_ledger
+
+    show_ledger(file, key, receipts or [], json)
