@@ -336,6 +336,9 @@ def federate_dataset(
     seed: Seed = 0,
     assignments: Set = None,
     config: Config = None,
+    private: Annotated[
+        Path | None, typer.Option(help="Settings of a private training, as TOML: add noise.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Rehearse a federation in one process: each partner alone, together, and pooled."""
@@ -351,6 +354,7 @@ def federate_dataset(
         config,
         assignments,
         json,
+        private,
     )
 
 
