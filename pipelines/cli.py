@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
+from pipelines.cli_federation import city, partner
 from pipelines.domains.registry import published
 
 app = typer.Typer(
@@ -35,6 +36,8 @@ scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_arg
 app.add_typer(scenario, name="scenario")
 privacy = typer.Typer(help="How private a model is: what noise spends.", no_args_is_help=True)
 app.add_typer(privacy, name="privacy")
+app.add_typer(city, name="city")
+app.add_typer(partner, name="partner")
 ledger = typer.Typer(help="Who agreed, and what was spent: verify, show.", no_args_is_help=True)
 privacy.add_typer(ledger, name="ledger")
 

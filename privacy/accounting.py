@@ -144,6 +144,17 @@ def noise_for(
     _check_delta(delta)
     if not 0 < epsilon < math.inf:
         raise FelsinaError(f"epsilon {epsilon} is no budget; give a number above 0")
+    return _least_noise(epsilon, delta, sampling_rate, steps, _merged(spent))
+
+
+@lru_cache(maxsize=256)
+def _least_noise(
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    steps: int,
+    spent: tuple[SampledGaussian, ...],
+) -> float:
     before = epsilon_of(spent, delta).pld
     interval = SEARCH_COARSER * _interval(epsilon)
     earlier = _loss_distribution(spent, interval) if spent else None

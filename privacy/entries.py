@@ -38,7 +38,8 @@ class Agreement(Body):
         partner: who.
         text_sha256: of the text that was signed.
         unit: whom the guarantee protects.
-        epsilon: most that may be spent on any of the partner's data sets.
+        epsilon: most that may be spent on any of the partner's data sets; 0 where no person's rows
+            are lent, and nothing may be charged.
         delta: largest delta of any of their budgets.
         purposes: what for.
         until: last day (UTC) on which anything may be charged.
@@ -48,7 +49,7 @@ class Agreement(Body):
     partner: Name
     text_sha256: Sha256
     unit: Unit
-    epsilon: Limit
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     delta: Delta
     purposes: Annotated[tuple[Text, ...], Field(min_length=1)]
     until: date

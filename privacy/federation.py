@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Context
 
 from models.contracts import FelsinaError, FloatArray, IntArray
 from privacy.grid import GridPartners, InProcessGrid
@@ -76,8 +75,8 @@ def in_process(trainers: Mapping[str, Trainer]) -> GridPartners:
     return GridPartners(InProcessGrid(apps), nodes, _DEADLINE_S)
 
 
-def _own(trainer: Trainer, context: Context) -> Trainer:
-    """An app has one trainer, whatever the context."""
+def _own(trainer: Trainer, run: str) -> Trainer:
+    """An app has one trainer, whatever the run."""
     return trainer
 
 

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
 from privacy.guard import Reply
-from privacy.messages import TRAIN, instruction, reply_of
+from privacy.messages import END, TRAIN, ending, instruction, reply_of
 from privacy.strategy import Arrays
 
 _POLL_S = 0.5
@@ -27,10 +27,13 @@ class GridPartners:
         grid: Flower's.
         nodes: node to the partner whose key it has.
         deadline_s: of a round.
+        run: name of the federation's run, which partners know theirs by.
     """
 
-    def __init__(self, grid: Grid, nodes: Mapping[int, str], deadline_s: float) -> None:
-        self.grid, self.nodes, self.deadline_s = grid, dict(nodes), deadline_s
+    def __init__(
+        self, grid: Grid, nodes: Mapping[int, str], deadline_s: float, run: str = ""
+    ) -> None:
+        self.grid, self.nodes, self.deadline_s, self.run = grid, dict(nodes), deadline_s, run
 
     def ask(
         self, round: int, attempt: int, arrays: Arrays, among: Collection[str] | None = None
@@ -44,19 +47,28 @@ class GridPartners:
             among: partners that are asked; all, when None.
         """
         asked = {n: p for n, p in self.nodes.items() if among is None or p in among}
-        content = instruction(arrays, round)
+        content = instruction(arrays, round, self.run)
+        for partner, message in self._sent(content, TRAIN, f"{round}.{attempt}", asked):
+            yield reply_of(message, partner, round)
+
+    def end(self, round: int, arrays: Arrays, receipt: str) -> list[str]:
+        """Give everybody the last model; who has it."""
+        content = ending(arrays, round, self.run, receipt)
+        answers = self._sent(content, END, "end", self.nodes)
+        return [partner for partner, message in answers if message.has_content()]
+
+    def _sent(
+        self, content: RecordDict, kind: str, group: str, asked: Mapping[int, str]
+    ) -> Iterator[tuple[str, Message]]:
         ends = time.monotonic() + self.deadline_s
-        group = f"{round}.{attempt}"
-        sent = [
-            Message(content, node, TRAIN, ttl=self.deadline_s, group_id=group) for node in asked
-        ]
+        sent = [Message(content, node, kind, ttl=self.deadline_s, group_id=group) for node in asked]
         pending = dict(zip(self.grid.push_messages(sent), asked.values(), strict=True))
         while pending and time.monotonic() < ends:
             before = len(pending)
             for number, partner in list(pending.items()):
                 for message in self.grid.pull_messages([number]):
                     pending.pop(number, None)
-                    yield reply_of(message, partner, round)
+                    yield partner, message
             if pending and len(pending) == before:
                 time.sleep(_POLL_S)
 

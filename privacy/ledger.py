@@ -22,7 +22,18 @@ from models.stream import Clock, Stream, utc_now
 from privacy.accounting import Epsilon, SampledGaussian
 from privacy.accounts import Accounts, RefusedError
 from privacy.drop_codes import BUDGET
-from privacy.entries import Body, Charge, Claim, Release, decoded, encoded
+from privacy.entries import (
+    Agreement,
+    Body,
+    Budget,
+    Charge,
+    Claim,
+    Dataset,
+    Release,
+    Withdrawal,
+    decoded,
+    encoded,
+)
 from privacy.headroom import Headroom
 from privacy.population import (
     BudgetKey,
@@ -101,6 +112,19 @@ class Ledger:
                     population = self._accounts.population(key_of(claim))
                     check_claim(claim, population.steps, body.release)
             return self._append(body)
+
+    def stands(self, body: Agreement | Dataset | Budget) -> bool:
+        """Whether this is what was last said of it, and the partner did not withdraw since."""
+        with self._stream.held():
+            self._catch_up()
+            own = encoded(body)
+            place = {name: own.get(name) for name in ("partner", "dataset")}
+            for entry in reversed(self._stream.entries):
+                if entry.kind == Withdrawal.kind and entry.body["partner"] == body.partner:
+                    return False
+                if entry.kind == body.kind and place == {n: entry.body.get(n) for n in place}:
+                    return entry.body == own
+            return False
 
     def population(self, key: BudgetKey) -> Population:
         """The account that a key belongs to, up to date."""

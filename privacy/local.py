@@ -8,6 +8,8 @@ leaves (after FedPer, Arivazhagan et al. 2019, arXiv 1912.00818).
 from __future__ import annotations
 
 import copy
+import io
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 
 from models.contracts import CityGraph, FelsinaError, FloatArray, ForecastSpec, Window
 from models.forecaster import Architecture, Forecaster
+from models.record import write_atomic
 from privacy.strategy import Arrays
 from training.datamodule import WindowsDataModule
 from training.dataset import CityDataset
@@ -58,10 +61,16 @@ class LocalTrainer:
         settings: the run's; ``steps`` are those of all rounds together.
         rounds: of the run.
         seed: of this partner's embedding and draws.
+        work: folder in which what does not leave is kept over rounds; a killed trainer goes on.
     """
 
     def __init__(
-        self, dataset: CityDataset, settings: TrainSettings, rounds: int, seed: int
+        self,
+        dataset: CityDataset,
+        settings: TrainSettings,
+        rounds: int,
+        seed: int,
+        work: Path | None = None,
     ) -> None:
         if settings.architecture.graph:
             raise FelsinaError(f"{dataset.spec.dataset}: a federated forecaster has no graph")
@@ -93,7 +102,10 @@ class LocalTrainer:
         self.weight = torch.ones_like(scale) / scale.mean() if natural else 1 / scale
         self.levels = torch.tensor(self.spec.quantiles)
         self.names = shared_names(self.forecaster)
+        self.kept = work / "personal.npz" if work else None
         self.round, self.before = 0, self._personal()
+        if self.kept and self.kept.exists():
+            self._resume(self.kept)
 
     @property
     def observed(self) -> int:
@@ -126,8 +138,24 @@ class LocalTrainer:
             self.round, self.before = round, self._personal()
         self.load(arrays | self.before)
         self._train(round)
+        if self.kept:
+            self._keep(self.kept)
         trained = shared_arrays(self.forecaster)
         return {name: trained[name] - arrays[name] for name in self.names}
+
+    def _keep(self, path: Path) -> None:
+        """What this round began and ended with, in one file."""
+        content = io.BytesIO()
+        named = {f"before/{name}": values for name, values in self.before.items()}
+        named |= {f"after/{name}": values for name, values in self._personal().items()}
+        np.savez(content, round=self.round, **named)  # pyright: ignore[reportArgumentType]
+        write_atomic(path, content.getvalue())
+
+    def _resume(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            self.round = int(file["round"])
+            self.before = {name: file[f"before/{name}"] for name in self.before}
+            self.load({name: file[f"after/{name}"] for name in self.before})
 
     def _train(self, round: int) -> None:
         steps = self.settings.steps // self.rounds

@@ -13,36 +13,49 @@ from flwr.clientapp import ClientApp
 from privacy.guard import Reply
 from privacy.strategy import Arrays
 
+Keep = Callable[[str, int, Arrays, str], None]
 log = logging.getLogger(__name__)
-TRAIN = "train"
+TRAIN, END = "train", "evaluate"
+"""Flower's names of the two kinds of messages."""
 _MODEL, _ASKED, _ANSWERED = "model", "asked", "answered"
 _FAILED = 1
 """The one code of Flower's errors that a partner sends; its text stays at home."""
 
 
-def instruction(arrays: Arrays, round: int) -> RecordDict:
-    """The city's model and the round that it is of."""
-    return RecordDict({_MODEL: _record(arrays), _ASKED: ConfigRecord({"round": round})})
-
-
 class Trainer(Protocol):
-    """What answers a round at a partner, with noise or without."""
+    """A partner's part in a round."""
 
     @property
     def observed(self) -> float:
-        """What the partner weighs by."""
+        """What its reply may weigh."""
         ...
 
     def update(self, round: int, arrays: Arrays) -> Arrays:
-        """What a round of its steps changes of the city's model."""
+        """What a round changes of the city's model; the same again if asked again."""
         ...
 
 
-def client_app(trainer_of: Callable[[Context], Trainer]) -> ClientApp:
+TrainerOf = Callable[[str], Trainer]
+"""A partner's trainer in a run of that name."""
+
+
+def instruction(arrays: Arrays, round: int, run: str = "") -> RecordDict:
+    """The city's model, and the round and run that it is of."""
+    return RecordDict({_MODEL: _record(arrays), _ASKED: ConfigRecord({"round": round, "run": run})})
+
+
+def ending(arrays: Arrays, round: int, run: str, receipt: str) -> RecordDict:
+    """The last model of a run, and the ledger's signed head as JSON."""
+    asked = ConfigRecord({"round": round, "run": run, "receipt": receipt})
+    return RecordDict({_MODEL: _record(arrays), _ASKED: asked})
+
+
+def client_app(trainer_of: TrainerOf, keep: Keep | None = None) -> ClientApp:
     """A partner's app.
 
     Args:
-        trainer_of: the partner's trainer; called for each message.
+        trainer_of: the partner's trainer in a run; called for each message.
+        keep: takes the last model of a run: run, rounds, arrays, receipt.
     """
     app = ClientApp()
 
@@ -50,14 +63,27 @@ def client_app(trainer_of: Callable[[Context], Trainer]) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         # A partner's exceptions may hold rows: they are its own log's, never the city's.
         try:
-            round, arrays = _asked(message.content)
-            trainer = trainer_of(context)
+            round, run, arrays = _asked(message.content)
+            trainer = trainer_of(run)
             step = trainer.update(round, arrays)
             answered = ConfigRecord({"round": round, "weight": float(trainer.observed)})
             content = RecordDict({_MODEL: _record(step), _ANSWERED: answered})
             return Message(content, reply_to=message)
         except Exception:
             log.exception("the round failed here")
+            return Message(Error(_FAILED), reply_to=message)
+
+    @app.evaluate()
+    def end(message: Message, context: Context) -> Message:
+        try:
+            round, run, arrays = _asked(message.content)
+            receipt = message.content.config_records[_ASKED].get("receipt", "")
+            if keep is not None:
+                keep(run, round, arrays, str(receipt))
+            content = RecordDict({_ANSWERED: ConfigRecord({"round": round})})
+            return Message(content, reply_to=message)
+        except Exception:
+            log.exception("the last model was not kept")
             return Message(Error(_FAILED), reply_to=message)
 
     return app
@@ -87,11 +113,13 @@ def reply_of(message: Message, partner: str, round: int) -> Reply:
     return Reply(partner, said, arrays, weight)
 
 
-def _asked(content: RecordDict) -> tuple[int, Arrays]:
-    round = content.config_records[_ASKED]["round"]
+def _asked(content: RecordDict) -> tuple[int, str, Arrays]:
+    asked = content.config_records[_ASKED]
+    round, run = asked["round"], asked["run"]
     assert isinstance(round, int)
+    assert isinstance(run, str)
     found = content.array_records[_MODEL]
-    return round, {name: array.numpy() for name, array in found.items()}
+    return round, run, {name: array.numpy() for name, array in found.items()}
 
 
 def _record(arrays: Arrays) -> ArrayRecord:

@@ -86,6 +86,10 @@ class Stages:
                 self._progress.console.print(f"  {text} ...")
         self._progress.update(self._tasks[stage], completed=min(share, 1.0))
 
+    def say(self, text: str) -> None:
+        """A line of its own, above the bars."""
+        self._progress.console.print(f"  {text}", markup=False)
+
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Losses are MLflow's; the bar is enough here."""
 

@@ -71,7 +71,7 @@ def test_every_kind_is_recorded_and_replayed(path):
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
-        ("agreement", {"epsilon": 0}, "epsilon"),
+        ("agreement", {"epsilon": -1.0}, "epsilon"),
         ("agreement", {"epsilon": "4"}, "epsilon"),
         ("agreement", {"delta": 1.0}, "delta"),
         ("agreement", {"unit": "window"}, "unit"),

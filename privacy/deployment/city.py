@@ -1,0 +1,396 @@
+"""The city's folder: its keys, its ledger, whom it invited and who has joined.
+
+Everything is a file: a killed command leaves either what was or what is. ``partners/NAME.json`` is
+one partner; the ledger says what was agreed and spent, and is what counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import FelsinaError
+from models.record import canonical_json, sha256_bytes, write_atomic
+from models.signing import (
+    create_key,
+    key_ring,
+    load_key,
+    load_public_key,
+    public_hex,
+    signature_fault,
+)
+from privacy.deployment import bundle, certificates
+from privacy.deployment.invitation import Invitation, acceptance
+from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
+from privacy.deployment.results import save_arrays
+from privacy.entries import Agreement, Budget, Dataset, Name, Sha256, Text, Withdrawal
+from privacy.ledger import Ledger
+from privacy.strategy import Arrays
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Enrolment(BaseModel):
+    """What a partner sends when it joins.
+
+    Attributes:
+        token: of its invitation.
+        request: PEM of its certificate signing request; its key is the node's.
+        accepted: the signed acceptance.
+        public_key: hex of the ed25519 key that signed it.
+        terms: its own, not looser than the city's.
+        dataset: name of its dataset.
+        digests: SHA-256 of each of its files.
+        weight: most that its replies may weigh; 1 where training is private.
+        sampling_rate: of its private steps.
+        noise_multiplier: of them.
+    """
+
+    model_config = _STRICT
+    token: str
+    request: str = Field(max_length=10_000)
+    accepted: dict[str, Any]
+    public_key: Sha256
+    terms: Terms
+    dataset: Name
+    digests: dict[Text, Sha256] = Field(min_length=1, max_length=20)
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    sampling_rate: float | None = Field(None, gt=0, le=1)
+    noise_multiplier: float | None = Field(None, gt=0)
+
+
+class Member(BaseModel):
+    """A partner as the city knows it.
+
+    Attributes:
+        partner: name.
+        token_sha256: of the invitation's token.
+        agreement: the text.
+        terms: what the city offered.
+        enrolled: what came back; None while it is only invited.
+        key: PEM of its node's public key.
+        node: its number at the SuperLink, once it is known there.
+        withdrawn: whether it left.
+    """
+
+    model_config = _STRICT
+    partner: Name
+    token_sha256: Sha256
+    agreement: str
+    terms: Terms
+    enrolled: Enrolment | None = None
+    key: str = ""
+    node: int | None = None
+    withdrawn: bool = False
+
+    @property
+    def state(self) -> Literal["invited", "joined", "withdrew"]:
+        """In one word."""
+        if self.withdrawn:
+            return "withdrew"
+        return "joined" if self.enrolled else "invited"
+
+
+class City:
+    """An opened city folder.
+
+    Args:
+        folder: made by :meth:`create`.
+
+    Raises:
+        FelsinaError: if it is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        try:
+            about = json.loads((self.folder / "city.json").read_bytes())
+            self.name, self.address = str(about["city"]), str(about["address"])
+            self.plan = Plan.model_validate_json((self.folder / "plan.json").read_bytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise FelsinaError(
+                f"{self.folder} is no city's folder; make one with felsina city init"
+            ) from error
+        self.key = load_key(self.folder / "city.key")
+
+    @classmethod
+    def create(cls, folder: Path, city: str, address: str, plan: Plan, initial: Arrays) -> City:
+        """Make keys, authority, certificates, ledger and bundle; the folder appears whole.
+
+        Args:
+            folder: that does not exist.
+            city: its name.
+            address: HOST:PORT that partners reach.
+            plan: what is trained.
+            initial: the model before any round.
+
+        Raises:
+            FelsinaError: if there is one, or the address has no host and port.
+        """
+        host, port = split_address(address)
+        if folder.exists():
+            raise FelsinaError(f"{folder} exists; a city is made once, name another folder")
+        part = folder.with_name(folder.name + ".part")
+        if part.exists():
+            _remove(part)
+        part.mkdir(parents=True, mode=0o700)
+        certificates.create_authority(part, city)
+        certificates.create_server(part, host)
+        key = create_key(part / "city.key")
+        Ledger.create(part / "ledger.jsonl", key, f"{city}-{plan.federation}")
+        (part / "partners").mkdir()
+        bundle.write_sources(part / "bundle")
+        (part / "bundle.fab").write_bytes(bundle.build())
+        save_arrays(part / "initial.npz", initial)
+        (part / "plan.json").write_bytes(canonical_json(plan.model_dump(mode="json")))
+        about = {"city": city, "address": f"{host}:{port}"}
+        (part / "city.json").write_bytes(canonical_json(about))
+        part.rename(folder)
+        return cls(folder)
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file."""
+        return self.folder / "ledger.jsonl"
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened and verified."""
+        return Ledger(self.ledger_path, self.key)
+
+    def members(self) -> list[Member]:
+        """Everybody who was ever invited."""
+        return [self.member(path.stem) for path in sorted(self._partners.glob("*.json"))]
+
+    def member(self, partner: str) -> Member:
+        """One of them.
+
+        Raises:
+            FelsinaError: if nobody of that name was invited.
+        """
+        path = self._partners / f"{partner}.json"
+        if Path(partner).name != partner or not path.is_file():
+            raise FelsinaError(f"partner {partner!r} was never invited; see felsina city status")
+        return Member.model_validate_json(path.read_bytes())
+
+    def invite(self, partner: str, agreement: str, terms: Terms) -> bytes:
+        """An invitation, as a file's bytes; one that was not used yet is replaced.
+
+        Raises:
+            FelsinaError: for somebody who has joined, or a plan that the terms do not allow.
+        """
+        own_settings(terms, self.plan)
+        if self.plan.private is None and terms.epsilon:
+            raise FelsinaError("epsilon: the plan trains on nobody's rows; leave it out")
+        token = secrets.token_urlsafe(32)
+        try:
+            member = Member(
+                partner=partner,
+                token_sha256=sha256_bytes(token.encode()),
+                agreement=agreement,
+                terms=terms,
+            )
+            invitation = Invitation(
+                city=self.name,
+                partner=partner,
+                address=self.address,
+                authority=(self.folder / "ca.crt").read_text(),
+                city_key=public_hex(self.key.public_key()),
+                token=token,
+                agreement=agreement,
+                terms=terms,
+                plan=self.plan,
+                bundle_sha256=self.bundle_sha256,
+                bundle_files=bundle.contents((self.folder / "bundle.fab").read_bytes()),
+            )
+        except ValidationError as error:
+            raise FelsinaError(f"invitation: {first_fault(error)}") from error
+        with self.held():
+            if (self._partners / f"{partner}.json").is_file():
+                known = self.member(partner)
+                if known.state == "joined":
+                    raise FelsinaError(
+                        f"partner {partner} has joined; withdraw it before it is invited anew"
+                    )
+            self._keep(member)
+        return invitation.signed(self.key)
+
+    @property
+    def bundle_sha256(self) -> str:
+        """What partners pin."""
+        return sha256_bytes((self.folder / "bundle.fab").read_bytes())
+
+    def enrol(self, partner: str, content: bytes) -> dict[str, Any]:
+        """Let a partner in; the same again for the same key.
+
+        Returns:
+            Its ``certificate`` (PEM) and a ``receipt`` of the ledger.
+
+        Raises:
+            FelsinaError: without a reason that would tell a stranger who was invited.
+        """
+        try:
+            sent = Enrolment.model_validate_json(content)
+        except ValidationError as error:
+            raise FelsinaError(f"enrolment: {first_fault(error)}") from error
+        with self.held():
+            member = self._invited(partner, sent.token)
+            key = certificates.public_pem(certificates.key_of_request(sent.request)).decode()
+            if member.enrolled is not None and member.key != key:
+                raise FelsinaError(
+                    f"the invitation of {partner} was used with another key; ask for a new one"
+                )
+            self._check(member, sent)
+            ledger = self.ledger()
+            for body in self._entries(partner, member.agreement, sent):
+                if not ledger.stands(body):
+                    ledger.record(body)
+            self._keep(member.model_copy(update={"enrolled": sent, "key": key}))
+            certificate = certificates.certify(self.folder, sent.request, partner)
+            return {"certificate": certificate.decode(), "receipt": ledger.receipt()}
+
+    def place(self, partner: str, node: int) -> None:
+        """Remember a partner's number at the SuperLink."""
+        with self.held():
+            self._keep(self.member(partner).model_copy(update={"node": node}))
+
+    def withdraw(self, partner: str, reason: str | None) -> None:
+        """A partner leaves: nothing more is asked of it or charged to it; what was spent stays.
+
+        Raises:
+            FelsinaError: if it was never in.
+        """
+        with self.held():
+            member = self.member(partner)
+            if member.state != "joined":
+                raise FelsinaError(f"partner {partner} has not joined ({member.state})")
+            self.ledger().record(Withdrawal(partner=partner, reason=reason))
+            self._keep(member.model_copy(update={"withdrawn": True}))
+
+    def admits(self, partner: str, key: bytes) -> bool:
+        """Whether a partner that shows this key may send requests."""
+        try:
+            member = self.member(partner)
+        except FelsinaError:
+            return False
+        return member.state == "joined" and hmac.compare_digest(member.key.encode(), key)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One writer of partners' files at a time, in whatever process."""
+        with (self.folder / "partners.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    @property
+    def _partners(self) -> Path:
+        return self.folder / "partners"
+
+    def _keep(self, member: Member) -> None:
+        content = canonical_json(member.model_dump(mode="json"))
+        write_atomic(self._partners / f"{member.partner}.json", content)
+
+    def _invited(self, partner: str, token: str) -> Member:
+        refused = FelsinaError("the invitation is not known here; ask the city for a new one")
+        try:
+            member = self.member(partner)
+        except FelsinaError:
+            raise refused from None
+        given = sha256_bytes(token.encode())
+        if member.withdrawn or not hmac.compare_digest(member.token_sha256, given):
+            raise refused
+        return member
+
+    def _check(self, member: Member, sent: Enrolment) -> None:
+        """Terms may be stricter and have to be what was signed; so has the mechanism."""
+        theirs, ours = sent.terms, member.terms
+        same = ("unit", "units", "delta", "purposes")
+        if (
+            theirs.epsilon > ours.epsilon
+            or theirs.until > ours.until
+            or any(getattr(theirs, name) != getattr(ours, name) for name in same)
+        ):
+            raise FelsinaError("terms: looser than the city's, or of another unit; join again")
+        invitation = Invitation(
+            city=self.name,
+            partner=member.partner,
+            address=self.address,
+            authority="",
+            city_key=public_hex(self.key.public_key()),
+            token="",
+            agreement=member.agreement,
+            terms=ours,
+            plan=self.plan,
+            bundle_sha256=self.bundle_sha256,
+            bundle_files={},
+        )
+        wanted = acceptance(invitation, theirs)
+        body = {k: v for k, v in sent.accepted.items() if k not in ("key", "signature")}
+        fault = signature_fault(sent.accepted, key_ring(load_public_key(sent.public_key)))
+        if fault or body != wanted:
+            raise FelsinaError(f"acceptance: {fault or 'of another text, plan or bundle'}")
+        policy = Policy(
+            epsilon=theirs.epsilon or None,
+            noise_multiplier=sent.noise_multiplier,
+            sampling_rate=sent.sampling_rate,
+        )
+        _, private = narrowed(ours, self.plan, policy)
+        if private is not None and (sent.weight != 1 or sent.noise_multiplier is None):
+            raise FelsinaError("enrolment: private training weighs 1 and names its noise")
+
+    def _entries(self, partner: str, agreement: str, sent: Enrolment) -> list[Any]:
+        terms = sent.terms
+        entries: list[Any] = [
+            Agreement(
+                partner=partner,
+                text_sha256=sha256_bytes(agreement.encode()),
+                unit=terms.unit,
+                epsilon=terms.epsilon,
+                delta=terms.delta,
+                purposes=terms.purposes,
+                until=terms.until,
+            ),
+            Dataset(
+                partner=partner,
+                dataset=sent.dataset,
+                digests=sent.digests,
+                unit=terms.unit,
+                units=terms.units,
+            ),
+        ]
+        if self.plan.private is not None:
+            entries.append(
+                Budget(
+                    partner=partner,
+                    dataset=sent.dataset,
+                    unit=terms.unit,
+                    epsilon=terms.epsilon,
+                    delta=terms.delta,
+                )
+            )
+        return entries
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port.
+
+    Raises:
+        FelsinaError: if it is not of that form.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise FelsinaError(f"address {address!r}: give HOST:PORT, as partners reach it")
+    return host.strip("[]"), int(port)
+
+
+def _remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()

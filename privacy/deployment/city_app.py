@@ -1,0 +1,115 @@
+"""The city's round loop, as the app that a SuperLink starts: rounds, ledger, checkpoints, the end.
+
+It may be killed and started again at any time: what was finished is in ``runs/NAME/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from models.record import canonical_json, write_atomic
+from privacy.accounting import SampledGaussian
+from privacy.deployment.city import City, Member
+from privacy.deployment.results import ENDED, STATUS, load_arrays, save_arrays
+from privacy.grid import GridPartners
+from privacy.population import BudgetKey
+from privacy.recorded import Part, run_recorded
+
+log = logging.getLogger(__name__)
+CITY, RUN, WAIT = "FELSINA_CITY", "FELSINA_RUN", "FELSINA_WAIT_S"
+"""Variables by which the city tells its app whose rounds these are; no network can set them."""
+_POLL_S = 1.0
+_END_S = 60.0
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Flower's entry."""
+    conduct(grid, City(Path(os.environ[CITY])), os.environ[RUN], float(os.environ[WAIT]))
+
+
+def conduct(grid: Grid, city: City, run: str, wait_s: float) -> None:
+    """Run a federation's rounds to their end, or on from where they were.
+
+    Args:
+        grid: Flower's.
+        city: whose.
+        run: name.
+        wait_s: how long partners are waited for before the first round.
+    """
+    work = city.folder / "runs" / run
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # an app that was killed may not be gone yet
+        if not (work / ENDED).exists():
+            _conduct(grid, city, run, work, wait_s)
+
+
+def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float) -> None:
+    rounds = city.plan.rounds.settings()
+
+    def tell(text: str, share: float) -> None:
+        write_atomic(work / STATUS, canonical_json({"text": text, "share": share}))
+
+    members = _members(grid, city, work, wait_s, tell)
+    nodes = {m.node: m.partner for m in members if m.node is not None}
+    partners = GridPartners(grid, nodes, city.plan.rounds.deadline_s, run)
+    agreed = {m.partner: m.enrolled.weight for m in members if m.enrolled}
+    private = {m.partner: part for m in members if (part := part_of(city, m))}
+    initial = load_arrays(city.folder / "initial.npz")
+    ledger = city.ledger()
+    ended = run_recorded(run, initial, partners, agreed, rounds, work, ledger, private, tell)
+    save_arrays(work / "model.npz", ended.arrays)
+    receipt = ledger.receipt()
+    partners.deadline_s = min(_END_S, partners.deadline_s)
+    have = partners.end(ended.rounds, ended.arrays, json.dumps(receipt))
+    told = {"run": run, "rounds": ended.rounds, "reason": ended.reason, "given_to": have}
+    write_atomic(work / ENDED, canonical_json(told | {"receipt": receipt}))
+
+
+def part_of(city: City, member: Member) -> Part | None:
+    """What a partner spends in a round; None where its training is not private."""
+    sent, private = member.enrolled, city.plan.private
+    if sent is None or private is None:
+        return None
+    assert sent.sampling_rate is not None
+    assert sent.noise_multiplier is not None
+    steps = private.steps // city.plan.rounds.rounds
+    mechanism = SampledGaussian(sent.sampling_rate, sent.noise_multiplier, steps)
+    return Part(BudgetKey(member.partner, sent.dataset, sent.terms.unit), mechanism)
+
+
+def _members(
+    grid: Grid, city: City, work: Path, wait_s: float, tell: Callable[[str, float], None]
+) -> list[Member]:
+    """Who takes part: fixed when the run begins, since a run that goes on is the same run.
+
+    All who have joined, once all are there; when the time is over, whoever is there.
+    """
+    fixed = work / "members.json"
+    ends = time.monotonic() + wait_s
+    while True:
+        if fixed.exists():
+            named = set(json.loads(fixed.read_bytes()))
+            joined = [m for m in city.members() if m.partner in named and m.node is not None]
+        else:
+            joined = [m for m in city.members() if m.state == "joined" and m.node is not None]
+        online = set(grid.get_node_ids())
+        here = [m for m in joined if m.node in online]
+        late = time.monotonic() > ends
+        if late or len(here) == len(joined) >= city.plan.rounds.least:
+            taking_part = joined if fixed.exists() else here
+            write_atomic(fixed, canonical_json([m.partner for m in taking_part]))
+            return taking_part
+        tell(f"{len(here)} of {len(joined)} partners are there", 0.0)
+        time.sleep(_POLL_S)

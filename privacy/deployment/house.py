@@ -1,0 +1,269 @@
+"""A partner's own folder: its keys, what it agreed to, its own account of what left, its models.
+
+Nothing here is ever read by the city. The partner's account is a ledger of its own: every private
+step is charged there before its noisy sum is formed, whether or not the city then uses the reply,
+so that it never shows less than the city's.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from models.contracts import FelsinaError
+from models.record import canonical_json, sha256_bytes, write_atomic
+from models.signing import (
+    create_key,
+    key_ring,
+    load_key,
+    load_public_key,
+    public_hex,
+    sign_record,
+    signature_fault,
+)
+from privacy.accounting import SampledGaussian
+from privacy.deployment import bundle, certificates
+from privacy.deployment.invitation import Invitation, acceptance, read_invitation
+from privacy.deployment.node import Identity, Node
+from privacy.deployment.plan import Policy, narrowed
+from privacy.deployment.results import save_arrays
+from privacy.entries import Agreement, Budget, Dataset
+from privacy.ledger import Ledger
+from privacy.local import LocalTrainer, federated
+from privacy.local_private import PrivateTrainer
+from privacy.messages import Trainer, client_app
+from privacy.population import BudgetKey
+from privacy.strategy import Arrays
+from training.dataset import CityDataset
+
+Told = Callable[[str], None]
+_TIMEOUT_S = 60.0
+_SEED_BITS = 30
+_ROWS = "series.parquet"
+
+
+class House:
+    """A partner's side of one invitation.
+
+    Args:
+        folder: the partner's own; made where it is missing.
+        invitation: the city's file; a copy is kept.
+        dataset: the partner's own.
+        policy: its own limits.
+
+    Raises:
+        FelsinaError: if the invitation is damaged or of another version's bundle, the dataset of
+            another task, or the policy looser than the city's.
+    """
+
+    def __init__(
+        self, folder: Path, invitation: Path, dataset: CityDataset, policy: Policy
+    ) -> None:
+        self.folder, self.dataset = folder.resolve(), dataset
+        self.invitation = read_invitation(invitation)
+        check_bundle(self.invitation)
+        self.plan = self.invitation.plan
+        self.plan.check(dataset)
+        self.terms, self.private = narrowed(self.invitation.terms, self.plan, policy)
+        self._trainers: dict[str, Trainer] = {}
+
+    @property
+    def partner(self) -> str:
+        """Its name in the federation."""
+        return self.invitation.partner
+
+    @property
+    def key(self) -> BudgetKey:
+        """Whose budget is spent."""
+        return BudgetKey(self.partner, self.dataset.spec.dataset, self.terms.unit)
+
+    @property
+    def _digests(self) -> dict[str, str]:
+        """Of the file that holds units' rows; weather is the same at all partners."""
+        return {_ROWS: self.dataset.digests[_ROWS]}
+
+    def join(self) -> None:
+        """Agree: keys are made here, the city signs a certificate for them; again if need be.
+
+        Raises:
+            FelsinaError: if the city does not answer, or refuses.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(self.folder / "ca.crt", self.invitation.authority.encode())
+        node_key = certificates.create_node_key(self.folder / "node.key")
+        own = self.folder / "partner.key"
+        signer = load_key(own) if own.exists() else create_key(own)
+        weight, mechanism = 1.0, {}
+        if self.private is None:
+            weight = float(self.trainer("join").observed)
+        else:
+            mechanism = {
+                "sampling_rate": self.private.sampling_rate,
+                "noise_multiplier": self.private.noise_multiplier,
+            }
+        sent = {
+            "token": self.invitation.token,
+            "request": certificates.request_of(node_key, self.partner),
+            "accepted": sign_record(acceptance(self.invitation, self.terms), signer),
+            "public_key": public_hex(signer.public_key()),
+            "terms": self.terms.model_dump(mode="json"),
+            "dataset": self.dataset.spec.dataset,
+            "digests": self._digests,
+            "weight": weight,
+            **mechanism,
+        }
+        answer = self._post(canonical_json(sent))
+        write_atomic(self.folder / "node.pem", str(answer["certificate"]).encode())
+        self._receipt(answer["receipt"])
+        write_atomic(self.folder / "accepted.json", canonical_json(sent["accepted"]))
+        if self.private is not None:
+            self._account()
+
+    def serve(self, told: Told, stop: Callable[[], bool], runs: int = 0) -> None:
+        """Answer the city until ``stop`` says so, or so many runs have ended.
+
+        Args:
+            told: of what happens, one line each.
+            stop: asked between answers.
+            runs: 0 for any number.
+        """
+        ended: set[str] = set()
+
+        def keep(run: str, rounds: int, arrays: Arrays, receipt: str) -> None:
+            self._ended(run, rounds, arrays, receipt)
+            told(f"run {run} ended after {rounds} rounds; its model is in {self._run(run)}")
+            ended.add(run)
+
+        def trainer(run: str) -> Trainer:
+            if run not in self._trainers:
+                told(f"run {run}: training here")
+            return self.trainer(run)
+
+        identity = Identity(
+            self.invitation.address,
+            self.folder / "ca.crt",
+            self.folder / "node.key",
+            self.folder / "node.pem",
+        )
+        app = client_app(trainer, keep)
+        node = Node(identity, self.invitation.bundle_sha256, app, told)
+        node.serve(lambda: stop() or bool(runs and len(ended) >= runs))
+
+    def trainer(self, run: str) -> Trainer:
+        """This partner's trainer in a run; what it keeps between rounds is in the run's folder."""
+        if run not in self._trainers:
+            self._trainers[run] = self._private(run) if self.private else self._plain(run)
+        return self._trainers[run]
+
+    def _plain(self, run: str) -> Trainer:
+        settings = self.plan.training
+        assert settings is not None
+        seed = int(sha256_bytes(self.partner.encode())[:8], 16) >> (32 - _SEED_BITS)
+        work, rounds = self._run(run), self.plan.rounds.rounds
+        return LocalTrainer(self.dataset, federated(settings), rounds, seed, work)
+
+    def _private(self, run: str) -> Trainer:
+        assert self.private is not None
+        ledger = self._account()
+        charge = partial(_charge, ledger, self.key, run)
+        rounds = self.plan.rounds.rounds
+        return PrivateTrainer(self.dataset, self.private, rounds, self._run(run), charge)
+
+    def _run(self, run: str) -> Path:
+        if Path(run).name != run or run.startswith("."):
+            raise FelsinaError(f"run {run!r} is no plain name; the city has to give another")
+        folder = self.folder / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _account(self) -> Ledger:
+        """The partner's own ledger, with the terms that it set itself."""
+        path, key = self.folder / "account.jsonl", load_key(self.folder / "partner.key")
+        own = path.exists()
+        ledger = Ledger(path, key) if own else Ledger.create(path, key, f"{self.partner}-account")
+        terms, name = self.terms, self.dataset.spec.dataset
+        entries = (
+            Agreement(
+                partner=self.partner,
+                text_sha256=self.invitation.agreement_sha256,
+                unit=terms.unit,
+                epsilon=terms.epsilon,
+                delta=terms.delta,
+                purposes=terms.purposes,
+                until=terms.until,
+            ),
+            Dataset(
+                partner=self.partner,
+                dataset=name,
+                digests=self._digests,
+                unit=terms.unit,
+                units=terms.units,
+            ),
+            Budget(
+                partner=self.partner,
+                dataset=name,
+                unit=terms.unit,
+                epsilon=terms.epsilon,
+                delta=terms.delta,
+            ),
+        )
+        for body in entries:
+            if not ledger.stands(body):
+                ledger.record(body)
+        return ledger
+
+    def _ended(self, run: str, rounds: int, arrays: Arrays, receipt: str) -> None:
+        save_arrays(self._run(run) / f"model-{rounds:06d}.npz", arrays)
+        self._receipt(json.loads(receipt))
+
+    def _receipt(self, head: Any) -> None:
+        """Keep a signed head of the city's ledger; one that its key did not sign is refused."""
+        ring = key_ring(load_public_key(self.invitation.city_key))
+        fault = "is none" if not isinstance(head, dict) else signature_fault(head, ring)
+        if fault:
+            raise FelsinaError(f"the city's receipt {fault}; ask the city what happened")
+        name = f"{int(head['n']):08d}-{str(head['sha256'])[:12]}.json"
+        path = self.folder / "receipts" / name
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, canonical_json(head))
+
+    def _post(self, content: bytes) -> dict[str, Any]:
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        url = f"https://{self.invitation.address}/enrol/{self.partner}"
+        try:
+            answer = httpx.post(url, content=content, verify=context, timeout=_TIMEOUT_S)
+        except httpx.TransportError as error:
+            raise FelsinaError(
+                f"{self.invitation.address}: the city does not answer ({error}); is it running? "
+                "Join again when it is"
+            ) from error
+        if answer.status_code != httpx.codes.OK:
+            raise FelsinaError(f"the city refused: {answer.text[:300]}")
+        return answer.json()
+
+
+def check_bundle(invitation: Invitation) -> None:
+    """Refuse an invitation whose bundle is not that of this installation, file by file.
+
+    Raises:
+        FelsinaError: naming the file that differs.
+    """
+    own = bundle.contents(bundle.build())
+    for name in sorted(own.keys() | invitation.bundle_files.keys()):
+        if own.get(name) != invitation.bundle_files.get(name):
+            raise FelsinaError(
+                f"the city's bundle differs from this installation's in {name}; install the city's "
+                "version of felsina, or ask the city"
+            )
+
+
+def _charge(
+    ledger: Ledger, key: BudgetKey, run: str, mechanism: SampledGaussian, first_step: int
+) -> None:
+    ledger.charge(key, mechanism, run, first_step)

@@ -1,0 +1,196 @@
+"""The one door of the city: Flower's fleet operations for partners that joined, and joining.
+
+TLS ends here. A fleet request needs a client certificate of the city's authority, whose key is the
+node key that the request names and whose partner has joined and not withdrawn; then it is handed to
+the SuperLink on loopback under a path that is rebuilt from a fixed list. Whatever else is asked of
+a SuperLink (starting runs, registering nodes, its documentation) is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+
+from models.errors import FelsinaError
+from privacy.deployment.certificates import who_shows
+from privacy.deployment.city import City, split_address
+
+log = logging.getLogger(__name__)
+OPERATIONS = (
+    "activate-node",
+    "deactivate-node",
+    "send-node-heartbeat",
+    "pull-messages",
+    "push-messages",
+    "get-run",
+    "get-fab",
+    "push-object",
+    "pull-object",
+    "confirm-message-received",
+)
+"""What a node with a key of its own needs; registering and unregistering are the city's."""
+MOST_BYTES = 16 * 2**20
+_NODE_KEY = "flwr-public-key"
+_PASSED_ON = {
+    "content-type",
+    "accept",
+    "flwr-public-key",
+    "flwr-timestamp",
+    "flwr-signature",
+    "flwr-package-name",
+    "flwr-package-version",
+    "flwr-component-name",
+}
+_ENROL_BYTES = 64 * 2**10
+_ENROLMENTS_A_MINUTE = 30
+_TIMEOUT_S = 60.0
+
+
+class Proxy:
+    """Serves in a thread of its own while it is entered.
+
+    Args:
+        city: whose door.
+        superlink: gives host:port of the SuperLink, which may change when it is started again.
+        address: host:port to listen on; the city's own when left out.
+    """
+
+    def __init__(self, city: City, superlink: Callable[[], str], address: str = "") -> None:
+        self.city, self.superlink = city, superlink
+        self.host, self.port = split_address(address or city.address)
+        self._tried: deque[float] = deque(maxlen=_ENROLMENTS_A_MINUTE)
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+
+    def __enter__(self) -> Proxy:
+        """Listen.
+
+        Raises:
+            FelsinaError: if the port is taken.
+        """
+        self._thread.start()
+        self._ready.wait()
+        if self._fault is not None:
+            raise FelsinaError(
+                f"{self.host}:{self.port}: {self._fault}; free the port, or make a city at another"
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop listening."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            runner = self._loop.run_until_complete(self._listen())
+        except (OSError, FelsinaError) as error:
+            self._fault = error
+            self._ready.set()
+            return
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+    async def _listen(self) -> web.AppRunner:
+        app = web.Application(client_max_size=MOST_BYTES)
+        app.cleanup_ctx.append(self._session)
+        app.router.add_post("/v1/fleet/{operation}", self._fleet)
+        app.router.add_post("/enrol/{partner}", self._enrol)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self.host, self.port, ssl_context=_door(self.city.folder))
+        await site.start()
+        return runner
+
+    async def _session(self, app: web.Application):  # noqa: ANN202
+        context = ssl.create_default_context(cafile=str(self.city.folder / "ca.crt"))
+        timeout = ClientTimeout(total=_TIMEOUT_S)
+        connector = TCPConnector(ssl=context)
+        async with ClientSession(connector=connector, timeout=timeout) as session:
+            self._client = session
+            yield
+
+    async def _fleet(self, request: web.Request) -> web.Response:
+        operation = request.match_info["operation"]
+        if operation not in OPERATIONS:
+            raise web.HTTPForbidden(text="not here")
+        shown = request.transport.get_extra_info("ssl_object") if request.transport else None
+        certificate = shown.getpeercert(binary_form=True) if shown else None
+        if not certificate:
+            raise web.HTTPForbidden(text="a client certificate is needed; join first")
+        partner, key = who_shows(certificate)
+        if _named_key(request) != key:
+            raise web.HTTPForbidden(text="the request names another key than the certificate")
+        if not self.city.admits(partner, key):
+            raise web.HTTPGone(text=f"{partner} is not in: it withdrew, or joined with another key")
+        if self.city.member(partner).node is None:
+            raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
+        }
+        body = await request.read()
+        url = f"https://{self.superlink()}/v1/fleet/{operation}"
+        try:
+            async with self._client.post(url, data=body, headers=headers) as answer:
+                content = await answer.read()
+                return web.Response(
+                    body=content, status=answer.status, content_type=answer.content_type
+                )
+        except (ClientError, TimeoutError):
+            raise web.HTTPServiceUnavailable(text="the SuperLink does not answer") from None
+
+    async def _enrol(self, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        if len(self._tried) == self._tried.maxlen and now - self._tried[0] < 60:
+            raise web.HTTPTooManyRequests(text="too many enrolments in a minute; try again")
+        self._tried.append(now)
+        if (request.content_length or _ENROL_BYTES + 1) > _ENROL_BYTES:
+            raise web.HTTPRequestEntityTooLarge(_ENROL_BYTES, request.content_length or 0)
+        content = await request.read()
+        partner = request.match_info["partner"]
+        try:
+            answer = await asyncio.to_thread(self.city.enrol, partner, content)
+        except FelsinaError as error:
+            log.warning("enrolment as %r refused: %s", partner, error)
+            return web.Response(text=str(error), status=403)
+        log.info("%s joined", partner)
+        return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
+
+
+def _named_key(request: web.Request) -> bytes:
+    """The node key that a request claims."""
+    try:
+        return base64.b64decode(request.headers.get(_NODE_KEY, ""), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _door(folder: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(folder / "ca.crt"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    # Whoever joins has no certificate yet; fleet operations look for it themselves.
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context

@@ -1,0 +1,66 @@
+import ssl
+import stat
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from models.errors import FelsinaError
+from privacy.deployment import certificates
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("authority")
+    certificates.create_authority(made, "bologna")
+    certificates.create_server(made, "twin.example")
+    return made
+
+
+def loaded(content):
+    return x509.load_pem_x509_certificate(content)
+
+
+def test_private_keys_are_their_owners_alone(folder):
+    for name in ("ca.key", "server.key"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    kept = certificates.load_node_key(folder / "server.key").private_numbers()
+    assert certificates.create_node_key(folder / "server.key").private_numbers() == kept
+
+
+def test_the_chain_verifies_by_an_independent_verifier(folder):
+    store = Store([loaded((folder / "ca.crt").read_bytes())])
+    server = loaded((folder / "server.pem").read_bytes())
+    for host in ("twin.example", "localhost"):
+        PolicyBuilder().store(store).build_server_verifier(x509.DNSName(host)).verify(server, [])
+    other = PolicyBuilder().store(store).build_server_verifier(x509.DNSName("other.example"))
+    with pytest.raises(VerificationError):
+        other.verify(server, [])
+    key = certificates.create_node_key(folder / "p.key")
+    client = loaded(certificates.certify(folder, certificates.request_of(key, "hera"), "hera"))
+    PolicyBuilder().store(store).build_client_verifier().verify(client, [])
+    host = PolicyBuilder().store(store).build_server_verifier(x509.DNSName("localhost"))
+    with pytest.raises(VerificationError):  # a partner's certificate is no server's
+        host.verify(client, [])
+
+
+def test_the_city_gives_the_name_whatever_the_request_says(folder):
+    key = certificates.create_node_key(folder / "q.key")
+    request = certificates.request_of(key, "somebody-else")
+    given = certificates.certify(folder, request, "hera")
+    der = ssl.PEM_cert_to_DER_cert(given.decode())
+    assert certificates.who_shows(der) == ("hera", certificates.public_pem(key.public_key()))
+
+
+def test_a_request_that_is_none_is_refused(folder):
+    key = certificates.create_node_key(folder / "r.key")
+    request = certificates.request_of(key, "hera")
+    for bad in ("", request.replace("M", "N"), request[:200]):
+        with pytest.raises(FelsinaError, match="certificate request"):
+            certificates.key_of_request(bad)
+    read = certificates.key_of_request(request)
+    assert isinstance(read, ec.EllipticCurvePublicKey)
+    (folder / "broken.key").write_bytes(b"no key")
+    with pytest.raises(FelsinaError, match=r"broken\.key.*restore"):
+        certificates.load_node_key(folder / "broken.key")
