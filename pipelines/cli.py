@@ -347,18 +347,8 @@ def federate_dataset(
     """Rehearse a federation in one process: each partner alone, together, and pooled."""
     from pipelines.commands.federation import federate, rounds_of
 
-    federate(
-        dataset,
-        partners,
-        by,
-        rounds_of(rounds, rule, most_share),
-        profile,
-        seed,
-        config,
-        assignments,
-        json,
-        private,
-    )
+    shape = rounds_of(rounds, rule, most_share)
+    federate(dataset, partners, by, shape, profile, seed, config, assignments, json, private)
 
 
 LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]

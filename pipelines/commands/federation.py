@@ -106,9 +106,10 @@ _KINDS = ("alone", "together", "pooled")
 
 def _table(standings: list[Standing], unit: str) -> Table:
     """A partner a line, the mean over nodes below."""
-    table = Table(title=f"MAE over the test span, {unit}", title_justify="left")
+    title = f"MAE over the test span, {unit}; pooled is all rows in one place"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     private = standings[0].epsilon is not None
-    names = ["partner", "nodes", "alone", "together", "all rows in one place", "gained"]
+    names = ["partner", "nodes", "alone", "together", "pooled", "gained"]
     names += ["contribution", *(["epsilon"] if private else [])]
     for name in names:
         table.add_column(name, justify="left" if name == "partner" else "right")
