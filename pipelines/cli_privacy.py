@@ -89,22 +89,16 @@ def federate_dataset(
     seed: Seed = 0,
     assignments: Set = None,
     config: Config = None,
+    private: Annotated[
+        Path | None, typer.Option(help="Settings of a private training, as TOML: add noise.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Rehearse a federation in one process: each partner alone, together, and pooled."""
     from pipelines.commands.federation import federate, rounds_of
 
-    federate(
-        dataset,
-        partners,
-        by,
-        rounds_of(rounds, rule, most_share),
-        profile,
-        seed,
-        config,
-        assignments,
-        json,
-    )
+    shape = rounds_of(rounds, rule, most_share)
+    federate(dataset, partners, by, shape, profile, seed, config, assignments, json, private)
 
 
 @ledger.command("verify")

@@ -127,13 +127,13 @@ def digest(arrays: Arrays) -> str:
     return sha256_bytes(canonical_json(parts))
 
 
-def without_partners(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """The same, for another run to begin from: what was dropped has been told by the first."""
+def to_begin_from(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    """The same for another run: whom the models saw, and not what the first run was to tell."""
     mine = ("first", "contributed")
-    return [
+    return tuple(
         Checkpoint(one.round, one.arrays, {k: one.told[k] for k in mine if k in one.told})
         for one in checkpoints
-    ]
+    )
 
 
 def _path(work: Path, round: int) -> Path:

@@ -6,7 +6,7 @@ in one place; the errors are told side by side, partner by partner.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.contracts import FelsinaError, IntArray
+from models.contracts import FelsinaError, FloatArray, IntArray
 from privacy.grid import GridPartners, InProcessGrid
 from privacy.local import LocalTrainer, errors_on_test, federated, first_model
-from privacy.messages import client_app
+from privacy.messages import Trainer, client_app
 from privacy.rounds import Ended, RoundSettings, run_rounds
 from privacy.strategy import Arrays
 from training.dataset import CityDataset
@@ -68,14 +68,14 @@ def split_nodes(dataset: CityDataset, partners: int, by: By, seed: int = 0) -> l
     return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
-def in_process(trainers: dict[str, LocalTrainer]) -> GridPartners:
+def in_process(trainers: Mapping[str, Trainer]) -> GridPartners:
     """The partners' apps, called one after another; no deadline interrupts one."""
     nodes = dict(enumerate(trainers, start=1))
     apps = {node: client_app(partial(_own, trainers[name])) for node, name in nodes.items()}
     return GridPartners(InProcessGrid(apps), nodes, _DEADLINE_S)
 
 
-def _own(trainer: LocalTrainer, run: str) -> LocalTrainer:
+def _own(trainer: Trainer, run: str) -> Trainer:
     """An app has one trainer, whatever the run."""
     return trainer
 
@@ -90,6 +90,8 @@ class Standing:
         alone: MAE of its own forecaster, trained on its rows only.
         together: MAE of the one trained by rounds.
         pooled: MAE on its nodes of one trained on all rows in one place.
+        contribution: to an average round, see ``contribution.shapley``.
+        epsilon: that it spent on the rounds; None where training has no noise.
     """
 
     partner: str
@@ -97,6 +99,32 @@ class Standing:
     alone: float
     together: float
     pooled: float
+    contribution: float
+    epsilon: float | None = None
+
+    @property
+    def gained(self) -> float:
+        """Share of the error alone that the rounds take off; below 0 it is better off alone."""
+        return 1 - self.together / self.alone
+
+
+def standing(
+    partner: str,
+    errors: tuple[FloatArray, FloatArray, FloatArray],
+    ended: Ended,
+    epsilon: float | None = None,
+) -> Standing:
+    """A partner's standing.
+
+    Args:
+        partner: name.
+        errors: MAE [N] of each of its nodes alone, together and pooled.
+        ended: how the rounds ended.
+        epsilon: that it spent.
+    """
+    alone, together, pooled = (float(np.mean(error)) for error in errors)
+    contribution = ended.contribution.get(partner, 0.0)
+    return Standing(partner, len(errors[0]), alone, together, pooled, contribution, epsilon)
 
 
 def study(
@@ -159,8 +187,7 @@ def study(
     standings = []
     for k, (name, one) in enumerate(trainers.items()):
         together = errors_on_test(one.finished(ended.arrays, TUNED), one.dataset)
-        errors = (float(np.mean(e)) for e in (alone[k], together, pooled[parts[k]]))
-        standings.append(Standing(name, len(parts[k]), *errors))
+        standings.append(standing(name, (alone[k], together, pooled[parts[k]]), ended))
     return standings, ended
 
 

@@ -225,6 +225,11 @@ class Ledger:
             day = self._stream.now().astimezone(UTC).date()
             self._accounts.check_partner(partner, day, f"partner {partner}")
 
+    def withdrew(self, partner: str) -> bool:
+        """Whether a partner's last word is that it withdraws."""
+        with self.held():
+            return partner in self._accounts.withdrawn
+
     def receipt(self) -> dict[str, Any]:
         """A signed head, for a partner to keep."""
         return self._stream.head()

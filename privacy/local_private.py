@@ -7,9 +7,7 @@ a unit no more than the steps' epsilon allows: the noise is added here and not b
 
 Nothing is carried from a round to the next but the city's model. An optimiser's moments would be
 about a model that the mean has moved on from, and would make an answer depend on which rounds the
-partner was asked in; so they begin anew each round. With ``sgd`` an answer is linear in the noisy
-sums, and the noises of K partners average to 1/sqrt(K) of one's; ``adam`` divides each partner's
-sums by their own size first, which at the start of every round is mostly noise.
+partner was asked in; so they begin anew each round (docs/federation.md has what was measured).
 """
 
 from __future__ import annotations

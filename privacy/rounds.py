@@ -78,7 +78,8 @@ class Ended:
         arrays: the last valid model.
         rounds: that went into it.
         reason: why there are no more; empty when all were run.
-        contribution: partner to its mean contribution to a round; the sum is 1.
+        contribution: partner to its mean contribution to a round; the sum is 1, less where the
+            updates of a round cancelled.
     """
 
     arrays: Arrays

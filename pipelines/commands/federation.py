@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from pydantic import ValidationError
 from rich.table import Table
 
 from models.contracts import FelsinaError
@@ -12,8 +15,10 @@ from models.record import canonical_json, sha256_bytes
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.settings import home
 from pipelines.train import open_registered, settings_for
+from privacy.dp import PrivateSettings
 from privacy.drop_codes import CODES
 from privacy.federation import By, Standing, study
+from privacy.private_federation import private_study
 from privacy.rounds import RoundSettings
 from privacy.strategy import Rule
 
@@ -35,33 +40,36 @@ def federate(
     config: Path | None,
     assignments: list[str] | None,
     json: bool,
+    private: Path | None = None,
 ) -> None:
     """Cut a dataset into partners; train them alone, together, and all rows in one place.
 
-    What was finished of the rounds is kept under the home's ``work``: the same command goes on.
+    With ``private``, settings of a private training as TOML, all add noise and the rounds are
+    charged on a ledger. What was finished of the rounds is kept under the home's ``work``: the same
+    command goes on.
     """
     if by not in get_args(By):
         raise FelsinaError(f"--by {by}: use one of {', '.join(get_args(By))}")
     opened = open_registered(dataset)
-    settings = settings_for(opened, profile, seed, config, assignments)
+    if private is not None and (config or assignments):
+        raise FelsinaError(f"--private {private} holds all settings; leave --config and --set out")
+    if private is None:
+        settings = settings_for(opened, profile, seed, config, assignments)
+        run = partial(study, opened, settings)
+    else:
+        settings = _private_settings(private)
+        run = partial(private_study, opened, settings)
     asked = [opened.digests, settings.model_dump(mode="json"), partners, by, vars(rounds)]
     work = home() / "work" / f"federation-{sha256_bytes(canonical_json(asked))[:12]}"
     told: dict[int, dict[str, Any]] = {}
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"{partners} partners by {by}, {rounds.rounds} rounds")
-        standings, ended = study(
-            opened,
-            settings,
-            rounds,
-            partners,
-            cast(By, by),
-            work,
-            stages.progress,
-            told.__setitem__,
+        standings, ended = run(
+            rounds, partners, cast(By, by), work, stages.progress, told.__setitem__
         )
     dropped = [{"round": number, **one} for number, body in told.items() for one in body["dropped"]]
     if json:
-        rows = [vars(standing) for standing in standings]
+        rows = [vars(standing) | {"gained": standing.gained} for standing in standings]
         answer(
             {
                 "partners": rows,
@@ -72,22 +80,49 @@ def federate(
             }
         )
         return
-    table = Table(title=f"MAE over the test span, {opened.spec.unit}", title_justify="left")
-    for name in ("partner", "nodes", "alone", "together", "all rows in one place"):
-        table.add_column(name, justify="left" if name == "partner" else "right")
-    for one in standings:
-        figures = (f"{value:.4g}" for value in (one.alone, one.together, one.pooled))
-        table.add_row(one.partner, str(one.nodes), *figures)
-    mean = _mean(standings)
-    table.add_row("a node, mean", str(mean["nodes"]), *(f"{mean[k]:.4g}" for k in _KINDS))
-    out.print(table)
+    out.print(_table(standings, opened.spec.unit))
     if ended.reason:
         out.print(f"stopped after {ended.rounds} rounds: {ended.reason}")
     for one in dropped:
         out.print(f"round {one['round']}: {one['partner']} dropped, {CODES[one['code']]}")
 
 
+def _private_settings(file: Path) -> PrivateSettings:
+    try:
+        return PrivateSettings.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"--private {file}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        known = ", ".join(PrivateSettings.model_fields)
+        raise FelsinaError(
+            f"--private {file}: {key}: {first['msg'].lower()}; settings are {known}"
+        ) from error
+
+
 _KINDS = ("alone", "together", "pooled")
+
+
+def _table(standings: list[Standing], unit: str) -> Table:
+    """A partner a line, the mean over nodes below."""
+    title = f"MAE over the test span, {unit}; pooled is all rows in one place"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    private = standings[0].epsilon is not None
+    names = ["partner", "nodes", "alone", "together", "pooled", "gained"]
+    names += ["contribution", *(["epsilon"] if private else [])]
+    for name in names:
+        table.add_column(name, justify="left" if name == "partner" else "right")
+    for one in standings:
+        figures = [f"{value:.4g}" for value in (one.alone, one.together, one.pooled)]
+        shares = [f"{one.gained:+.1%}", f"{one.contribution:.3f}"]
+        spent = [] if one.epsilon is None else [f"{one.epsilon:.3f}"]
+        table.add_row(one.partner, str(one.nodes), *figures, *shares, *spent)
+    mean = _mean(standings)
+    gained = f"{1 - mean['together'] / mean['alone']:+.1%}"
+    figures = [f"{mean[kind]:.4g}" for kind in _KINDS]
+    table.add_row("a node, mean", str(mean["nodes"]), *figures, gained)
+    return table
 
 
 def _mean(standings: list[Standing]) -> dict[str, float]:
