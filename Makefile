@@ -4,10 +4,13 @@ BIN := .venv/bin
 PORT ?= 3000
 export FELSINA_DATA ?= $(wildcard ../shared)
 
-.PHONY: up run setup test fast check lint clean
+.PHONY: up federation-demo run setup test fast check lint clean
 
 up: setup
 	@$(BIN)/felsina up --port $(PORT)
+
+federation-demo: setup
+	@$(BIN)/felsina city demo
 
 run: setup
 	@$(BIN)/felsina run

@@ -104,6 +104,16 @@ def withdraw(
     withdraw(folder, partner, reason)
 
 
+@city.command("demo")
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="New folder; a temporary one.")] = None,
+) -> None:
+    """Watch a federation of three partners on this machine, each in its own process."""
+    from pipelines.commands.city import demo
+
+    demo(folder)
+
+
 @partner.command("check")
 def check(
     dataset: Dataset,

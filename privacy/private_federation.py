@@ -159,7 +159,8 @@ def _ledger(folder: Path, name: str, bodies: list[Body]) -> Ledger:
     path, key_file = folder / "ledger.jsonl", folder / "key.pem"
     key = load_key(key_file) if key_file.exists() else create_key(key_file)
     ledger = Ledger(path, key) if path.exists() else Ledger.create(path, key, name)
-    with ledger.held() as entries:
+    with ledger.held():
+        entries = ledger.entries
         there = {canonical_json([entry.kind, entry.body]) for entry in entries}
     for body in bodies:
         if canonical_json([body.kind, encoded(body)]) not in there:

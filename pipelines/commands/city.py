@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from rich.table import Table
 
 from models.contracts import FelsinaError
+from pipelines.commands.ledger import verify_ledger
 from pipelines.commands.terminal import Stages, answer, out
+from pipelines.demo import PARTNERS, watch
 from pipelines.federate import read_plan
 from pipelines.settings import home
 from pipelines.train import open_registered
@@ -97,6 +100,22 @@ def run_rounds(folder: Path | None, run: str, wait_s: float, listen: str, json: 
     if ended["reason"]:
         out.print(f"stopped: {ended['reason']}")
     out.print(f"the last model was taken by {', '.join(ended['given_to']) or 'nobody'}")
+
+
+def demo(folder: Path | None) -> None:
+    """Run the demonstration, then show what it left in the ledger."""
+    place = folder or Path(tempfile.mkdtemp(prefix="felsina-federation-")) / "demo"
+    if place.exists():
+        raise FelsinaError(f"{place} exists; name a new folder")
+    watch(place, lambda text: out.print(text, markup=False))
+    city, house = place / "city", place / PARTNERS[0] / "house"
+    receipts = sorted((house / "receipts").iterdir())
+    out.print(f"7. felsina privacy ledger verify, with {PARTNERS[0]}'s {len(receipts)} receipts")
+    verify_ledger(city / "ledger.jsonl", str(city / "city.key.pub"), receipts, False)
+    out.print(f"8. {PARTNERS[0]}'s own account of the same steps")
+    own = str(house / "partner.key.pub")
+    verify_ledger(house / "account.jsonl", own, [], False)
+    out.print(f"all of it lies in {place}")
 
 
 def show_status(folder: Path | None, json: bool) -> None:

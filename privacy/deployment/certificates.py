@@ -8,6 +8,7 @@ where they are used and never travel.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from datetime import UTC, datetime, timedelta
@@ -65,6 +66,11 @@ def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+
+
+def key_header(key: ec.EllipticCurvePublicKey) -> str:
+    """A public key as the header of a fleet request names it."""
+    return base64.b64encode(public_pem(key)).decode()
 
 
 def ssh_of_pem(pem: str) -> bytes:
