@@ -125,9 +125,9 @@ def _write_part(whole: CityDataset, nodes: np.ndarray, folder: Path) -> None:
     series, forcings = (
         table.set_index("time") if "time" in table.columns else table for table in tables.values()
     )
-    listed = pd.read_csv(source / "nodes.csv", dtype={"id": str})
+    listed = pd.read_csv(source / "nodes.csv", dtype={"id": str}).set_index("id").loc[ids]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    write_dataset(folder, header, listed[listed["id"].isin(ids)], series[ids], forcings=forcings)
+    write_dataset(folder, header, listed.reset_index(), series.loc[:, ids], forcings=forcings)
 
 
 def _run_words(folder: Path, run: str) -> list[str | Path]:

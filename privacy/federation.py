@@ -18,6 +18,7 @@ from models.contracts import FelsinaError, FloatArray, IntArray
 from privacy.grid import GridPartners, InProcessGrid
 from privacy.local import LocalTrainer, errors_on_test, federated, first_model
 from privacy.messages import Trainer, client_app
+from privacy.mixture import mixed
 from privacy.rounds import Ended, RoundSettings, run_rounds
 from privacy.strategy import Arrays
 from training.dataset import CityDataset
@@ -91,6 +92,7 @@ class Standing:
         together: MAE of the one trained by rounds.
         pooled: MAE on its nodes of one trained on all rows in one place.
         contribution: to an average round, see ``contribution.shapley``.
+        mixed: MAE of what it ends with, see ``mixture``; None where it takes the city's as it is.
         epsilon: that it spent on the rounds; None where training has no noise.
     """
 
@@ -101,11 +103,13 @@ class Standing:
     pooled: float
     contribution: float
     epsilon: float | None = None
+    mixed: float | None = None
 
     @property
     def gained(self) -> float:
         """Share of the error alone that the rounds take off; below 0 it is better off alone."""
-        return 1 - self.together / self.alone
+        ends_with = self.together if self.mixed is None else self.mixed
+        return 1 - ends_with / self.alone
 
 
 def standing(
@@ -113,6 +117,7 @@ def standing(
     errors: tuple[FloatArray, FloatArray, FloatArray],
     ended: Ended,
     epsilon: float | None = None,
+    mixed: FloatArray | None = None,
 ) -> Standing:
     """A partner's standing.
 
@@ -121,10 +126,12 @@ def standing(
         errors: MAE [N] of each of its nodes alone, together and pooled.
         ended: how the rounds ended.
         epsilon: that it spent.
+        mixed: MAE [N] of what it ends with.
     """
     alone, together, pooled = (float(np.mean(error)) for error in errors)
     contribution = ended.contribution.get(partner, 0.0)
-    return Standing(partner, len(errors[0]), alone, together, pooled, contribution, epsilon)
+    end = None if mixed is None else float(np.mean(mixed))
+    return Standing(partner, len(errors[0]), alone, together, pooled, contribution, epsilon, end)
 
 
 def study(
@@ -163,8 +170,7 @@ def study(
     alone = []
     for number, part in enumerate(parts):
         progress(f"{names[number]} alone", 0.0)
-        own = trainer(part, number)
-        alone.append(errors_on_test(_by_itself(own, initial, rounds.rounds), own.dataset))
+        alone.append(_by_itself(trainer(part, number), initial, rounds.rounds))
         progress(f"{names[number]} alone", 1.0)
     everything = trainer(np.arange(dataset.graph.nodes), 0)
     progress("all in one place", 0.0)
@@ -186,8 +192,12 @@ def study(
     )
     standings = []
     for k, (name, one) in enumerate(trainers.items()):
-        together = errors_on_test(one.finished(ended.arrays, TUNED), one.dataset)
-        standings.append(standing(name, (alone[k], together, pooled[parts[k]]), ended))
+        together = one.finished(ended.arrays, TUNED)
+        own, city, both = (
+            errors_on_test(predictor, one.dataset)
+            for predictor in (alone[k], together, mixed(alone[k], together, one))
+        )
+        standings.append(standing(name, (own, city, pooled[parts[k]]), ended, mixed=both))
     return standings, ended
 
 

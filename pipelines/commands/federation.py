@@ -109,18 +109,20 @@ def _table(standings: list[Standing], unit: str) -> Table:
     title = f"MAE over the test span, {unit}; pooled is all rows in one place"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     private = standings[0].epsilon is not None
-    names = ["partner", "nodes", "alone", "together", "pooled", "gained"]
+    mixes = standings[0].mixed is not None
+    kinds = (*_KINDS, "mixed") if mixes else _KINDS
+    names = ["partner", "nodes", *kinds, "gained"]
     names += ["contribution", *(["epsilon"] if private else [])]
     for name in names:
         table.add_column(name, justify="left" if name == "partner" else "right")
     for one in standings:
-        figures = [f"{value:.4g}" for value in (one.alone, one.together, one.pooled)]
+        figures = [f"{getattr(one, kind):.4g}" for kind in kinds]
         shares = [f"{one.gained:+.1%}", f"{one.contribution:.3f}"]
         spent = [] if one.epsilon is None else [f"{one.epsilon:.3f}"]
         table.add_row(one.partner, str(one.nodes), *figures, *shares, *spent)
     mean = _mean(standings)
-    gained = f"{1 - mean['together'] / mean['alone']:+.1%}"
-    figures = [f"{mean[kind]:.4g}" for kind in _KINDS]
+    gained = f"{1 - mean[kinds[-1] if mixes else 'together'] / mean['alone']:+.1%}"
+    figures = [f"{mean[kind]:.4g}" for kind in kinds]
     table.add_row("a node, mean", str(mean["nodes"]), *figures, gained)
     return table
 
@@ -128,5 +130,6 @@ def _table(standings: list[Standing], unit: str) -> Table:
 def _mean(standings: list[Standing]) -> dict[str, float]:
     """Over nodes."""
     nodes = sum(one.nodes for one in standings)
-    sums = {kind: sum(getattr(one, kind) * one.nodes for one in standings) for kind in _KINDS}
+    kinds = _KINDS if standings[0].mixed is None else (*_KINDS, "mixed")
+    sums = {kind: sum(getattr(one, kind) * one.nodes for one in standings) for kind in kinds}
     return {"nodes": nodes} | {kind: value / nodes for kind, value in sums.items()}
