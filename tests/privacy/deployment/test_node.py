@@ -24,7 +24,8 @@ def test_the_replaced_names_are_there_and_are_used():
     )
     for name in ("interceptors", "verify"):
         assert name in inspect.signature(FleetHttpClient.__init__).parameters
-    assert {"task_id", "run_id", "node_id"} <= set(TaskIdentity.__annotations__)
+    named = {"_task_id", "_run_id", "_node_id"}
+    assert named <= set(TaskIdentity.__annotations__)
 
 
 @pytest.fixture
