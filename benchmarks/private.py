@@ -13,91 +13,33 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from models.contracts import FloatArray
 from models.forecaster import Forecaster
+from privacy.audit_run import untrained_gradients
 from privacy.dp import PrivateSettings, PrivateTraining, planned
 from privacy.draws import SecretDraws
-from privacy.gradients import UnitGradients
-from privacy.private_network import private_forecaster
-from privacy.units import UnitWindows
-from training.dataset import CityDataset, open_dataset, write_dataset
+from privacy.stand_in import stand_ins
+from training.dataset import CityDataset, open_dataset
 from training.fit import forecasts
 from training.ridge import tensors
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
-DAYS, TRAIN_DAYS, VALIDATION_DAYS = 77, 56, 63
 KEY = bytes(32)
 """Of a study; a release has its own."""
-
-
-def households(folder: Path, homes: int, seed: int = 0) -> CityDataset:
-    """Hourly loads in kWh: habits of each home, weekends, heating, and noise that lingers."""
-    rng = np.random.default_rng(seed)
-    index = pd.date_range("2024-01-08", periods=24 * DAYS, freq="1h", tz="UTC", name="time")
-    local = index.tz_convert("Europe/Rome")
-    hour, free = local.hour.to_numpy()[:, None], (local.dayofweek >= 5)[:, None]
-    days = np.arange(len(index)) / 24
-    temperature = 6 + 4 * np.sin(2 * np.pi * (days - 0.4)) + 3 * np.sin(days / 5) + days / 15
-    base = rng.lognormal(-1.5, 0.4, homes)
-    wake, back = rng.normal(7, 0.8, homes), rng.normal(19.5, 1.2, homes)
-    wake_free = wake + rng.uniform(0.5, 3, homes)
-    morning = np.exp(-0.5 * ((hour - np.where(free, wake_free, wake)) / 1.2) ** 2)
-    evening = np.exp(-0.5 * ((hour - back) / 2.0) ** 2)
-    at_home = free * np.exp(-0.5 * ((hour - 13) / 3.0) ** 2) * rng.uniform(0, 0.8, homes)
-    peaks = rng.lognormal(-0.9, 0.5, homes) * morning + rng.lognormal(-0.3, 0.5, homes) * evening
-    heating = rng.exponential(0.02, homes) * np.maximum(15 - temperature, 0)[:, None]
-    noise = np.empty((len(index), homes))
-    noise[0] = 0
-    for row in range(1, len(index)):
-        noise[row] = 0.8 * noise[row - 1] + rng.normal(0, 0.2, homes)
-    load = (base + peaks + at_home + heating) * np.exp(noise)
-    ids = [f"home-{number}" for number in range(homes)]
-    start = datetime(2024, 1, 8, tzinfo=UTC).timestamp()
-    ends = [datetime.fromtimestamp(start + 86400 * d, UTC) for d in (TRAIN_DAYS, VALIDATION_DAYS)]
-    header = {
-        "name": "synthetic-homes",
-        "domain": "energy",
-        "target": "load",
-        "unit": "kWh",
-        "step": "1h",
-        "timezone": "Europe/Rome",
-        "lookback": 168,
-        "horizon": 24,
-        "nonnegative": True,
-        "synthetic": True,
-        "splits": {"train_end": ends[0], "validation_end": ends[1]},
-        "forcings": [{"name": "temp_c", "unit": "degC", "known_future": True}],
-    }
-    series = pd.DataFrame(load, index=index, columns=ids)
-    forcings = pd.DataFrame({"temp_c": temperature}, index=index)
-    write_dataset(folder, header, pd.DataFrame({"id": ids}), series, forcings=forcings)
-    return open_dataset(folder)
-
-
-def gradients_of(dataset: CityDataset, settings: PrivateSettings) -> UnitGradients:
-    """Of a network before its first step."""
-    torch.manual_seed(settings.seed)
-    builder = dataset.builder(dataset.spec.with_lags(settings.lags))
-    windows = UnitWindows(dataset, builder, settings.unit, settings.most_windows, settings.seed)
-    forecaster = private_forecaster(dataset, builder, settings.architecture)
-    return UnitGradients(forecaster, windows, settings.clip_norm)
 
 
 def trained(dataset: CityDataset, settings: PrivateSettings, noise: float) -> Forecaster:
     """The private path with so much noise; none also takes clipping off."""
     if not noise:
         settings = settings.model_copy(update={"clip_norm": 1e6})
-    gradients = gradients_of(dataset, settings)
+    gradients = untrained_gradients(dataset, settings)
     training = PrivateTraining(gradients, SecretDraws(KEY), settings, noise)
     for step in range(settings.steps):
         training.take(step)
@@ -122,8 +64,8 @@ def mae(dataset: CityDataset, forecaster: Forecaster, thin: int) -> float:
 
 def seconds(dataset: CityDataset, settings: PrivateSettings, rounds: int) -> tuple[float, float]:
     """Least wall seconds of a step's gradients, per unit and ordinary, on the same windows."""
-    gradients = gradients_of(dataset, settings)
-    plain = gradients_of(dataset, settings)
+    gradients = untrained_gradients(dataset, settings)
+    plain = untrained_gradients(dataset, settings)
     plain.hooked.remove_hooks()
     numbers = np.arange(round(settings.expected_units))
     private, ordinary = [], []
@@ -152,30 +94,26 @@ def main() -> None:
     parser.add_argument("--thin", type=int, default=13)
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.dataset:
-            dataset = open_dataset(args.dataset)
-        else:
-            dataset = households(Path(folder, "homes"), args.homes)
-        homes = dataset.graph.nodes
-        shape = {"width": args.width, "blocks": 1, "dropout": 0.0, "inductive": True}
-        week = 7 * dataset.spec.steps_per_day
-        settings = PrivateSettings.model_validate(
-            {
-                "unit": "household",
-                "nominal_units": homes,
-                "sampling_rate": args.rate,
-                "delta": 1 / (10 * homes),
-                "steps": args.steps,
-                "most_windows": args.windows,
-                "clip_norm": args.clip,
-                "learning_rate": args.learning_rate,
-                "lags": (week, 2 * week),
-                "accept_weak": True,
-                "architecture": {**shape, "graph": False},
-            }
-        )
-        show(dataset, settings, args.thin, args.epsilons)
+    dataset = open_dataset(args.dataset) if args.dataset else stand_ins(args.homes)
+    homes = dataset.graph.nodes
+    shape = {"width": args.width, "blocks": 1, "dropout": 0.0, "inductive": True}
+    week = 7 * dataset.spec.steps_per_day
+    settings = PrivateSettings.model_validate(
+        {
+            "unit": "household",
+            "nominal_units": homes,
+            "sampling_rate": args.rate,
+            "delta": 1 / (10 * homes),
+            "steps": args.steps,
+            "most_windows": args.windows,
+            "clip_norm": args.clip,
+            "learning_rate": args.learning_rate,
+            "lags": (week, 2 * week),
+            "accept_weak": True,
+            "architecture": {**shape, "graph": False},
+        }
+    )
+    show(dataset, settings, args.thin, args.epsilons)
 
 
 def show(
@@ -184,7 +122,7 @@ def show(
     """A row an epsilon, the costs first."""
     write = sys.stdout.write
     own, plain = seconds(dataset, settings, 8)
-    gradients = gradients_of(dataset, settings)
+    gradients = untrained_gradients(dataset, settings)
     none = mae(dataset, gradients.forecaster, thin)
     free = mae(dataset, trained(dataset, settings, 0.0), thin)
     write(

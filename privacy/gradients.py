@@ -125,12 +125,21 @@ def clipped_total(gradients: Tensor, clip_norm: float) -> Tensor:
     One whose norm is not finite in 32 bit counts as 0. Either rule looks at one unit alone, so the
     sum's sensitivity is the clip norm whatever the values are.
     """
+    factors, sound = _factors(gradients, clip_norm)
+    return factors @ (gradients if sound.all() else torch.where(sound[:, None], gradients, 0.0))
+
+
+def clipped(gradients: Tensor, clip_norm: float) -> Tensor:
+    """Gradients [U, P] as that sum counts each of them."""
+    factors, sound = _factors(gradients, clip_norm)
+    return torch.where(sound[:, None], factors[:, None] * gradients, 0.0)
+
+
+def _factors(gradients: Tensor, clip_norm: float) -> tuple[Tensor, Tensor]:
+    """What each of [U, P] is multiplied by, and whether its norm is finite."""
     norm = torch.linalg.vector_norm(gradients, dim=1)
-    wild = ~torch.isfinite(norm)
-    if wild.any():
-        gradients = torch.where(wild[:, None], 0.0, gradients)
-        norm = torch.where(wild, 0.0, norm)
-    return ((1 - ROUNDING) * clip_norm / norm.clamp(min=clip_norm)) @ gradients
+    sound = torch.isfinite(norm)
+    return (1 - ROUNDING) * clip_norm / torch.where(sound, norm, 0).clamp(min=clip_norm), sound
 
 
 class _ByUnit(GradSampleModule):
