@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
+from pipelines.cli_canary import audit_settings
 from pipelines.domains.registry import published
 
 app = typer.Typer(
@@ -354,6 +355,7 @@ def federate_dataset(
     )
 
 
+privacy.command("canary")(audit_settings)
 LedgerFile = Annotated[Path, typer.Argument(help="Privacy ledger.", metavar="LEDGER")]
 Key = Annotated[str, typer.Option(help="Public key of the city: its file, or 64 hex digits.")]
 Receipts = Annotated[
