@@ -66,7 +66,6 @@ def seconds(dataset: CityDataset, settings: PrivateSettings, rounds: int) -> tup
     """Least wall seconds of a step's gradients, per unit and ordinary, on the same windows."""
     gradients = untrained_gradients(dataset, settings)
     plain = untrained_gradients(dataset, settings)
-    plain.hooked.remove_hooks()
     numbers = np.arange(round(settings.expected_units))
     private, ordinary = [], []
     for step in range(rounds):
