@@ -1,19 +1,18 @@
-"""What privacy costs: error against epsilon, and wall time with and without it.
+"""What privacy costs: error against epsilon.
 
     python -m benchmarks.private [--dataset DIR] [--homes 3000] [--steps 150] [--rate .1]
 
 Trains the private path on synthetic households (or on a dataset whose nodes are households) once
 for each epsilon, delta 1/(10 x homes), and without noise and clipping ("inf"); "0" is the network
 before its first step, which knows nothing of anybody. MAE of the medians over test origins that are
-thinned to one in ``--thin``. Wall time is of gradients alone, per unit and ordinary, on the same
-windows in turn. Markdown on stdout. Run it on an idle machine.
+thinned to one in ``--thin``. What it costs in time is ``benchmarks.unit_gradients``' question.
+Markdown on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,23 +61,6 @@ def mae(dataset: CityDataset, forecaster: Forecaster, thin: int) -> float:
     return float(np.nanmean(np.abs(quantiles[..., spec.quantiles.index(0.5)] - target)))
 
 
-def seconds(dataset: CityDataset, settings: PrivateSettings, rounds: int) -> tuple[float, float]:
-    """Least wall seconds of a step's gradients, per unit and ordinary, on the same windows."""
-    gradients = untrained_gradients(dataset, settings)
-    plain = untrained_gradients(dataset, settings)
-    numbers = np.arange(round(settings.expected_units))
-    private, ordinary = [], []
-    for step in range(rounds):
-        began = time.perf_counter()
-        gradients.clipped_sum(numbers, step)
-        private.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        window, _ = plain.windows.batch(numbers, step)
-        plain.losses(window).mean().backward()
-        ordinary.append(time.perf_counter() - began)
-    return min(private), min(ordinary)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,14 +102,12 @@ def show(
 ) -> None:
     """A row an epsilon, the costs first."""
     write = sys.stdout.write
-    own, plain = seconds(dataset, settings, 8)
     gradients = untrained_gradients(dataset, settings)
     none = mae(dataset, gradients.forecaster, thin)
     free = mae(dataset, trained(dataset, settings, 0.0), thin)
     write(
         f"{dataset.spec.dataset}: {dataset.graph.nodes} homes, {settings.expected_units:g} a step, "
-        f"{gradients.size} weights, delta {settings.delta:.2g}. A step's gradients: {own:.3f} s "
-        f"per unit, {plain:.3f} s ordinary: {own / plain:.2f} x.\n\n"
+        f"{gradients.size} weights, delta {settings.delta:.2g}.\n\n"
         f"| epsilon | sigma | MAE ({dataset.spec.unit}) | over no noise | of what is learned |\n"
         "| ---: | ---: | ---: | ---: | ---: |\n"
         f"| 0 | | {none:.4f} | {none / free - 1:+.1%} | 0 % |\n"
