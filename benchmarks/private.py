@@ -1,103 +1,48 @@
-"""What privacy costs: error against epsilon, and wall time with and without it.
+"""What privacy costs: error against epsilon.
 
     python -m benchmarks.private [--dataset DIR] [--homes 3000] [--steps 150] [--rate .1]
 
 Trains the private path on synthetic households (or on a dataset whose nodes are households) once
 for each epsilon, delta 1/(10 x homes), and without noise and clipping ("inf"); "0" is the network
 before its first step, which knows nothing of anybody. MAE of the medians over test origins that are
-thinned to one in ``--thin``. Wall time is of gradients alone, per unit and ordinary, on the same
-windows in turn. Markdown on stdout. Run it on an idle machine.
+thinned to one in ``--thin``. ``--public N`` fits the backbone on N other homes, whose rows are
+public. What it costs in time is ``benchmarks.unit_gradients``' question.
+Markdown on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from models.contracts import FloatArray
 from models.forecaster import Forecaster
+from privacy.audit_run import untrained_gradients
 from privacy.dp import PrivateSettings, PrivateTraining, planned
 from privacy.draws import SecretDraws
-from privacy.gradients import UnitGradients
-from privacy.private_network import private_forecaster
-from privacy.units import UnitWindows
-from training.dataset import CityDataset, open_dataset, write_dataset
+from privacy.stand_in import stand_ins
+from training.dataset import CityDataset, open_dataset
 from training.fit import forecasts
 from training.ridge import tensors
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
-DAYS, TRAIN_DAYS, VALIDATION_DAYS = 77, 56, 63
 KEY = bytes(32)
 """Of a study; a release has its own."""
 
 
-def households(folder: Path, homes: int, seed: int = 0) -> CityDataset:
-    """Hourly loads in kWh: habits of each home, weekends, heating, and noise that lingers."""
-    rng = np.random.default_rng(seed)
-    index = pd.date_range("2024-01-08", periods=24 * DAYS, freq="1h", tz="UTC", name="time")
-    local = index.tz_convert("Europe/Rome")
-    hour, free = local.hour.to_numpy()[:, None], (local.dayofweek >= 5)[:, None]
-    days = np.arange(len(index)) / 24
-    temperature = 6 + 4 * np.sin(2 * np.pi * (days - 0.4)) + 3 * np.sin(days / 5) + days / 15
-    base = rng.lognormal(-1.5, 0.4, homes)
-    wake, back = rng.normal(7, 0.8, homes), rng.normal(19.5, 1.2, homes)
-    wake_free = wake + rng.uniform(0.5, 3, homes)
-    morning = np.exp(-0.5 * ((hour - np.where(free, wake_free, wake)) / 1.2) ** 2)
-    evening = np.exp(-0.5 * ((hour - back) / 2.0) ** 2)
-    at_home = free * np.exp(-0.5 * ((hour - 13) / 3.0) ** 2) * rng.uniform(0, 0.8, homes)
-    peaks = rng.lognormal(-0.9, 0.5, homes) * morning + rng.lognormal(-0.3, 0.5, homes) * evening
-    heating = rng.exponential(0.02, homes) * np.maximum(15 - temperature, 0)[:, None]
-    noise = np.empty((len(index), homes))
-    noise[0] = 0
-    for row in range(1, len(index)):
-        noise[row] = 0.8 * noise[row - 1] + rng.normal(0, 0.2, homes)
-    load = (base + peaks + at_home + heating) * np.exp(noise)
-    ids = [f"home-{number}" for number in range(homes)]
-    start = datetime(2024, 1, 8, tzinfo=UTC).timestamp()
-    ends = [datetime.fromtimestamp(start + 86400 * d, UTC) for d in (TRAIN_DAYS, VALIDATION_DAYS)]
-    header = {
-        "name": "synthetic-homes",
-        "domain": "energy",
-        "target": "load",
-        "unit": "kWh",
-        "step": "1h",
-        "timezone": "Europe/Rome",
-        "lookback": 168,
-        "horizon": 24,
-        "nonnegative": True,
-        "synthetic": True,
-        "splits": {"train_end": ends[0], "validation_end": ends[1]},
-        "forcings": [{"name": "temp_c", "unit": "degC", "known_future": True}],
-    }
-    series = pd.DataFrame(load, index=index, columns=ids)
-    forcings = pd.DataFrame({"temp_c": temperature}, index=index)
-    write_dataset(folder, header, pd.DataFrame({"id": ids}), series, forcings=forcings)
-    return open_dataset(folder)
-
-
-def gradients_of(dataset: CityDataset, settings: PrivateSettings) -> UnitGradients:
-    """Of a network before its first step."""
-    torch.manual_seed(settings.seed)
-    builder = dataset.builder(dataset.spec.with_lags(settings.lags))
-    windows = UnitWindows(dataset, builder, settings.unit, settings.most_windows, settings.seed)
-    forecaster = private_forecaster(dataset, builder, settings.architecture)
-    return UnitGradients(forecaster, windows, settings.clip_norm)
-
-
-def trained(dataset: CityDataset, settings: PrivateSettings, noise: float) -> Forecaster:
+def trained(
+    dataset: CityDataset, settings: PrivateSettings, noise: float, public: CityDataset | None
+) -> Forecaster:
     """The private path with so much noise; none also takes clipping off."""
     if not noise:
         settings = settings.model_copy(update={"clip_norm": 1e6})
-    gradients = gradients_of(dataset, settings)
+    gradients = untrained_gradients(dataset, settings, public)
     training = PrivateTraining(gradients, SecretDraws(KEY), settings, noise)
     for step in range(settings.steps):
         training.take(step)
@@ -120,24 +65,6 @@ def mae(dataset: CityDataset, forecaster: Forecaster, thin: int) -> float:
     return float(np.nanmean(np.abs(quantiles[..., spec.quantiles.index(0.5)] - target)))
 
 
-def seconds(dataset: CityDataset, settings: PrivateSettings, rounds: int) -> tuple[float, float]:
-    """Least wall seconds of a step's gradients, per unit and ordinary, on the same windows."""
-    gradients = gradients_of(dataset, settings)
-    plain = gradients_of(dataset, settings)
-    plain.hooked.remove_hooks()
-    numbers = np.arange(round(settings.expected_units))
-    private, ordinary = [], []
-    for step in range(rounds):
-        began = time.perf_counter()
-        gradients.clipped_sum(numbers, step)
-        private.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        window, _ = plain.windows.batch(numbers, step)
-        plain.losses(window).mean().backward()
-        ordinary.append(time.perf_counter() - began)
-    return min(private), min(ordinary)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,55 +76,59 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--clip", type=float, default=0.1)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--public", type=int, default=0)
     parser.add_argument("--thin", type=int, default=13)
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.dataset:
-            dataset = open_dataset(args.dataset)
-        else:
-            dataset = households(Path(folder, "homes"), args.homes)
-        homes = dataset.graph.nodes
-        shape = {"width": args.width, "blocks": 1, "dropout": 0.0, "inductive": True}
-        week = 7 * dataset.spec.steps_per_day
-        settings = PrivateSettings.model_validate(
-            {
-                "unit": "household",
-                "nominal_units": homes,
-                "sampling_rate": args.rate,
-                "delta": 1 / (10 * homes),
-                "steps": args.steps,
-                "most_windows": args.windows,
-                "clip_norm": args.clip,
-                "learning_rate": args.learning_rate,
-                "lags": (week, 2 * week),
-                "accept_weak": True,
-                "architecture": {**shape, "graph": False},
-            }
-        )
-        show(dataset, settings, args.thin, args.epsilons)
+    dataset = open_dataset(args.dataset) if args.dataset else stand_ins(args.homes)
+    homes = dataset.graph.nodes
+    shape = {"width": args.width, "blocks": 1, "dropout": 0.0, "inductive": True}
+    week = 7 * dataset.spec.steps_per_day
+    settings = PrivateSettings.model_validate(
+        {
+            "unit": "household",
+            "nominal_units": homes,
+            "sampling_rate": args.rate,
+            "delta": 1 / (10 * homes),
+            "steps": args.steps,
+            "most_windows": args.windows,
+            "clip_norm": args.clip,
+            "learning_rate": args.learning_rate,
+            "lags": (week, 2 * week),
+            "accept_weak": True,
+            "architecture": {**shape, "graph": False},
+        }
+    )
+    public = None
+    if args.public:
+        dataset = replace(dataset, digests={"series.parquet": "private"})
+        other = stand_ins(args.public, seed=1)
+        public = replace(other, digests={"series.parquet": "public"})
+    show(dataset, settings, args.thin, args.epsilons, public)
 
 
 def show(
-    dataset: CityDataset, settings: PrivateSettings, thin: int, epsilons: Sequence[float]
+    dataset: CityDataset,
+    settings: PrivateSettings,
+    thin: int,
+    epsilons: Sequence[float],
+    public: CityDataset | None = None,
 ) -> None:
     """A row an epsilon, the costs first."""
     write = sys.stdout.write
-    own, plain = seconds(dataset, settings, 8)
-    gradients = gradients_of(dataset, settings)
+    gradients = untrained_gradients(dataset, settings, public)
     none = mae(dataset, gradients.forecaster, thin)
-    free = mae(dataset, trained(dataset, settings, 0.0), thin)
+    free = mae(dataset, trained(dataset, settings, 0.0, public), thin)
     write(
         f"{dataset.spec.dataset}: {dataset.graph.nodes} homes, {settings.expected_units:g} a step, "
-        f"{gradients.size} weights, delta {settings.delta:.2g}. A step's gradients: {own:.3f} s "
-        f"per unit, {plain:.3f} s ordinary: {own / plain:.2f} x.\n\n"
+        f"{gradients.size} weights, delta {settings.delta:.2g}.\n\n"
         f"| epsilon | sigma | MAE ({dataset.spec.unit}) | over no noise | of what is learned |\n"
         "| ---: | ---: | ---: | ---: | ---: |\n"
         f"| 0 | | {none:.4f} | {none / free - 1:+.1%} | 0 % |\n"
     )
     for epsilon in epsilons:
         noise = planned(settings.model_copy(update={"epsilon": epsilon})).noise_multiplier
-        error = mae(dataset, trained(dataset, settings, noise), thin)
+        error = mae(dataset, trained(dataset, settings, noise, public), thin)
         over, learned = error / free - 1, (none - error) / (none - free)
         write(f"| {epsilon:g} | {noise:.3f} | {error:.4f} | {over:+.1%} | {learned:.0%} |\n")
         sys.stdout.flush()

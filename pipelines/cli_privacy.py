@@ -101,6 +101,24 @@ def federate_dataset(
     federate(dataset, partners, by, shape, profile, seed, config, assignments, json, private)
 
 
+@privacy.command("canary")
+def audit_settings(
+    settings: Annotated[Path, typer.Option(help="Settings of the private training, as TOML.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="Stand-in units, public; synthetic homes when left out.")
+    ] = None,
+    public: Annotated[Path | None, typer.Option(help="Public dataset of the backbone.")] = None,
+    canaries: Annotated[int, typer.Option(help="Coins to flip, at least 1000.")] = 1000,
+    seed: Seed = 0,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """Audit private training by canaries, on no private row: exit 1 where its claim is refuted."""
+    from pipelines.commands.canary import audit_settings
+
+    audit_settings(settings, assignments, dataset, public, canaries, seed, json)
+
+
 @ledger.command("verify")
 def verify_ledger(
     file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False

@@ -35,7 +35,7 @@ from training.loop import Listener
 from training.settings import TrainSettings, generic_settings, merge, resolve_settings
 
 SERIES = "series.parquet"
-_DECIDING = ("dp", "draws", "gradients", "private_network", "units")
+_DECIDING = ("dp", "draws", "gradients", "private_network", "unit_gradients", "units")
 """Modules of ``privacy`` that decide what a model becomes."""
 _NO_MEMBERS = "they would be made of private rows"
 

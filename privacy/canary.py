@@ -21,6 +21,9 @@ LEAST_CANARIES = 1000
 CONFIDENCE = 0.95
 GUESSED = 0.1
 """Share of the canaries that are guessed in, and as many out; the others' coins are left open."""
+_SHARES = (GUESSED, 0.2, 0.3, 0.4)
+_ROOM = 1.1
+"""What guesses that are all right have to refute, over the claim, for so few to be enough."""
 _MOST_EPSILON = 50.0
 
 
@@ -37,6 +40,8 @@ class Audit:
         confidence: probability with which a bound above the truth is avoided.
         auc: area under the curve of the scores as a test of membership, .5 for none.
         claim: upper bound that was claimed.
+        ceiling: what ``epsilon`` would be, were all guesses right: a claim above it cannot be
+            contradicted by so few canaries, or at so large a delta.
     """
 
     canaries: int
@@ -47,6 +52,7 @@ class Audit:
     confidence: float
     auc: float
     claim: float
+    ceiling: float
 
     @property
     def contradicts(self) -> bool:
@@ -61,6 +67,7 @@ def audit(
     delta: float,
     guessed: float = GUESSED,
     confidence: float = CONFIDENCE,
+    guessed_out: float | None = None,
 ) -> Audit:
     """Guess the coins of canaries by their scores.
 
@@ -72,6 +79,7 @@ def audit(
         guessed: share of the canaries, fixed before the scores are seen, that is guessed to be in,
             by the highest scores, and as large a one to be out.
         confidence: of the bound.
+        guessed_out: share that is guessed to be out where it is another, fixed beforehand too.
 
     Raises:
         FelsinaError: for fewer than ``LEAST_CANARIES``, or scores that are no numbers.
@@ -84,13 +92,50 @@ def audit(
         raise FelsinaError(f"canaries: {bad} of {count} scores are no numbers; was training sound?")
     if not 0 < guessed <= 0.5:
         raise FelsinaError(f"guessed = {guessed:g}: a share above 0, to a half")
-    each = max(1, int(guessed * count))
+    out = guessed if guessed_out is None else guessed_out
+    if not 0 <= out <= 0.5:
+        raise FelsinaError(f"guessed_out = {out:g}: a share from 0 to a half")
+    high, low = max(1, int(guessed * count)), int(out * count)
     order = np.argsort(scores, kind="stable")
-    right = int(included[order[-each:]].sum() + (~included[order[:each]]).sum())
-    bound = least_epsilon(count, 2 * each, right, delta, confidence)
+    right = int(included[order[count - high :]].sum() + (~included[order[:low]]).sum())
     return Audit(
-        count, 2 * each, right, bound, delta, confidence, membership_auc(scores, included), claim
+        canaries=count,
+        guesses=high + low,
+        right=right,
+        epsilon=least_epsilon(count, high + low, right, delta, confidence),
+        delta=delta,
+        confidence=confidence,
+        auc=membership_auc(scores, included),
+        claim=claim,
+        ceiling=least_epsilon(count, high + low, high + low, delta, confidence),
     )
+
+
+def shares_to_guess(
+    canaries: int, claim: float, delta: float, rate: float, steps: int
+) -> tuple[float, float]:
+    """Shares of the canaries to guess in and out, by what is known before any score.
+
+    The fewest that could contradict the claim: of few guesses more are right. A canary that is in
+    takes part at least once with probability ``1 - (1 - rate)^steps`` only; who never does looks
+    like one that is out, so where that is likely nobody is guessed out.
+
+    Args:
+        canaries: M.
+        claim: epsilon.
+        delta: of it.
+        rate: at which a unit takes part in a step.
+        steps: of the training.
+    """
+    unseen = steps * math.log1p(-rate) if rate < 1 else -math.inf
+    inside = outside = 0.0
+    for share in _SHARES:
+        inside = share * -math.expm1(unseen)
+        outside = share if -unseen > claim + 1 else 0.0
+        guesses = max(1, int(inside * canaries)) + int(outside * canaries)
+        if least_epsilon(canaries, guesses, guesses, delta) > _ROOM * claim:
+            break
+    return inside, outside
 
 
 def membership_auc(scores: FloatArray, included: BoolArray) -> float:

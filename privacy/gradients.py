@@ -1,23 +1,20 @@
 """Per-unit gradients: each unit's mean loss differentiated on its own, clipped, then summed.
 
-Opacus' hooks give the gradients; those of one unit's windows are added up before anything is
-clipped, so that a unit counts once however many windows it has. Adding or removing a unit then
-changes the sum by no more than the clip norm, whatever its values are.
+Gradients of one unit's windows are added up before anything is clipped, so that a unit counts once
+however many windows it has. Adding or removing a unit then changes the sum by no more than the clip
+norm, whatever its values are.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import numpy as np
 import torch
-from opacus import GradSampleModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.contracts import FelsinaError, FloatArray, IntArray, Window
 from models.forecaster import Forecaster
 from privacy.private_network import check_layers
+from privacy.unit_gradients import LayerRecords, UnitGradientSum
 from privacy.units import UnitWindows
 from training.ridge import tensors
 
@@ -43,7 +40,7 @@ class UnitGradients:
         self._levels = torch.tensor(forecaster.spec.quantiles)
         check_layers(forecaster)
         # Never taken off again: hooks belong to the networks, whose forward they leave as it is.
-        self.hooked = _ByUnit(forecaster.members, loss_reduction="sum", strict=False)
+        self._records = LayerRecords(forecaster.members)
         self._proven = False
 
     def clipped_sum(self, numbers: IntArray, step: int) -> FloatArray:
@@ -51,32 +48,29 @@ class UnitGradients:
         total = torch.zeros(self.size, dtype=torch.float64)
         many = max(1, GRADIENT_BYTES // (4 * self.size * self.windows.most_windows))
         for start in range(0, len(numbers), many):
-            gradients = self.of_units(numbers[start : start + many], step)
-            total += clipped_total(gradients, self.clip_norm)
+            found = self._differentiated(numbers[start : start + many], step)
+            if found is not None:
+                total += found.clipped_total((1 - ROUNDING) * self.clip_norm)
         return total.numpy()
 
     def of_units(self, numbers: IntArray, step: int) -> Tensor:
         """Gradients [U, P] of the mean loss over each unit's windows, not clipped."""
-        gradients = torch.zeros(len(numbers), self.size)
+        found = self._differentiated(numbers, step)
+        return torch.zeros(len(numbers), self.size) if found is None else found.formed()
+
+    def _differentiated(self, numbers: IntArray, step: int) -> UnitGradientSum | None:
+        """Gradients of units in a step; None where nobody has a window."""
         window, owner = self.windows.batch(np.asarray(numbers), step)
         if not len(owner):
-            return gradients
+            return None
         index = torch.as_tensor(owner)
-        windows = torch.bincount(index, minlength=len(numbers))
-        alike = bool((windows == windows[0]).all())
-        self.hooked.together = int(windows[0]) if alike else 1
-        self.forecaster.members.train()
-        with warnings.catch_warnings():  # inputs need no gradient
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            (self.losses(window) / windows[index]).sum().backward()
-        samples = [vars(p)["grad_sample"].flatten(1) for p in self.parameters]
-        self._prove(samples)
-        if alike:
-            torch.cat(samples, dim=1, out=gradients)
-        else:
-            gradients.index_add_(0, index, torch.cat(samples, dim=1))
-        self.hooked.zero_grad(set_to_none=True)
-        return gradients
+        weight = 1 / torch.bincount(index, minlength=len(numbers))[index]
+        with self._records.recording():
+            self.losses(window).backward(weight)
+        found = self._records.units(index, len(numbers))
+        if not self._proven:
+            self._prove(found, window, weight)
+        return found
 
     def losses(self, window: Window) -> Tensor:
         """Loss [B] of each window, in its own standard deviations, so that units weigh alike."""
@@ -90,17 +84,20 @@ class UnitGradients:
         ]
         return torch.stack(losses).mean(0)
 
-    def _prove(self, samples: list[Tensor]) -> None:
-        """Hold the first gradients of single windows against the ordinary gradient of them all."""
-        if self._proven or not all(torch.isfinite(sample).all() for sample in samples):
+    def _prove(self, found: UnitGradientSum, window: Window, weight: Tensor) -> None:
+        """Hold the first gradients of units against the ordinary gradient of them all."""
+        samples = found.formed()
+        if not torch.isfinite(samples).all():
             return
-        for parameter, sample in zip(self.parameters, samples, strict=True):
-            whole = torch.zeros_like(sample[0]) if parameter.grad is None else parameter.grad
+        whole = torch.autograd.grad(self.losses(window), self.parameters, weight, allow_unused=True)
+        sizes = [parameter.numel() for parameter in self.parameters]
+        for sample, ordinary in zip(samples.split(sizes, dim=1), whole, strict=True):
+            expected = torch.zeros(sample.shape[1]) if ordinary is None else ordinary.flatten()
             room = 1e-4 * (sample.abs().sum(0).max() + 1e-6)
-            if not ((sample.sum(0) - whole.flatten()).abs() <= room).all():
+            if not ((sample.sum(0) - expected).abs() <= room).all():
                 raise FelsinaError(
-                    "gradients of single windows do not add up to the gradient of all: the "
-                    "network holds a layer whose hooks are not exact; leave it out"
+                    "gradients of single units do not add up to the gradient of all: the network "
+                    "holds a layer that mixes windows or is not recorded exactly; leave it out"
                 )
         self._proven = True
 
@@ -119,37 +116,10 @@ def pinball_of_windows(quantiles: Tensor, target: Tensor, levels: Tensor) -> Ten
     return loss.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
 
 
-def clipped_total(gradients: Tensor, clip_norm: float) -> Tensor:
-    """Sum [P] of gradients [U, P], none of which counts with more than ``clip_norm``.
-
-    One whose norm is not finite in 32 bit counts as 0. Either rule looks at one unit alone, so the
-    sum's sensitivity is the clip norm whatever the values are.
-    """
+def clipped(gradients: Tensor, clip_norm: float) -> Tensor:
+    """Gradients [U, P] as the sum counts them: none longer than ``clip_norm``, wild ones as 0."""
     norm = torch.linalg.vector_norm(gradients, dim=1)
-    wild = ~torch.isfinite(norm)
-    if wild.any():
-        gradients = torch.where(wild[:, None], 0.0, gradients)
-        norm = torch.where(wild, 0.0, norm)
-    return ((1 - ROUNDING) * clip_norm / norm.clamp(min=clip_norm)) @ gradients
-
-
-class _ByUnit(GradSampleModule):
-    """Opacus' hooks that add up the ``together`` windows of a unit within each layer's product."""
-
-    together = 1
-
-    def rearrange_grad_samples(
-        self, *, module: nn.Module, backprops: Tensor, loss_reduction: str, batch_first: bool
-    ) -> tuple[Any, Tensor]:
-        """Activations and output gradients [U, windows, ...] in place of [B, ...]."""
-        activations, backprops = super().rearrange_grad_samples(
-            module=module,
-            backprops=backprops,
-            loss_reduction=loss_reduction,
-            batch_first=batch_first,
-        )
-        units = len(backprops) // self.together
-        vars(module)["max_batch_len"] = units
-        shape = (units, self.together)
-        folded = [part.reshape(*shape, *part.shape[1:]) for part in activations]
-        return folded, backprops.reshape(*shape, *backprops.shape[1:])
+    sound = torch.isfinite(norm)
+    most = (1 - ROUNDING) * clip_norm
+    factors = most / torch.where(sound, norm, 0.0).clamp(min=most)
+    return torch.where(sound[:, None], factors[:, None] * gradients, 0.0)

@@ -9,6 +9,7 @@ so adding or removing a unit adds or removes one item and leaves the others as t
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -96,8 +97,8 @@ class UnitWindows:
         text = f"{self.seed}|{self.unit}|{self.ids[number]}|{step}".encode()
         key = np.frombuffer(hashlib.sha256(text).digest()[:16], np.uint64)
         share = np.random.Generator(np.random.Philox(key=key)).random(wanted)
-        edges = np.linspace(0, len(own), wanted + 1).astype(np.int64)
-        return own[edges[:-1] + (share * np.diff(edges)).astype(np.int64)]
+        first, width = _parts(len(own), wanted)
+        return own[first + (share * width).astype(np.int64)]
 
     def batch(self, numbers: IntArray, step: int) -> tuple[Window, IntArray]:
         """Windows of units in a step.
@@ -143,6 +144,13 @@ class UnitWindows:
             future_calendar=calendar[future],
             target=own(future),
         )
+
+
+@lru_cache(maxsize=1024)
+def _parts(count: int, parts: int) -> tuple[IntArray, IntArray]:
+    """First places and widths [parts] of a row of ``count``, cut as evenly as can be."""
+    edges = np.linspace(0, count, parts + 1).astype(np.int64)
+    return edges[:-1], np.diff(edges)
 
 
 def _whole_days(builder: WindowBuilder, origins: IntArray) -> dict[str, IntArray]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pydantic import ValidationError
 from rich.table import Table
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
 from pipelines.commands.terminal import Stages, answer, out
+from pipelines.private import private_settings
 from pipelines.settings import home
 from pipelines.train import open_registered, settings_for
-from privacy.dp import PrivateSettings
 from privacy.drop_codes import CODES
 from privacy.federation import By, Standing, study
 from privacy.private_federation import private_study
@@ -57,7 +55,7 @@ def federate(
         settings = settings_for(opened, profile, seed, config, assignments)
         run = partial(study, opened, settings)
     else:
-        settings = _private_settings(private)
+        settings = private_settings(opened, private)
         run = partial(private_study, opened, settings)
     asked = [opened.digests, settings.model_dump(mode="json"), partners, by, vars(rounds)]
     work = home() / "work" / f"federation-{sha256_bytes(canonical_json(asked))[:12]}"
@@ -85,20 +83,6 @@ def federate(
         out.print(f"stopped after {ended.rounds} rounds: {ended.reason}")
     for one in dropped:
         out.print(f"round {one['round']}: {one['partner']} dropped, {CODES[one['code']]}")
-
-
-def _private_settings(file: Path) -> PrivateSettings:
-    try:
-        return PrivateSettings.model_validate(tomllib.loads(file.read_text()))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"--private {file}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        known = ", ".join(PrivateSettings.model_fields)
-        raise FelsinaError(
-            f"--private {file}: {key}: {first['msg'].lower()}; settings are {known}"
-        ) from error
 
 
 _KINDS = ("alone", "together", "pooled")

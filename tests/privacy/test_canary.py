@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from models.contracts import FelsinaError
-from privacy.canary import audit, chance, least_epsilon, membership_auc
+from privacy.canary import audit, chance, least_epsilon, membership_auc, shares_to_guess
 
 CANARIES = 2000
 DELTA = 1e-5
@@ -89,3 +89,29 @@ def test_too_few_canaries_and_scores_without_a_number_are_refused() -> None:
     scores[7] = np.nan
     with pytest.raises(FelsinaError, match="1 of 2000 scores are no numbers"):
         audit(scores, included, 4, DELTA)
+
+
+def test_guesses_of_who_is_out_can_be_left_away():
+    scores, included = released(1e-6, 0)
+    found = audit(scores, included, 2.0, DELTA, guessed=0.05, guessed_out=0.0)
+    assert (found.guesses, found.right) == (100, 100)
+    assert found.epsilon == found.ceiling == least_epsilon(CANARIES, 100, 100, DELTA)
+    with pytest.raises(FelsinaError, match=r"guessed_out = 0\.6"):
+        audit(scores, included, 2.0, DELTA, guessed_out=0.6)
+
+
+def test_as_many_are_guessed_as_the_claim_needs():
+    """Never by a score: by the settings alone."""
+    assert shares_to_guess(1000, 1.0, DELTA, 0.5, 100) == pytest.approx((0.1, 0.1))
+    assert shares_to_guess(1000, 4.0, DELTA, 0.5, 100) == pytest.approx((0.2, 0.2))
+    assert shares_to_guess(1000, 4.0, DELTA, 1.0, 1) == pytest.approx((0.2, 0.2))
+    inside, outside = shares_to_guess(1000, 1.0, DELTA, 0.001, 100)
+    assert 0.009 < inside < 0.04  # one in ten of those who are in ever takes part
+    assert outside == 0  # and who never does looks as if out
+
+
+def test_an_audit_tells_what_it_could_have_refuted():
+    found = audit(*released(1e-6, 0), claim=4.0, delta=0.006)
+    assert found.right == found.guesses
+    assert found.epsilon == found.ceiling < 1.5  # so large a delta excuses nearly everything
+    assert not found.contradicts
