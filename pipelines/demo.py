@@ -67,7 +67,7 @@ def watch(folder: Path, told: Told) -> None:
     """
     folder.mkdir(parents=True)
     told("1. data: a synthetic city's 18 meters, dealt to three partners")
-    domain = domain_of("energy")
+    domain = domain_of(like)
     assert domain.synthesise is not None
     domain.synthesise(folder / "everything", 0)
     whole = open_registered(folder / "everything")
