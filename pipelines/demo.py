@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from models.contracts import FelsinaError
-from pipelines.domains.registry import domain_of
+from pipelines.domains.registry import registered
 from pipelines.train import open_registered
 from privacy.deployment import certificates
 from privacy.deployment.city import City
@@ -44,7 +44,6 @@ epsilon = 4.0
 steps = 20
 most_windows = 4
 optimiser = "sgd"
-lags = [168]
 architecture = { width = 16, blocks = 1, dropout = 0.0, inductive = true, graph = false }
 """
 AGREEMENT = """\
@@ -66,14 +65,11 @@ def watch(folder: Path, told: Told) -> None:
         FelsinaError: if a process ends early; its log has the reason.
     """
     folder.mkdir(parents=True)
-    told("1. data: a synthetic city's 18 meters, dealt to three partners")
-    domain = domain_of(like)
-    assert domain.synthesise is not None
-    domain.synthesise(folder / "everything", 0)
-    whole = open_registered(folder / "everything")
+    whole = _synthetic(folder)
+    told(f"1. data: a synthetic city's {whole.graph.nodes} meters, dealt to three partners")
     for name, nodes in zip(PARTNERS, split_nodes(whole, 3, "nodes"), strict=True):
         _write_part(whole, nodes, folder / name / "data")
-    (folder / "plan.toml").write_text(PLAN)
+    (folder / "plan.toml").write_text(PLAN + f"lags = [{7 * whole.spec.steps_per_day}]\n")
     (folder / "agreement.md").write_text(AGREEMENT)
 
     told("2. felsina city init, invite: keys, authority, ledger, bundle; one file a partner")
@@ -114,6 +110,17 @@ def watch(folder: Path, told: Told) -> None:
             process.terminate()
         for process in processes.values():
             process.wait(60)
+
+
+def _synthetic(folder: Path) -> CityDataset:
+    """The first part of the embedded city whose weather is the same at all nodes."""
+    for domain in registered().values():
+        if domain.synthesise is not None:
+            domain.synthesise(folder / domain.name, 0)
+            whole = open_registered(folder / domain.name)
+            if whole.forcings is None or whole.forcings.shape[1] == 1:
+                return whole
+    raise FelsinaError("no registered domain has city-wide weather; watch needs one that has")
 
 
 def _write_part(whole: CityDataset, nodes: np.ndarray, folder: Path) -> None:

@@ -8,6 +8,7 @@ before anything else, and a run of another bundle than the agreed one gets no an
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 REFUSED = 2
 """Code of Flower's errors for a run of another bundle; the text of an error stays at home."""
 _GONE = 410
+_LINGER_S = 6.0
 REPLACED = ("FleetHttpClient", "flwr_exit")
 """What a partner has in place of what Flower's connection uses; a test looks that it still does."""
 
@@ -174,6 +176,7 @@ class Node:
         number, receive, send, get_run, get_fab, pull, push, confirm = line
         context = Context(0, number, {}, RecordDict(), {})
         self.told(f"connected to {self.identity.address}")
+        sent = -math.inf
         while not stop():
             try:
                 got = receive()
@@ -197,8 +200,11 @@ class Node:
                     else Message(Error(REFUSED), reply_to=message)
                 )
                 _send(reply, send, push, time.monotonic() - began)
+                sent = time.monotonic()
             except RunNotRunningException:
                 time.sleep(self.poll_s)
+        # A SuperLink gives no reply of a node that has left.
+        time.sleep(max(0.0, sent + _LINGER_S - time.monotonic()))
 
     def _agreed(self, run: int, get_run: Callable, get_fab: Callable) -> bool:
         """Whether a run is of the agreed bundle, by what it says and by what it holds."""
