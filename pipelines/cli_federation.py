@@ -65,13 +65,16 @@ def run(
     name: Annotated[str, typer.Argument(help="Of the run.", metavar="RUN")],
     wait: Annotated[float, typer.Option(help="Seconds that partners are waited for.")] = 600.0,
     listen: Annotated[str, typer.Option(help="HOST:PORT here; the city's address.")] = "",
+    after: Annotated[
+        str, typer.Option(help="Earlier run: begin at its last model without who withdrew.")
+    ] = "",
     folder: CityFolder = None,
     json: Json = False,
 ) -> None:
     """Open the door, let partners in, run the rounds; the same command goes on after a kill."""
     from pipelines.commands.city import run_rounds
 
-    run_rounds(folder, name, wait, listen, json)
+    run_rounds(folder, name, wait, listen, after, json)
 
 
 @city.command("status")

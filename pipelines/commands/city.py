@@ -79,7 +79,9 @@ def invite(
     out.print(f"{path}: for {partner}; it lets one key in, so send it as you would a password")
 
 
-def run_rounds(folder: Path | None, run: str, wait_s: float, listen: str, json: bool) -> None:
+def run_rounds(
+    folder: Path | None, run: str, wait_s: float, listen: str, after: str, json: bool
+) -> None:
     """Let partners in and run the rounds to their end."""
     city = City(city_folder(folder))
     with Stages() as stages:
@@ -92,7 +94,7 @@ def run_rounds(folder: Path | None, run: str, wait_s: float, listen: str, json: 
                 stages.say(text)
                 said[0] = text
 
-        ended = serve_run(city, run, told, wait_s, listen)
+        ended = serve_run(city, run, told, wait_s, listen, after)
     if json:
         answer(ended)
         return

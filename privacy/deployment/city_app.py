@@ -11,22 +11,26 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from models.errors import FelsinaError
 from models.record import canonical_json, write_atomic
 from privacy.accounting import SampledGaussian
+from privacy.checkpoints import Checkpoint
 from privacy.deployment.city import City, Member
-from privacy.deployment.results import ENDED, STATUS, load_arrays, save_arrays
+from privacy.deployment.results import ENDED, FAULT, STATUS, load_arrays, save_arrays
 from privacy.grid import GridPartners
+from privacy.ledger import Ledger
 from privacy.population import BudgetKey
 from privacy.recorded import Part, run_recorded
+from privacy.withdrawal import restart_without
 
 log = logging.getLogger(__name__)
-CITY, RUN, WAIT = "FELSINA_CITY", "FELSINA_RUN", "FELSINA_WAIT_S"
+CITY, RUN, WAIT, AFTER = "FELSINA_CITY", "FELSINA_RUN", "FELSINA_WAIT_S", "FELSINA_AFTER"
 """Variables by which the city tells its app whose rounds these are; no network can set them."""
 _POLL_S = 1.0
 _END_S = 60.0
@@ -37,10 +41,11 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Flower's entry."""
     threading.Thread(target=_end_when_orphaned, args=(os.getppid(),), daemon=True).start()
-    conduct(grid, City(Path(os.environ[CITY])), os.environ[RUN], float(os.environ[WAIT]))
+    told = os.environ
+    conduct(grid, City(Path(told[CITY])), told[RUN], float(told[WAIT]), told[AFTER])
 
 
-def conduct(grid: Grid, city: City, run: str, wait_s: float) -> None:
+def conduct(grid: Grid, city: City, run: str, wait_s: float, after: str = "") -> None:
     """Run a federation's rounds to their end, or on from where they were.
 
     Args:
@@ -48,16 +53,20 @@ def conduct(grid: Grid, city: City, run: str, wait_s: float) -> None:
         city: whose.
         run: name.
         wait_s: how long partners are waited for before the first round.
+        after: an earlier run: begin at its last model that never saw a partner which withdrew.
     """
     work = city.folder / "runs" / run
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # an app that was killed may not be gone yet
         if not (work / ENDED).exists():
-            _conduct(grid, city, run, work, wait_s)
+            try:
+                _conduct(grid, city, run, work, wait_s, after)
+            except FelsinaError as error:
+                write_atomic(work / FAULT, canonical_json(str(error)))
 
 
-def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float) -> None:
+def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float, after: str) -> None:
     rounds = city.plan.rounds.settings()
 
     def tell(text: str, share: float) -> None:
@@ -70,7 +79,10 @@ def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float) -> Non
     private = {m.partner: part for m in members if (part := part_of(city, m))}
     initial = load_arrays(city.folder / "initial.npz")
     ledger = city.ledger()
-    ended = run_recorded(run, initial, partners, agreed, rounds, work, ledger, private, tell)
+    begun = _begun(city, ledger, after) if after else ()
+    ended = run_recorded(
+        run, initial, partners, agreed, rounds, work, ledger, private, tell, begun=begun
+    )
     save_arrays(work / "model.npz", ended.arrays)
     receipt = ledger.receipt()
     partners.deadline_s = min(_END_S, partners.deadline_s)
@@ -84,6 +96,23 @@ def _end_when_orphaned(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_S)
     os._exit(1)
+
+
+def _begun(city: City, ledger: Ledger, after: str) -> Sequence[Checkpoint]:
+    """Checkpoints of an earlier run up to the last that saw nobody who withdrew since.
+
+    Raises:
+        FelsinaError: if nobody of that run withdrew, or its checkpoints are gone.
+    """
+    work = city.folder / "runs" / after
+    members = work / "members.json"
+    if not members.exists():
+        raise FelsinaError(f"run {after!r} is none of {city.folder}; see felsina city status")
+    left = [name for name in json.loads(members.read_bytes()) if city.member(name).withdrawn]
+    if not left:
+        raise FelsinaError(f"nobody of run {after} withdrew; leave --after out")
+    restarts = [restart_without(work, name, ledger) for name in left]
+    return min(restarts, key=lambda restart: restart.rounds).begun
 
 
 def part_of(city: City, member: Member) -> Part | None:

@@ -10,7 +10,7 @@ import numpy as np
 from models.record import write_atomic
 from privacy.strategy import Arrays
 
-ENDED, STATUS = "ended.json", "status.json"
+ENDED, STATUS, FAULT = "ended.json", "status.json", "fault.json"
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

@@ -14,9 +14,9 @@ from models.errors import FelsinaError
 from models.record import write_atomic
 from privacy.deployment import certificates
 from privacy.deployment.city import City
-from privacy.deployment.city_app import CITY, RUN, WAIT
+from privacy.deployment.city_app import AFTER, CITY, RUN, WAIT
 from privacy.deployment.proxy import Proxy
-from privacy.deployment.results import ENDED, STATUS
+from privacy.deployment.results import ENDED, FAULT, STATUS
 from privacy.deployment.superlink import SuperLink
 
 Told = Callable[[str, float], None]
@@ -28,7 +28,7 @@ _STARTS = 5
 
 
 def serve_run(
-    city: City, run: str, told: Told, wait_s: float = 600.0, address: str = ""
+    city: City, run: str, told: Told, wait_s: float = 600.0, address: str = "", after: str = ""
 ) -> dict[str, Any]:
     """Let partners in and run a federation's rounds to their end.
 
@@ -41,6 +41,7 @@ def serve_run(
         told: of progress: a text and the share that is done.
         wait_s: how long partners are waited for before the first round.
         address: to listen on, where it is not the one that partners reach.
+        after: an earlier run: begin at its last model that never saw a partner which withdrew.
 
     Returns:
         ``run``, ``rounds``, ``reason`` (empty when all were run), ``given_to`` and ``receipt``.
@@ -55,8 +56,10 @@ def serve_run(
     if ended.exists():
         return json.loads(ended.read_bytes())
     work.mkdir(parents=True, exist_ok=True)
+    (work / FAULT).unlink(missing_ok=True)
     with _alone(city):
-        link = SuperLink(city.folder, {CITY: str(city.folder), RUN: run, WAIT: str(wait_s)})
+        told_app = {CITY: str(city.folder), RUN: run, WAIT: str(wait_s), AFTER: after}
+        link = SuperLink(city.folder, told_app)
         told("starting the SuperLink", 0.0)
         try:
             link.start()
@@ -71,6 +74,8 @@ def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -
     while True:
         if (work / ENDED).exists():
             return json.loads((work / ENDED).read_bytes())
+        if (work / FAULT).exists():
+            raise FelsinaError(json.loads((work / FAULT).read_bytes()))
         if not link.alive:
             told("the SuperLink ended; it is started again", said[1])
             link.start()
