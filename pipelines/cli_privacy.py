@@ -85,6 +85,9 @@ def federate_dataset(
     rounds: Annotated[int, typer.Option(help="Rounds of training.", min=1)] = 20,
     rule: Annotated[str, typer.Option(help="mean or trimmed.")] = "mean",
     most_share: Annotated[float, typer.Option(help="Largest share of a partner.")] = 1.0,
+    server_rate: Annotated[
+        float | None, typer.Option(help="Of the city's own Adam; none when left out.")
+    ] = None,
     profile: Profile = "quick",
     seed: Seed = 0,
     assignments: Set = None,
@@ -97,7 +100,7 @@ def federate_dataset(
     """Rehearse a federation in one process: each partner alone, together, and pooled."""
     from pipelines.commands.federation import federate, rounds_of
 
-    shape = rounds_of(rounds, rule, most_share)
+    shape = rounds_of(rounds, rule, most_share, server_rate)
     federate(dataset, partners, by, shape, profile, seed, config, assignments, json, private)
 
 

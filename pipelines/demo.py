@@ -33,6 +33,7 @@ federation = "demo"
 
 [rounds]
 rounds = 5
+server_rate = 0.01
 deadline_s = 120
 
 [private]
@@ -41,9 +42,10 @@ nominal_units = 6
 sampling_rate = 0.5
 delta = 0.01
 epsilon = 4.0
-steps = 20
+steps = 5
 most_windows = 4
 optimiser = "sgd"
+learning_rate = 1.0
 architecture = { width = 16, blocks = 1, dropout = 0.0, inductive = true, graph = false }
 """
 AGREEMENT = """\

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ class Checkpoint:
         arrays: the model.
         told: what was decided in its last round; ``first`` has each partner that it ever saw with
             its first accepted round, ``contributed`` the sums of their contributions.
+        moments: of the city's own optimiser, see ``strategy.adam_step``; empty without one.
     """
 
     round: int
     arrays: Arrays
     told: dict[str, Any]
+    moments: Arrays = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -59,9 +61,11 @@ class Checkpoints:
             "round": checkpoint.round,
             "told": checkpoint.told,
             "names": names,
+            "moments": sorted(checkpoint.moments),
         }
         content = io.BytesIO()
         named = {f"a{i}": arrays[name] for i, name in enumerate(names)}
+        named |= {f"m{i}": checkpoint.moments[name] for i, name in enumerate(header["moments"])}
         text = np.frombuffer(canonical_json(header), np.uint8)
         np.savez(content, header=text, **named)  # pyright: ignore[reportArgumentType]
         write_atomic(_path(self.work, checkpoint.round), content.getvalue())
@@ -80,13 +84,13 @@ class Checkpoints:
         found = _files(self.work)
         if not found:
             return None
-        header, arrays = _read(found[-1])
+        header, checkpoint = _read(found[-1])
         if header["key"] != self.key:
             raise FelsinaError(
                 f"{found[-1]}: of other settings, partners or model than run {self.run!r} now has; "
                 "give the run another name, or take the folder away"
             )
-        return Checkpoint(header["round"], arrays, header["told"])
+        return checkpoint
 
     def keep_stop(self, round: int, told: dict[str, Any]) -> None:
         """Note why ``round`` is not reached, until it is written elsewhere."""
@@ -114,8 +118,7 @@ def kept(work: Path) -> tuple[str, list[Checkpoint]]:
     found = [_read(path) for path in _files(work)]
     if not found:
         raise FelsinaError(f"{work} holds no run's checkpoints; name the folder of one")
-    checkpoints = [Checkpoint(header["round"], arrays, header["told"]) for header, arrays in found]
-    return found[-1][0]["run"], checkpoints
+    return found[-1][0]["run"], [checkpoint for _, checkpoint in found]
 
 
 def digest(arrays: Arrays) -> str:
@@ -131,8 +134,7 @@ def to_begin_from(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
     """The same for another run: whom the models saw, and not what the first run was to tell."""
     mine = ("first", "contributed")
     return tuple(
-        Checkpoint(one.round, one.arrays, {k: one.told[k] for k in mine if k in one.told})
-        for one in checkpoints
+        replace(one, told={k: one.told[k] for k in mine if k in one.told}) for one in checkpoints
     )
 
 
@@ -144,7 +146,9 @@ def _files(work: Path) -> list[Path]:
     return sorted(work.glob("round-*.npz"))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
+def _read(path: Path) -> tuple[dict[str, Any], Checkpoint]:
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(file["header"].tobytes())
-        return header, {name: file[f"a{i}"] for i, name in enumerate(header["names"])}
+        arrays = {name: file[f"a{i}"] for i, name in enumerate(header["names"])}
+        moments = {name: file[f"m{i}"] for i, name in enumerate(header["moments"])}
+    return header, Checkpoint(header["round"], arrays, header["told"], moments)

@@ -1,9 +1,9 @@
 """A partner's private training: noisy steps of each round, charged before they are formed.
 
 Nothing of the private rows but the noised sums decides what leaves. The backbone is a constant or
-fitted on public data, each window is scaled by its own past, and the weight is 1 for everyone, so
-that not even the number of values is told. Whoever sees the answers, the city above all, learns of
-a unit no more than the steps' epsilon allows: the noise is added here and not by the city.
+fitted on public data, each window is scaled by its own past, and the weight is the public figure of
+how many units there are. Whoever sees the answers, the city above all, learns of a unit no more
+than the steps' epsilon allows: the noise is added here and not by the city.
 
 Nothing is carried from a round to the next but the city's model. An optimiser's moments would be
 about a model that the mean has moved on from, and would make an answer depend on which rounds the
@@ -80,9 +80,6 @@ class PrivateTrainer:
         FelsinaError: where the claim would break, or ``work`` holds another run.
     """
 
-    observed = 1.0
-    """Everyone's weight: how many values there are is not told."""
-
     def __init__(
         self,
         dataset: CityDataset,
@@ -93,6 +90,7 @@ class PrivateTrainer:
         public: CityDataset | None = None,
     ) -> None:
         self.dataset, self.settings, self.rounds = dataset, settings, rounds
+        self.observed = float(settings.nominal_units)
         self.charge, self.mechanism = charge, a_round(settings, rounds)
         self.spec = dataset.spec.with_lags(settings.lags)
         builder = dataset.builder(self.spec)

@@ -21,7 +21,7 @@ from privacy.books import Books
 from privacy.checkpoints import Checkpoint, Checkpoints, digest
 from privacy.contribution import shapley
 from privacy.guard import Guard, Reply, Update
-from privacy.strategy import Arrays, Rule, combined
+from privacy.strategy import Arrays, Rule, adam_step, combined
 
 LEAST_PARTNERS = 3
 """With fewer, a partner could take its own part out of the sum and see the other's."""
@@ -39,6 +39,7 @@ class RoundSettings:
         most_share: largest share of a partner in a mean.
         trim: share that a trimmed mean leaves out at each end.
         most_norm: longest update; None for any.
+        server_rate: of the city's own Adam on what updates combine to; None adds them as they are.
     """
 
     rounds: int
@@ -48,11 +49,14 @@ class RoundSettings:
     most_share: float = 1.0
     trim: float = 0.2
     most_norm: float | None = None
+    server_rate: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would ask nobody, or too few."""
         if self.rounds < 1 or self.attempts < 1:
             raise FelsinaError(f"rounds = {self.rounds}, attempts = {self.attempts}: 1 at least")
+        if self.server_rate is not None and not 0 < self.server_rate < 1:
+            raise FelsinaError(f"server_rate = {self.server_rate:g}: give one above 0, below 1")
         if self.least < LEAST_PARTNERS:
             raise FelsinaError(
                 f"least = {self.least}: a round of fewer than {LEAST_PARTNERS} partners shows one"
@@ -146,18 +150,22 @@ def run_rounds(
     rounds = _Rounds(partners, agreed, settings, books, progress)
     while last.round < settings.rounds:
         number = last.round + 1
-        arrays, told = rounds.run(number, last)
-        if arrays is None:
+        moved, told = rounds.run(number, last)
+        if moved is None:
             checkpoints.keep_stop(number, told)
             books.enter(number, told)
             checkpoints.forget_stop()
             return Ended(last.arrays, last.round, told["stopped"], _mean(last))
-        last = Checkpoint(number, arrays, told)
+        last = Checkpoint(number, moved[0], told, moved[1])
         checkpoints.keep(last)
         books.enter(number, told)
         record(number, told)
         progress(f"round {number}: {len(told['accepted'])} partners", number / settings.rounds)
     return Ended(last.arrays, last.round, "", _mean(last))
+
+
+_Moved = tuple[Arrays, Arrays]
+"""Model and moments."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +178,8 @@ class _Rounds:
     books: Books
     progress: Callable[[str, float], None]
 
-    def run(self, number: int, last: Checkpoint) -> tuple[Arrays | None, dict[str, Any]]:
-        """The model after a round, or None, and what was decided of it."""
+    def run(self, number: int, last: Checkpoint) -> tuple[_Moved | None, dict[str, Any]]:
+        """Model and moments after a round, or None, and what was decided of it."""
         least, out = self.settings.least, self.books.left_out(number)
         dropped, faults = _dropped(out, 0), []
         for attempt in range(1, self.settings.attempts + 1):
@@ -186,13 +194,13 @@ class _Rounds:
             faults = _dropped(guard.dropped, attempt)
             updates = sorted(guard.accepted.values(), key=lambda update: update.partner)
             while len(updates) >= least:
-                moved = self._moved(last.arrays, updates)
+                moved = self._moved(last, updates)
                 if isinstance(moved, str):
                     return self._stopped(number, moved, dropped + faults)
                 refused = self.books.settle(number, [update.partner for update in updates])
                 if not refused:
                     told = {"attempts": attempt, "dropped": dropped + faults}
-                    return moved, told | self._told(number, moved, updates, last)
+                    return moved, told | self._told(number, moved[0], updates, last)
                 out |= refused
                 faults += _dropped(refused, attempt)
                 updates = [update for update in updates if update.partner not in refused]
@@ -202,17 +210,20 @@ class _Rounds:
         reason = f"fewer than {least} sound replies in {self.settings.attempts} attempts"
         return self._stopped(number, f"{reason} ({_named(faults)})", dropped)
 
-    def _moved(self, arrays: Arrays, updates: list[Update]) -> Arrays | str:
-        """The model after updates, or why there is none."""
+    def _moved(self, last: Checkpoint, updates: list[Update]) -> _Moved | str:
+        """Model and moments after updates, or why there are none."""
         rule, most, trim = self.settings.rule, self.settings.most_share, self.settings.trim
         try:
             step = combined(updates, rule, most, trim)
         except FelsinaError as error:
             return str(error)
-        moved = {name: arrays[name] + step[name] for name in arrays}
+        moments, rate = last.moments, self.settings.server_rate
+        if rate is not None:
+            step, moments = adam_step(step, moments, last.round + 1, rate)
+        moved = {name: last.arrays[name] + step[name] for name in last.arrays}
         if not all(np.isfinite(values).all() for values in moved.values()):
             return "the combined model is not finite; set most_norm"
-        return moved
+        return moved, moments
 
     def _told(
         self, number: int, moved: Arrays, updates: list[Update], last: Checkpoint

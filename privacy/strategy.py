@@ -13,6 +13,8 @@ from privacy.guard import Update
 
 Arrays = dict[str, NDArray[np.float32]]
 Rule = Literal["mean", "trimmed"]
+_FIRST, _SECOND = "first/", "second/"
+_DECAY, _SLOW_DECAY, _LEAST_SIZE = 0.9, 0.999, 1e-8
 
 
 def shares(weights: Mapping[str, float], most: float = 1.0) -> dict[str, float]:
@@ -38,6 +40,34 @@ def shares(weights: Mapping[str, float], most: float = 1.0) -> dict[str, float]:
         if not above:
             return {name: most if name in capped else found[name] for name in weights}
         capped |= above
+
+
+def adam_step(update: Arrays, moments: Arrays, round: int, rate: float) -> tuple[Arrays, Arrays]:
+    """The city's own Adam on what partners sent (Reddi et al. 2021, arXiv 2003.00295).
+
+    Each weight moves by at most about ``rate`` a round, by the mean of its updates over their size:
+    where partners' noise is most of an update, rounds average it out before the model moves far.
+
+    Args:
+        update: what a round's replies combine to.
+        moments: first and second of each array, from the round before; empty at first.
+        round: its number, from 1 on.
+        rate: of the step.
+
+    Returns:
+        The step, and the moments after it.
+    """
+    step: Arrays = {}
+    after: Arrays = {}
+    for name, values in update.items():
+        first, second = f"{_FIRST}{name}", f"{_SECOND}{name}"
+        nothing = np.zeros_like(values)
+        mean = _DECAY * moments.get(first, nothing) + (1 - _DECAY) * values
+        square = _SLOW_DECAY * moments.get(second, nothing) + (1 - _SLOW_DECAY) * values**2
+        after[first], after[second] = mean.astype(np.float32), square.astype(np.float32)
+        size = np.sqrt(square / (1 - _SLOW_DECAY**round)) + _LEAST_SIZE
+        step[name] = (rate * mean / (1 - _DECAY**round) / size).astype(np.float32)
+    return step, after
 
 
 def combined(

@@ -21,11 +21,15 @@ from privacy.rounds import RoundSettings
 from privacy.strategy import Rule
 
 
-def rounds_of(rounds: int, rule: str, most_share: float) -> RoundSettings:
+def rounds_of(
+    rounds: int, rule: str, most_share: float, server_rate: float | None = None
+) -> RoundSettings:
     """Settings of the rounds from the command's words."""
     if rule not in get_args(Rule):
         raise FelsinaError(f"--rule {rule}: use {' or '.join(get_args(Rule))}")
-    return RoundSettings(rounds, rule=cast(Rule, rule), most_share=most_share)
+    return RoundSettings(
+        rounds, rule=cast(Rule, rule), most_share=most_share, server_rate=server_rate
+    )
 
 
 def federate(

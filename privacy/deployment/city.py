@@ -49,7 +49,7 @@ class Enrolment(BaseModel):
         terms: its own, not looser than the city's.
         dataset: name of its dataset.
         digests: SHA-256 of each of its files.
-        weight: most that its replies may weigh; 1 where training is private.
+        weight: most that its replies may weigh; where training is private, the terms' units.
         sampling_rate: of its private steps.
         noise_multiplier: of them.
     """
@@ -342,8 +342,8 @@ class City:
             sampling_rate=sent.sampling_rate,
         )
         _, private = narrowed(ours, self.plan, policy)
-        if private is not None and (sent.weight != 1 or sent.noise_multiplier is None):
-            raise FelsinaError("enrolment: private training weighs 1 and names its noise")
+        if private is not None and (sent.weight != ours.units or sent.noise_multiplier is None):
+            raise FelsinaError("enrolment: private training weighs its units and names its noise")
 
     def _entries(self, partner: str, agreement: str, sent: Enrolment) -> list[Any]:
         terms = sent.terms

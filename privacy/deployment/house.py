@@ -109,7 +109,7 @@ class House:
         node_key = certificates.create_node_key(self.folder / "node.key")
         own = self.folder / "partner.key"
         signer = load_key(own) if own.exists() else create_key(own)
-        weight, mechanism = 1.0, {}
+        weight, mechanism = float(self.terms.units), {}
         if self.private is None:
             weight = float(self.trainer("join").observed)
         else:

@@ -38,6 +38,7 @@ class RoundPlan(BaseModel):
         most_share: largest share of a partner in a mean.
         trim: share that a trimmed mean leaves out at each end.
         most_norm: longest update; None for any.
+        server_rate: of the city's own Adam on what updates combine to; None adds them as they are.
         deadline_s: of one attempt.
     """
 
@@ -49,6 +50,7 @@ class RoundPlan(BaseModel):
     most_share: float = 1.0
     trim: float = 0.2
     most_norm: float | None = None
+    server_rate: float | None = None
     deadline_s: float = Field(600, gt=0)
 
     def settings(self) -> RoundSettings:

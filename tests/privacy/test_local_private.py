@@ -165,7 +165,7 @@ def test_how_many_homes_there_are_is_not_told(
 ) -> None:
     few = homes.part(np.array([0, 1]))
     own, other = trainer(homes, tmp_path / "a"), trainer(few, tmp_path / "b")
-    assert own.observed == other.observed == 1.0
+    assert own.observed == other.observed == 4.0  # a public figure
     steps = [t.update(1, initial) for t in (own, other)]
     assert {k: v.shape for k, v in steps[0].items()} == {k: v.shape for k, v in steps[1].items()}
 
@@ -202,7 +202,7 @@ def test_it_answers_through_the_same_app(
     own = trainer(homes, tmp_path)
     app = client_app(lambda context: own)
     (reply,) = GridPartners(InProcessGrid({1: app}), {1: "a"}, 60).ask(1, 1, initial, ["a"])
-    guard = Guard(1, {name: values.shape for name, values in initial.items()}, {"a": 1.0})
+    guard = Guard(1, {name: values.shape for name, values in initial.items()}, {"a": 4.0})
     assert guard.take(reply) is None
     assert reply.weight == 1.0
     assert same(dict(guard.accepted["a"].arrays), own.update(1, initial))

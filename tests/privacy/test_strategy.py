@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from models.contracts import FelsinaError
 from privacy.guard import Update
-from privacy.strategy import combined, shares
+from privacy.strategy import adam_step, combined, shares
 
 
 def update(partner: str, value: float, weight: float = 1.0) -> Update:
@@ -56,3 +57,22 @@ def test_a_trimmed_mean_needs_somebody_in_the_middle() -> None:
         combined([update("a", 1), update("b", 2)], "trimmed")
     with pytest.raises(FelsinaError, match="nothing to combine"):
         combined([])
+
+
+def test_the_citys_adam_is_torchs() -> None:
+    rng = np.random.default_rng(0)
+    weight = torch.nn.Parameter(torch.zeros(5))
+    theirs = torch.optim.Adam([weight], lr=0.01)
+    ours, moments = np.zeros(5, np.float32), {}
+    for round in range(1, 8):
+        update = rng.normal(size=5).astype(np.float32)
+        weight.grad = -torch.as_tensor(update)
+        theirs.step()
+        step, moments = adam_step({"w": update}, moments, round, 0.01)
+        ours = ours + step["w"]
+    np.testing.assert_allclose(ours, weight.detach().numpy(), rtol=1e-4, atol=1e-7)
+
+
+def test_the_citys_adam_moves_a_quiet_weight_as_far_as_a_loud_one() -> None:
+    step, _ = adam_step({"w": np.array([1e-4, -10.0], np.float32)}, {}, 1, 0.01)
+    np.testing.assert_allclose(step["w"], [0.01, -0.01], rtol=1e-3)

@@ -107,7 +107,7 @@ class Newcomer:
             "terms": own.model_dump(mode="json"),
             "dataset": "homes",
             "digests": {"series.parquet": self.invitation.agreement_sha256},
-            "weight": 1.0,
+            "weight": 4.0,
             "sampling_rate": 0.5,
             "noise_multiplier": 6.0,
         }

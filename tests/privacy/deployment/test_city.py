@@ -97,7 +97,7 @@ def test_who_was_not_invited_learns_nothing(city, newcomer, tmp_path):
         ({"token": 1}, "token"),
         ({"weight": -500.0}, "weight"),
         ({"weight": float("inf")}, "enrolment"),
-        ({"weight": 1e9}, "private training weighs 1"),
+        ({"weight": 1e9}, "private training weighs its units"),
         ({"noise_multiplier": None}, "names its noise"),
         ({"noise_multiplier": 0.1}, "looser"),
         ({"sampling_rate": 0.9}, "looser"),

@@ -29,7 +29,7 @@ class Town:
             terms = {} if private else {"epsilon": 0.0}
             newcomer = Newcomer(invitation_of(self.city, name, folder, **terms), folder / name)
             plain = {} if private else {"sampling_rate": None, "noise_multiplier": None}
-            weight = 1.0 if private else 1e5
+            weight = 4.0 if private else 1e5
             digests = {"series.parquet": part.digests["series.parquet"]}
             sent = newcomer.sent(weight=weight, digests=digests, **plain)
             self.city.enrol(name, sent)
