@@ -4,13 +4,16 @@ TLS ends here. A fleet request needs a client certificate of the city's authorit
 node key that the request names and whose partner has joined and not withdrawn; then it is handed to
 the SuperLink on loopback under a path that is rebuilt from a fixed list. Whatever else is asked of
 a SuperLink (starting runs, registering nodes, its documentation) is not there.
+
+A SuperLink looks whose a request is, but not whose the messages in it say that they are: in the
+name of another node a partner could answer for it, in the SuperLink's own it could ask it. So what
+is pushed has to say the number of the partner that the connection belongs to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import logging
 import ssl
@@ -22,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from google.protobuf.message import DecodeError
 
 from models.errors import FelsinaError
 from privacy.deployment.certificates import who_shows
@@ -145,12 +150,13 @@ class Proxy:
             raise web.HTTPForbidden(text="the request names another key than the certificate")
         if not self.city.admits(partner, key):
             raise web.HTTPGone(text=f"{partner} is not in: it withdrew, or joined with another key")
-        if self.city.member(partner).node is None:
+        node = self.city.member(partner).node
+        if node is None:
             raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
-        headers = {
-            name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
-        }
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = await request.read()
+        if operation == "push-messages" and not _only_of(node, body):
+            raise web.HTTPForbidden(text="a message says that it is another node's")
         url = f"https://{self.superlink()}/v1/fleet/{operation}"
         try:
             async with self._client.post(url, data=body, headers=headers) as answer:
@@ -180,11 +186,20 @@ class Proxy:
 
 
 def _named_key(request: web.Request) -> bytes:
-    """The node key that a request claims."""
+    """The node key that a request claims, by the header that is passed on."""
     try:
         return base64.b64decode(request.headers.get(_NODE_KEY, ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return b""
+
+
+def _only_of(node: int, body: bytes) -> bool:
+    """Whether all messages that are pushed say that they come from a node."""
+    try:
+        pushed = PushMessagesRequest.FromString(body)
+    except DecodeError:
+        return False
+    return all(message.metadata.src_node_id == node for message in pushed.messages_list)
 
 
 def _door(folder: Path) -> ssl.SSLContext:

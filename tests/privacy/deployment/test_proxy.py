@@ -8,6 +8,9 @@ import threading
 
 import httpx
 import pytest
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import Message, Metadata
 
 from models.errors import FelsinaError
 from privacy.deployment import certificates
@@ -19,7 +22,7 @@ from tests.privacy.deployment.conftest import Newcomer, invitation_of, make_city
 class Echo(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        said = {"path": self.path, "headers": dict(self.headers), "bytes": len(body)}
+        said = {"path": self.path, "headers": list(self.headers.items()), "bytes": len(body)}
         content = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("content-type", "application/protobuf")
@@ -70,16 +73,17 @@ def hera(door, tmp_path):
     folder = tmp_path / "hera"
     newcomer = Newcomer(invitation_of(door, "hera", tmp_path), folder)
     caller = Caller(door, newcomer, folder)
-    door.place("hera", 1)
+    door.place("hera", 7)
     return caller
 
 
 def test_a_partner_reaches_the_ten_fleet_operations_and_nothing_else(hera):
+    body = pushed(7)
     for operation in OPERATIONS:
-        answer = hera.post(f"/v1/fleet/{operation}", b"12345")
+        answer = hera.post(f"/v1/fleet/{operation}", body)
         assert answer.status_code == 200
         assert answer.json()["path"] == f"/v1/fleet/{operation}"
-        assert answer.json()["bytes"] == 5
+        assert answer.json()["bytes"] == len(body)
     for path in (
         "/v1/fleet/register-node",
         "/v1/fleet/unregister-node",
@@ -96,12 +100,37 @@ def test_a_partner_reaches_the_ten_fleet_operations_and_nothing_else(hera):
     assert hera.client.get("/v1/fleet/pull-messages").status_code == 405
 
 
+def pushed(*nodes):
+    messages = [Message(metadata=Metadata(src_node_id=node)) for node in nodes]
+    return PushMessagesRequest(messages_list=messages).SerializeToString()
+
+
+def test_nobody_speaks_for_another_node_or_for_the_city(hera):
+    for nodes in ((8,), (7, 8), (SUPERLINK_NODE_ID,), (0,)):
+        answer = hera.post("/v1/fleet/push-messages", pushed(*nodes))
+        assert (answer.status_code, "another node" in answer.text) == (403, True), nodes
+    assert hera.post("/v1/fleet/push-messages", b"\xff").status_code == 403
+
+
+def test_a_header_that_comes_twice_is_passed_on_once_as_it_was_looked_at(hera, tmp_path):
+    other = certificates.create_node_key(tmp_path / "other.key")
+    for names in (("flwr-public-key", "Flwr-Public-Key"), ("flwr-public-key", "flwr-public-key")):
+        values = (hera.headers["flwr-public-key"], key_header(other))
+        headers = list(zip(names, values, strict=True))
+        answer = hera.client.post("/v1/fleet/pull-messages", content=b"x", headers=headers)
+        assert answer.status_code == 200
+        said = [v for k, v in answer.json()["headers"] if k.lower() == "flwr-public-key"]
+        assert said == [values[0]]
+    strange = {"flwr-public-key": "\xe9".encode()}
+    assert hera.client.post("/v1/fleet/get-run", headers=strange).status_code == 403
+
+
 def test_only_what_flower_needs_is_passed_on(hera):
     answer = hera.post(
         "/v1/fleet/pull-messages",
         **{"flwr-timestamp": "t", "flwr-task-token": "x", "x-forwarded-for": "y", "cookie": "z"},
     )
-    headers = {name.lower() for name in answer.json()["headers"]}
+    headers = {name.lower() for name, _ in answer.json()["headers"]}
     assert "flwr-timestamp" in headers
     assert not headers & {"flwr-task-token", "x-forwarded-for", "cookie"}
 
