@@ -13,9 +13,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from models.errors import FelsinaError
 from models.record import canonical_json, sha256_bytes, write_atomic
@@ -29,74 +29,12 @@ from models.signing import (
 )
 from privacy.deployment import bundle, certificates
 from privacy.deployment.invitation import Invitation, acceptance
+from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Dataset, Name, Sha256, Text, Withdrawal
+from privacy.entries import Agreement, Budget, Dataset, Withdrawal
 from privacy.ledger import Ledger
 from privacy.strategy import Arrays
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
-class Enrolment(BaseModel):
-    """What a partner sends when it joins.
-
-    Attributes:
-        token: of its invitation.
-        request: PEM of its certificate signing request; its key is the node's.
-        accepted: the signed acceptance.
-        public_key: hex of the ed25519 key that signed it.
-        terms: its own, not looser than the city's.
-        dataset: name of its dataset.
-        digests: SHA-256 of each of its files.
-        weight: most that its replies may weigh; 1 where training is private.
-        sampling_rate: of its private steps.
-        noise_multiplier: of them.
-    """
-
-    model_config = _STRICT
-    token: str
-    request: str = Field(max_length=10_000)
-    accepted: dict[str, Any]
-    public_key: Sha256
-    terms: Terms
-    dataset: Name
-    digests: dict[Text, Sha256] = Field(min_length=1, max_length=20)
-    weight: float = Field(gt=0, allow_inf_nan=False)
-    sampling_rate: float | None = Field(None, gt=0, le=1)
-    noise_multiplier: float | None = Field(None, gt=0)
-
-
-class Member(BaseModel):
-    """A partner as the city knows it.
-
-    Attributes:
-        partner: name.
-        token_sha256: of the invitation's token.
-        agreement: the text.
-        terms: what the city offered.
-        enrolled: what came back; None while it is only invited.
-        key: PEM of its node's public key.
-        node: its number at the SuperLink, once it is known there.
-        withdrawn: whether it left.
-    """
-
-    model_config = _STRICT
-    partner: Name
-    token_sha256: Sha256
-    agreement: str
-    terms: Terms
-    enrolled: Enrolment | None = None
-    key: str = ""
-    node: int | None = None
-    withdrawn: bool = False
-
-    @property
-    def state(self) -> Literal["invited", "joined", "withdrew"]:
-        """In one word."""
-        if self.withdrawn:
-            return "withdrew"
-        return "joined" if self.enrolled else "invited"
 
 
 class City:

@@ -19,7 +19,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from models.record import canonical_json, write_atomic
 from privacy.accounting import SampledGaussian
-from privacy.deployment.city import City, Member
+from privacy.deployment.city import City
+from privacy.deployment.member import Member
 from privacy.deployment.results import ENDED, STATUS, load_arrays, save_arrays
 from privacy.grid import GridPartners
 from privacy.population import BudgetKey
