@@ -32,7 +32,7 @@ from privacy.deployment.invitation import Invitation, acceptance
 from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Dataset, Withdrawal
+from privacy.entries import Agreement, Budget, Dataset, Withdrawal, is_name
 from privacy.ledger import Ledger
 from privacy.strategy import Arrays
 
@@ -114,7 +114,7 @@ class City:
             FelsinaError: if nobody of that name was invited.
         """
         path = self._partners / f"{partner}.json"
-        if Path(partner).name != partner or not path.is_file():
+        if not is_name(partner) or not path.is_file():
             raise FelsinaError(f"partner {partner!r} was never invited; see felsina city status")
         return Member.model_validate_json(path.read_bytes())
 
@@ -178,6 +178,7 @@ class City:
             sent = Enrolment.model_validate_json(content)
         except ValidationError as error:
             raise FelsinaError(f"enrolment: {first_fault(error)}") from error
+        self._invited(partner, sent.token)  # strangers wait for no lock
         with self.held():
             member = self._invited(partner, sent.token)
             key = certificates.public_pem(certificates.key_of_request(sent.request)).decode()

@@ -18,8 +18,7 @@ import json
 import logging
 import ssl
 import threading
-import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -59,8 +58,11 @@ _PASSED_ON = {
     "flwr-component-name",
 }
 _ENROL_BYTES = 64 * 2**10
-_ENROLMENTS_A_MINUTE = 30
-_TIMEOUT_S = 60.0
+_PLAIN_BYTES = 2**20
+"""Of whatever carries no array."""
+_AT_ONCE = 8
+"""Requests of one partner; its node sends one, a heartbeat and two objects at a time."""
+_TIMEOUT_S, _UPLOAD_S = 60.0, 300.0
 
 
 class Proxy:
@@ -75,7 +77,8 @@ class Proxy:
     def __init__(self, city: City, superlink: Callable[[], str], address: str = "") -> None:
         self.city, self.superlink = city, superlink
         self.host, self.port = split_address(address or city.address)
-        self._tried: deque[float] = deque(maxlen=_ENROLMENTS_A_MINUTE)
+        self._under_way: Counter[str] = Counter()
+        self._joining = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._fault: Exception | None = None
@@ -153,8 +156,17 @@ class Proxy:
         node = self.city.member(partner).node
         if node is None:
             raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
+        if self._under_way[partner] >= _AT_ONCE:
+            raise web.HTTPServiceUnavailable(text="too many requests at once; try again")
+        self._under_way[partner] += 1
+        try:
+            return await self._passed_on(request, operation, node)
+        finally:
+            self._under_way[partner] -= 1
+
+    async def _passed_on(self, request: web.Request, operation: str, node: int) -> web.Response:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        body = await request.read()
+        body = await _body(request, MOST_BYTES if operation == "push-object" else _PLAIN_BYTES)
         if operation == "push-messages" and not _only_of(node, body):
             raise web.HTTPForbidden(text="a message says that it is another node's")
         url = f"https://{self.superlink()}/v1/fleet/{operation}"
@@ -168,21 +180,30 @@ class Proxy:
             raise web.HTTPServiceUnavailable(text="the SuperLink does not answer") from None
 
     async def _enrol(self, request: web.Request) -> web.Response:
-        now = time.monotonic()
-        if len(self._tried) == self._tried.maxlen and now - self._tried[0] < 60:
-            raise web.HTTPTooManyRequests(text="too many enrolments in a minute; try again")
-        self._tried.append(now)
-        if (request.content_length or _ENROL_BYTES + 1) > _ENROL_BYTES:
-            raise web.HTTPRequestEntityTooLarge(_ENROL_BYTES, request.content_length or 0)
-        content = await request.read()
+        content = await _body(request, _ENROL_BYTES)
         partner = request.match_info["partner"]
         try:
-            answer = await asyncio.to_thread(self.city.enrol, partner, content)
+            async with (
+                self._joining
+            ):  # one after another: whoever has no token costs next to nothing
+                answer = await asyncio.to_thread(self.city.enrol, partner, content)
         except FelsinaError as error:
             log.warning("enrolment as %r refused: %s", partner, error)
             return web.Response(text=str(error), status=403)
         log.info("%s joined", partner)
         return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """What a request holds; its length is looked at before any of it is kept."""
+    length = request.content_length
+    if length is None or length > most:
+        raise web.HTTPRequestEntityTooLarge(most, length or 0)
+    try:
+        async with asyncio.timeout(_UPLOAD_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the request did not come to its end") from None
 
 
 def _named_key(request: web.Request) -> bytes:
