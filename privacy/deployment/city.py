@@ -186,12 +186,15 @@ class City:
                 raise FelsinaError(
                     f"the invitation of {partner} was used with another key; ask for a new one"
                 )
+            if any(one.key == key for one in self.members() if one.partner != partner):
+                raise FelsinaError("another partner has this key; make one in a house of its own")
             self._check(member, sent)
             ledger = self.ledger()
             for body in self._entries(partner, member.agreement, sent):
                 if not ledger.stands(body):
                     ledger.record(body)
-            self._keep(member.model_copy(update={"enrolled": sent, "key": key}))
+            kept = sent.model_copy(update={"token": ""})  # its digest is kept, and is enough
+            self._keep(member.model_copy(update={"enrolled": kept, "key": key}))
             certificate = certificates.certify(self.folder, sent.request, partner)
             return {"certificate": certificate.decode(), "receipt": ledger.receipt()}
 

@@ -16,7 +16,7 @@ class Enrolment(BaseModel):
     """What a partner sends when it joins.
 
     Attributes:
-        token: of its invitation.
+        token: of its invitation; the city forgets it once it was used.
         request: PEM of its certificate signing request; its key is the node's.
         accepted: the signed acceptance.
         public_key: hex of the ed25519 key that signed it.

@@ -116,6 +116,32 @@ def test_an_enrolment_that_is_wrong_leaves_nothing_behind(city, newcomer, change
     assert city.member("hera").state == "invited"
 
 
+def test_one_key_is_one_partners(city, newcomer, tmp_path):
+    city.enrol("hera", newcomer.sent())
+    twin = Newcomer(invitation_of(city, "iren", tmp_path), tmp_path / "hera-again")
+    twin.key = newcomer.key
+    with pytest.raises(FelsinaError, match="another partner has this key"):
+        city.enrol("iren", twin.sent(digests={"series.parquet": "1" * 64}))
+    assert city.member("iren").state == "invited"
+
+
+def test_a_wrong_enrolment_tells_neither_log_nor_sender_what_it_held(city, newcomer):
+    sent = json.loads(newcomer.sent())
+    token = sent["token"]
+    for changed in (
+        {name: value for name, value in sent.items() if name != "request"},
+        sent | {"accepted": "x" * 10_000},
+        sent | {"dataset": sent},
+        sent | {"x" * 10_000: 1},
+    ):
+        with pytest.raises(FelsinaError) as caught:
+            city.enrol("hera", json.dumps(changed).encode())
+        assert token not in str(caught.value)
+        assert len(str(caught.value)) < 400
+    city.enrol("hera", newcomer.sent())
+    assert all(token not in path.read_text() for path in (city.folder / "partners").iterdir())
+
+
 def test_terms_may_be_stricter_and_have_to_be_signed(city, newcomer):
     looser = make_terms(epsilon=9.0)
     with pytest.raises(FelsinaError, match="looser"):
