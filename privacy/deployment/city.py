@@ -210,11 +210,13 @@ class City:
             FelsinaError: if it was never in.
         """
         with self.held():
-            member = self.member(partner)
-            if member.state != "joined":
+            member, ledger = self.member(partner), self.ledger()
+            if member.state != "joined" and (member.enrolled is None or ledger.withdrew(partner)):
                 raise FelsinaError(f"partner {partner} has not joined ({member.state})")
-            self.ledger().record(Withdrawal(partner=partner, reason=reason))
+            # First out at the door: whoever comes back after a kill here would join again.
             self._keep(member.model_copy(update={"withdrawn": True}))
+            if not ledger.withdrew(partner):
+                ledger.record(Withdrawal(partner=partner, reason=reason))
 
     def admits(self, partner: str, key: bytes) -> bool:
         """Whether a partner that shows this key may send requests."""

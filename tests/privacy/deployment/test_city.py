@@ -8,6 +8,7 @@ from models.signing import sign_record
 from privacy.deployment import certificates
 from privacy.deployment.city import City
 from privacy.deployment.invitation import acceptance, read_invitation
+from privacy.ledger import Ledger
 from tests.privacy.deployment.conftest import (
     AGREEMENT,
     Newcomer,
@@ -180,6 +181,27 @@ def test_who_withdrew_is_out_until_invited_anew(city, newcomer, tmp_path):
     back = Newcomer(invitation_of(city, "hera", tmp_path), tmp_path / "hera-again")
     city.enrol("hera", back.sent())
     assert kinds(city)[-3:] == ["agreement", "dataset", "budget"]
+
+
+def test_a_withdrawal_that_was_killed_keeps_the_partner_out_and_is_finished(
+    city, newcomer, monkeypatch
+):
+    city.enrol("hera", newcomer.sent())
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    for step in ((Ledger, "record"), (City, "_keep")):
+        with monkeypatch.context() as patched:
+            patched.setattr(*step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                city.withdraw("hera", None)
+        said = kinds(city)[-1] == "withdrawal"
+        assert not said or city.member("hera").withdrawn  # or its node would join again
+    city.withdraw("hera", None)
+    assert kinds(city).count("withdrawal") == 1
+    with pytest.raises(FelsinaError, match=r"has not joined \(withdrew\)"):
+        city.withdraw("hera", None)
 
 
 def test_terms_that_the_plan_would_exceed_are_not_offered(city):
