@@ -5,6 +5,7 @@ Nothing in them is about a person: counts, digests and names of organisations, d
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,11 +18,17 @@ from privacy.drop_codes import CODES
 Unit = Literal["household", "meter", "vehicle", "day"]
 """Whom a guarantee protects; never a window."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+_NAME, _LONGEST = r"^[A-Za-z0-9][A-Za-z0-9._-]*$", 100
+Name = Annotated[str, Field(pattern=_NAME, max_length=_LONGEST)]
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=300)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Delta = Annotated[float, Field(gt=0, lt=1)]
+
+
+def is_name(text: str) -> bool:
+    """Whether an entry may name something so, and a folder too: one plain word."""
+    return len(text) <= _LONGEST and re.fullmatch(_NAME, text) is not None
 
 
 class Body(BaseModel):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 
+import httpx
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import http_grid
 
 from privacy.guard import Reply
 from privacy.messages import END, TRAIN, ending, instruction, reply_of
 from privacy.strategy import Arrays
 
+log = logging.getLogger(__name__)
 _POLL_S = 0.5
+REPLACED = "pull_objects"
+"""What Flower's Grid pulls replies with; a test looks that it still does."""
+_AFTER_S = 60.0
+"""How long messages outlive the deadline, for replies that waited behind a half uploaded one."""
 
 
 class GridPartners:
     """Carries a model to nodes and back.
 
-    Each reply is pulled by itself: one that is half uploaded then delays nobody else's, and the
-    deadline holds.
+    Each reply is pulled by itself, so that one that cannot be read is its partner's fault alone.
+    One that is half uploaded is waited for until the deadline; whoever answered in time meanwhile
+    is then not late, since all are asked for once more.
 
     Args:
         grid: Flower's.
@@ -55,22 +65,38 @@ class GridPartners:
         """Give everybody the last model; who has it."""
         content = ending(arrays, round, self.run, receipt)
         answers = self._sent(content, END, "end", self.nodes)
-        return [partner for partner, message in answers if message.has_content()]
+        return [partner for partner, message in answers if message and message.has_content()]
 
     def _sent(
         self, content: RecordDict, kind: str, group: str, asked: Mapping[int, str]
-    ) -> Iterator[tuple[str, Message]]:
-        ends = time.monotonic() + self.deadline_s
-        sent = [Message(content, node, kind, ttl=self.deadline_s, group_id=group) for node in asked]
+    ) -> Iterator[tuple[str, Message | None]]:
+        ends, lives = time.monotonic() + self.deadline_s, self.deadline_s + _AFTER_S
+        sent = [Message(content, node, kind, ttl=lives, group_id=group) for node in asked]
         pending = dict(zip(self.grid.push_messages(sent), asked.values(), strict=True))
-        while pending and time.monotonic() < ends:
-            before = len(pending)
+        last = False
+        while pending and not last:
+            before, last = len(pending), time.monotonic() >= ends
             for number, partner in list(pending.items()):
-                for message in self.grid.pull_messages([number]):
+                for message in self._pulled(number, ends):
                     pending.pop(number, None)
                     yield partner, message
             if pending and len(pending) == before:
                 time.sleep(_POLL_S)
+
+    def _pulled(self, number: str, ends: float) -> list[Message | None]:
+        """The reply to a message, None if it cannot be read, nothing if it is not there."""
+        plain = getattr(http_grid, REPLACED)
+        left = max(0.0, ends - time.monotonic())
+        setattr(http_grid, REPLACED, partial(plain, max_time=left))  # Flower's own are two hours
+        try:
+            return list(self.grid.pull_messages([number]))
+        except (OSError, httpx.HTTPError):  # the SuperLink's, and no partner's
+            raise
+        except Exception as error:  # of whatever kind: it is theirs, and so may be its text
+            log.warning("a reply cannot be read (%s)", type(error).__name__)
+            return [None]
+        finally:
+            setattr(http_grid, REPLACED, plain)
 
 
 class InProcessGrid(Grid):

@@ -89,18 +89,18 @@ def client_app(trainer_of: TrainerOf, keep: Keep | None = None) -> ClientApp:
     return app
 
 
-def reply_of(message: Message, partner: str, round: int) -> Reply:
+def reply_of(message: Message | None, partner: str, round: int) -> Reply:
     """A partner's answer; what cannot be read is a failure.
 
     Args:
-        message: that came back.
+        message: that came back; None for one that was not even a message.
         partner: whose it is by the connection.
         round: that it was asked in.
     """
     failed = Reply(partner, round, failed=True)
-    if not message.has_content():
-        return failed
     try:
+        if message is None or not message.has_content():
+            return failed
         answered = message.content.config_records[_ANSWERED]
         arrays = {
             name: array.numpy() for name, array in message.content.array_records[_MODEL].items()

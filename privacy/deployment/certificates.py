@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -120,16 +120,18 @@ def key_of_request(request: str) -> ec.EllipticCurvePublicKey:
     """The key that a request is for.
 
     Raises:
-        FelsinaError: if it is none, or not signed by its own key.
+        FelsinaError: if it is none, not signed by its own key, or by a key of another kind than the
+            SuperLink takes.
     """
     try:
         read = x509.load_pem_x509_csr(request.encode())
         key = read.public_key()
-        if isinstance(key, ec.EllipticCurvePublicKey) and read.is_signature_valid:
-            return key
-    except (ValueError, InvalidSignature) as error:
+        if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1):
+            if read.is_signature_valid:
+                return key
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FelsinaError("the certificate request cannot be read; make it again") from error
-    raise FelsinaError("the certificate request is not signed by its own EC key; make it again")
+    raise FelsinaError("the certificate request is not signed by its own P-384 key; make it again")
 
 
 def certify(folder: Path, request: str, partner: str) -> bytes:

@@ -13,9 +13,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from models.errors import FelsinaError
 from models.record import canonical_json, sha256_bytes, write_atomic
@@ -29,74 +29,12 @@ from models.signing import (
 )
 from privacy.deployment import bundle, certificates
 from privacy.deployment.invitation import Invitation, acceptance
+from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Dataset, Name, Sha256, Text, Withdrawal
+from privacy.entries import Agreement, Budget, Dataset, Withdrawal, is_name
 from privacy.ledger import Ledger
 from privacy.strategy import Arrays
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
-class Enrolment(BaseModel):
-    """What a partner sends when it joins.
-
-    Attributes:
-        token: of its invitation.
-        request: PEM of its certificate signing request; its key is the node's.
-        accepted: the signed acceptance.
-        public_key: hex of the ed25519 key that signed it.
-        terms: its own, not looser than the city's.
-        dataset: name of its dataset.
-        digests: SHA-256 of each of its files.
-        weight: most that its replies may weigh; where training is private, the terms' units.
-        sampling_rate: of its private steps.
-        noise_multiplier: of them.
-    """
-
-    model_config = _STRICT
-    token: str
-    request: str = Field(max_length=10_000)
-    accepted: dict[str, Any]
-    public_key: Sha256
-    terms: Terms
-    dataset: Name
-    digests: dict[Text, Sha256] = Field(min_length=1, max_length=20)
-    weight: float = Field(gt=0, allow_inf_nan=False)
-    sampling_rate: float | None = Field(None, gt=0, le=1)
-    noise_multiplier: float | None = Field(None, gt=0)
-
-
-class Member(BaseModel):
-    """A partner as the city knows it.
-
-    Attributes:
-        partner: name.
-        token_sha256: of the invitation's token.
-        agreement: the text.
-        terms: what the city offered.
-        enrolled: what came back; None while it is only invited.
-        key: PEM of its node's public key.
-        node: its number at the SuperLink, once it is known there.
-        withdrawn: whether it left.
-    """
-
-    model_config = _STRICT
-    partner: Name
-    token_sha256: Sha256
-    agreement: str
-    terms: Terms
-    enrolled: Enrolment | None = None
-    key: str = ""
-    node: int | None = None
-    withdrawn: bool = False
-
-    @property
-    def state(self) -> Literal["invited", "joined", "withdrew"]:
-        """In one word."""
-        if self.withdrawn:
-            return "withdrew"
-        return "joined" if self.enrolled else "invited"
 
 
 class City:
@@ -176,7 +114,7 @@ class City:
             FelsinaError: if nobody of that name was invited.
         """
         path = self._partners / f"{partner}.json"
-        if Path(partner).name != partner or not path.is_file():
+        if not is_name(partner) or not path.is_file():
             raise FelsinaError(f"partner {partner!r} was never invited; see felsina city status")
         return Member.model_validate_json(path.read_bytes())
 
@@ -240,6 +178,7 @@ class City:
             sent = Enrolment.model_validate_json(content)
         except ValidationError as error:
             raise FelsinaError(f"enrolment: {first_fault(error)}") from error
+        self._invited(partner, sent.token)  # strangers wait for no lock
         with self.held():
             member = self._invited(partner, sent.token)
             key = certificates.public_pem(certificates.key_of_request(sent.request)).decode()
@@ -247,12 +186,15 @@ class City:
                 raise FelsinaError(
                     f"the invitation of {partner} was used with another key; ask for a new one"
                 )
+            if any(one.key == key for one in self.members() if one.partner != partner):
+                raise FelsinaError("another partner has this key; make one in a house of its own")
             self._check(member, sent)
             ledger = self.ledger()
             for body in self._entries(partner, member.agreement, sent):
                 if not ledger.stands(body):
                     ledger.record(body)
-            self._keep(member.model_copy(update={"enrolled": sent, "key": key}))
+            kept = sent.model_copy(update={"token": ""})  # its digest is kept, and is enough
+            self._keep(member.model_copy(update={"enrolled": kept, "key": key}))
             certificate = certificates.certify(self.folder, sent.request, partner)
             return {"certificate": certificate.decode(), "receipt": ledger.receipt()}
 
@@ -268,11 +210,13 @@ class City:
             FelsinaError: if it was never in.
         """
         with self.held():
-            member = self.member(partner)
-            if member.state != "joined":
+            member, ledger = self.member(partner), self.ledger()
+            if member.state != "joined" and (member.enrolled is None or ledger.withdrew(partner)):
                 raise FelsinaError(f"partner {partner} has not joined ({member.state})")
-            self.ledger().record(Withdrawal(partner=partner, reason=reason))
+            # First out at the door: whoever comes back after a kill here would join again.
             self._keep(member.model_copy(update={"withdrawn": True}))
+            if not ledger.withdrew(partner):
+                ledger.record(Withdrawal(partner=partner, reason=reason))
 
     def admits(self, partner: str, key: bytes) -> bool:
         """Whether a partner that shows this key may send requests."""

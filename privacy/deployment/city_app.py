@@ -21,7 +21,8 @@ from models.errors import FelsinaError
 from models.record import canonical_json, write_atomic
 from privacy.accounting import SampledGaussian
 from privacy.checkpoints import Checkpoint
-from privacy.deployment.city import City, Member
+from privacy.deployment.city import City
+from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.results import ENDED, FAULT, STATUS, load_arrays, save_arrays
 from privacy.grid import GridPartners
 from privacy.ledger import Ledger
@@ -130,24 +131,34 @@ def part_of(city: City, member: Member) -> Part | None:
 def _members(
     grid: Grid, city: City, work: Path, wait_s: float, tell: Callable[[str, float], None]
 ) -> list[Member]:
-    """Who takes part: fixed when the run begins, since a run that goes on is the same run.
+    """Who takes part and with what: fixed when the run begins, since one that goes on is the same.
 
-    All who have joined, once all are there; when the time is over, whoever is there.
+    All who have joined, once all are there; when the time is over, whoever is there. Whoever joins
+    again meanwhile, with other data or limits, does so for the next run.
     """
     fixed = work / "members.json"
     ends = time.monotonic() + wait_s
     while True:
         if fixed.exists():
-            named = set(json.loads(fixed.read_bytes()))
-            joined = [m for m in city.members() if m.partner in named and m.node is not None]
+            begun = {
+                partner: Enrolment.model_validate(enrolled)
+                for partner, enrolled in json.loads(fixed.read_bytes()).items()
+            }
+            joined = [
+                m.model_copy(update={"enrolled": begun[m.partner]})
+                for m in city.members()
+                if m.partner in begun
+            ]
         else:
             joined = [m for m in city.members() if m.state == "joined" and m.node is not None]
         online = set(grid.get_node_ids())
         here = [m for m in joined if m.node in online]
         late = time.monotonic() > ends
         if late or len(here) == len(joined) >= city.plan.rounds.least:
-            taking_part = joined if fixed.exists() else here
-            write_atomic(fixed, canonical_json([m.partner for m in taking_part]))
-            return taking_part
+            if fixed.exists():
+                return joined
+            enrolled = {m.partner: m.enrolled.model_dump(mode="json") for m in here if m.enrolled}
+            write_atomic(fixed, canonical_json(enrolled))
+            return here
         tell(f"{len(here)} of {len(joined)} partners are there", 0.0)
         time.sleep(_POLL_S)

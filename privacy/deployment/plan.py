@@ -25,6 +25,8 @@ from training.settings import TrainSettings
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 SAME = ("domain", "target", "unit", "step", "lookback", "horizon", "quantiles", "forcings")
 """Members of a spec that all partners share; names and civil clocks are each one's own."""
+_SHOWN = 100
+"""Characters of a wrong value that an error shows."""
 
 
 class RoundPlan(BaseModel):
@@ -181,11 +183,13 @@ def read_policy(path: Path) -> Policy:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first of what a model refused, in one line."""
+    """The first of what a model refused, in one line; never a whole record, which may be secret."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "whole"
+    where = ".".join(str(part) for part in fault["loc"])[:_SHOWN] or "whole"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" + (f" ({fault['input']!r})" if fault["loc"] else "")
+    if not fault["loc"] or isinstance(fault["input"], (dict, list, bytes)):
+        return f"{where}: {message}"
+    return f"{where}: {message} ({repr(fault['input'])[:_SHOWN]})"
 
 
 def narrowed(terms: Terms, plan: Plan, policy: Policy) -> tuple[Terms, PrivateSettings | None]:

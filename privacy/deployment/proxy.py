@@ -4,24 +4,28 @@ TLS ends here. A fleet request needs a client certificate of the city's authorit
 node key that the request names and whose partner has joined and not withdrawn; then it is handed to
 the SuperLink on loopback under a path that is rebuilt from a fixed list. Whatever else is asked of
 a SuperLink (starting runs, registering nodes, its documentation) is not there.
+
+A SuperLink looks whose a request is, but not whose the messages in it say that they are: in the
+name of another node a partner could answer for it, in the SuperLink's own it could ask it. So what
+is pushed has to say the number of the partner that the connection belongs to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import logging
 import ssl
 import threading
-import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from google.protobuf.message import DecodeError
 
 from models.errors import FelsinaError
 from privacy.deployment.certificates import who_shows
@@ -54,8 +58,11 @@ _PASSED_ON = {
     "flwr-component-name",
 }
 _ENROL_BYTES = 64 * 2**10
-_ENROLMENTS_A_MINUTE = 30
-_TIMEOUT_S = 60.0
+_PLAIN_BYTES = 2**20
+"""Of whatever carries no array."""
+_AT_ONCE = 8
+"""Requests of one partner; its node sends one, a heartbeat and two objects at a time."""
+_TIMEOUT_S, _UPLOAD_S = 60.0, 300.0
 
 
 class Proxy:
@@ -70,7 +77,8 @@ class Proxy:
     def __init__(self, city: City, superlink: Callable[[], str], address: str = "") -> None:
         self.city, self.superlink = city, superlink
         self.host, self.port = split_address(address or city.address)
-        self._tried: deque[float] = deque(maxlen=_ENROLMENTS_A_MINUTE)
+        self._under_way: Counter[str] = Counter()
+        self._joining = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._fault: Exception | None = None
@@ -145,12 +153,22 @@ class Proxy:
             raise web.HTTPForbidden(text="the request names another key than the certificate")
         if not self.city.admits(partner, key):
             raise web.HTTPGone(text=f"{partner} is not in: it withdrew, or joined with another key")
-        if self.city.member(partner).node is None:
+        node = self.city.member(partner).node
+        if node is None:
             raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
-        headers = {
-            name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
-        }
-        body = await request.read()
+        if self._under_way[partner] >= _AT_ONCE:
+            raise web.HTTPServiceUnavailable(text="too many requests at once; try again")
+        self._under_way[partner] += 1
+        try:
+            return await self._passed_on(request, operation, node)
+        finally:
+            self._under_way[partner] -= 1
+
+    async def _passed_on(self, request: web.Request, operation: str, node: int) -> web.Response:
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        body = await _body(request, MOST_BYTES if operation == "push-object" else _PLAIN_BYTES)
+        if operation == "push-messages" and not _only_of(node, body):
+            raise web.HTTPForbidden(text="a message says that it is another node's")
         url = f"https://{self.superlink()}/v1/fleet/{operation}"
         try:
             async with self._client.post(url, data=body, headers=headers) as answer:
@@ -162,16 +180,13 @@ class Proxy:
             raise web.HTTPServiceUnavailable(text="the SuperLink does not answer") from None
 
     async def _enrol(self, request: web.Request) -> web.Response:
-        now = time.monotonic()
-        if len(self._tried) == self._tried.maxlen and now - self._tried[0] < 60:
-            raise web.HTTPTooManyRequests(text="too many enrolments in a minute; try again")
-        self._tried.append(now)
-        if (request.content_length or _ENROL_BYTES + 1) > _ENROL_BYTES:
-            raise web.HTTPRequestEntityTooLarge(_ENROL_BYTES, request.content_length or 0)
-        content = await request.read()
+        content = await _body(request, _ENROL_BYTES)
         partner = request.match_info["partner"]
         try:
-            answer = await asyncio.to_thread(self.city.enrol, partner, content)
+            async with (
+                self._joining
+            ):  # one after another: whoever has no token costs next to nothing
+                answer = await asyncio.to_thread(self.city.enrol, partner, content)
         except FelsinaError as error:
             log.warning("enrolment as %r refused: %s", partner, error)
             return web.Response(text=str(error), status=403)
@@ -179,12 +194,33 @@ class Proxy:
         return web.Response(body=json.dumps(answer).encode(), content_type="application/json")
 
 
+async def _body(request: web.Request, most: int) -> bytes:
+    """What a request holds; its length is looked at before any of it is kept."""
+    length = request.content_length
+    if length is None or length > most:
+        raise web.HTTPRequestEntityTooLarge(most, length or 0)
+    try:
+        async with asyncio.timeout(_UPLOAD_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the request did not come to its end") from None
+
+
 def _named_key(request: web.Request) -> bytes:
-    """The node key that a request claims."""
+    """The node key that a request claims, by the header that is passed on."""
     try:
         return base64.b64decode(request.headers.get(_NODE_KEY, ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return b""
+
+
+def _only_of(node: int, body: bytes) -> bool:
+    """Whether all messages that are pushed say that they come from a node."""
+    try:
+        pushed = PushMessagesRequest.FromString(body)
+    except DecodeError:
+        return False
+    return all(message.metadata.src_node_id == node for message in pushed.messages_list)
 
 
 def _door(folder: Path) -> ssl.SSLContext:

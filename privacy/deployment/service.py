@@ -15,6 +15,7 @@ from models.record import write_atomic
 from privacy.deployment import certificates
 from privacy.deployment.city import City
 from privacy.deployment.city_app import AFTER, CITY, RUN, WAIT
+from privacy.deployment.member import Member
 from privacy.deployment.proxy import Proxy
 from privacy.deployment.results import ENDED, FAULT, STATUS
 from privacy.deployment.superlink import SuperLink
@@ -70,7 +71,7 @@ def serve_run(
 
 
 def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -> dict[str, Any]:
-    starts, wanted, said = 0, 0.0, ("", -1.0)
+    starts, wanted, said, placed = 0, 0.0, ("", -1.0), False
     while True:
         if (work / ENDED).exists():
             return json.loads((work / ENDED).read_bytes())
@@ -79,9 +80,11 @@ def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -
         if not link.alive:
             told("the SuperLink ended; it is started again", said[1])
             link.start()
-            wanted = 0.0
-        _place(city, link)
+            wanted, placed = 0.0, False
         joined = [m for m in city.members() if m.state == "joined"]
+        if not placed or any(m.node is None for m in joined):
+            _place(city, link, joined)
+            placed = True
         least = city.plan.rounds.least
         if _locked(work / "lock"):
             wanted, status = time.monotonic(), _status(work)
@@ -102,13 +105,20 @@ def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -
         time.sleep(_POLL_S)
 
 
-def _place(city: City, link: SuperLink) -> None:
-    """Register nodes of partners that joined since; forget those of partners that left."""
-    for member in city.members():
-        if member.state == "joined" and member.node is None:
+def _place(city: City, link: SuperLink, joined: list[Member]) -> None:
+    """Let in the nodes of partners that have joined.
+
+    What the SuperLink knows counts, not what was noted here: it may have been told before a kill,
+    or by an earlier invitation to the same key, and its state may have been lost.
+    """
+    known = link.nodes() if joined else {}
+    for member in joined:
+        if member.key not in known:
             key = city.folder / "partners" / f"{member.partner}.pub"
             write_atomic(key, certificates.ssh_of_pem(member.key))
-            city.place(member.partner, link.register(key, member.partner))
+            known[member.key] = link.register(key, member.partner)
+        if member.node != known[member.key]:
+            city.place(member.partner, known[member.key])
 
 
 def _locked(path: Path) -> bool:

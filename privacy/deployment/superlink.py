@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 _READY_S, _CLI_S, _END_S = 90.0, 120.0, 10.0
-_CONNECTION = "felsina"
+_CONNECTION, _STATE = "felsina", "state.db"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -91,7 +93,7 @@ class SuperLink:
             *("--ssl-ca-certfile", str(self.folder / "ca.crt")),
             *("--ssl-certfile", str(self.folder / "server.pem")),
             *("--ssl-keyfile", str(self.folder / "server.key")),
-            *("--database", str(self.state / "state.db")),
+            *("--database", str(self.state / _STATE)),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]
@@ -133,9 +135,15 @@ class SuperLink:
         said = self._cli("supernode", "register", str(key), _CONNECTION, "--name", partner)
         return int(said["node-id"])
 
-    def unregister(self, node: int) -> None:
-        """Let a node in no more."""
-        self._cli("supernode", "unregister", str(node), _CONNECTION)
+    def nodes(self) -> dict[str, int]:
+        """Public key (PEM) and number of each node that was let in.
+
+        Flower's list has no keys in it, and a key is let in once: so it is read where it is kept.
+        """
+        where = f"{(self.state / _STATE).as_uri()}?mode=ro"
+        with closing(sqlite3.connect(where, uri=True)) as state:
+            rows = state.execute("SELECT public_key, node_id FROM node").fetchall()
+        return {bytes(key).decode(): number % 2**64 for key, number in rows}
 
     def submit(self, bundle: Path) -> int:
         """Start the round loop of a bundle's folder; the run's number."""

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app.message import remove_content_from_message
 from flwr.clientapp import ClientApp
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
+from flwr.proto.runtime_pb2 import (
+    PullAppMessagesRequest,
+    PullAppMessagesResponse,
+    PushAppMessagesRequest,
+    PushAppMessagesResponse,
+)
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from privacy import drop_codes as guard
 from privacy.grid import GridPartners, InProcessGrid
@@ -139,6 +154,80 @@ def test_an_error_of_flowers_own_is_a_failure_too() -> None:
     reply = reply_of(Message(Error(7, SECRET), reply_to=asked), "grid", 3)
     assert (reply.failed, reply.round, reply.partner) == (True, 3, "grid")
     assert SECRET not in str(reply)
+
+
+class Runtime:
+    """A SuperLink's side of the real Grid: nodes that answer, and bytes that come back."""
+
+    def __init__(self, answers: dict[int, Callable[[Message], dict[str, bytes]]]) -> None:
+        self.answers, self.asked, self.objects = answers, {}, {}
+        self.pulls = 0
+
+    def PushMessages(self, request: PushAppMessagesRequest) -> PushAppMessagesResponse:
+        for message in request.messages_list:
+            self.asked[message.metadata.message_id] = message
+        return PushAppMessagesResponse(message_ids=list(self.asked)[-len(request.messages_list) :])
+
+    def PullMessages(self, request: PullAppMessagesRequest) -> PullAppMessagesResponse:
+        (number,) = request.message_ids
+        asked = message_from_proto(self.asked[number])
+        replied = Message(spoilt(GOOD, {"round": 1, "weight": 1.0})(), reply_to=asked)
+        tree, objects = get_object_tree(replied), get_all_nested_objects(replied)
+        self.objects |= {name: one.deflate() for name, one in objects.items()}
+        self.objects |= self.answers[asked.metadata.dst_node_id](replied)
+        proto = message_to_proto(remove_content_from_message(replied))
+        proto.metadata.message_id = tree.object_id
+        return PullAppMessagesResponse(messages_list=[proto], message_object_trees=[tree])
+
+    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
+        content = self.objects[request.object_id]
+        return PullObjectResponse(
+            object_found=True, object_available=content != b"", object_content=content
+        )
+
+    def PushObject(self, request: object) -> None: ...
+
+    def ConfirmMessageReceived(self, request: object) -> None: ...
+
+
+def over_http(answers: dict[int, Callable[[Message], dict[str, bytes]]]) -> HttpGrid:
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+    grid = HttpGrid(token="none")
+    grid._run = SimpleNamespace(run_id=1)  # type: ignore[assignment]
+    grid._client = Runtime(answers)  # type: ignore[assignment]
+    return grid
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no head", b"Message  3\x00\xff\xff\xff", b"ConfigRecord  2\x00{}", b"Nonsense  0\x00"],
+)
+def test_a_reply_that_is_no_message_or_never_comes_is_its_partners_fault(content: bytes) -> None:
+    fine = lambda reply: {}  # noqa: E731
+    bad = lambda reply: {reply.object_id: content}  # noqa: E731
+    grid = over_http({11: fine, 12: bad, 13: fine, 14: fine})
+    began = time.monotonic()
+    replies = list(
+        GridPartners(grid, dict(sorted(NAMES.items())), deadline_s=1.5).ask(1, 1, INITIAL)
+    )
+    assert time.monotonic() - began < 10  # Flower waits for two hours
+    assert {one.partner: one.failed for one in replies} == {
+        "bus": False,
+        "grid": True,
+        "tram": False,
+        "water": False,
+    }
+
+
+def test_a_superlink_that_is_gone_is_nobodys_fault(tmp_path: Path) -> None:
+    grid = over_http(dict.fromkeys(NAMES, lambda reply: {}))
+
+    def gone(request: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    grid._client.PullObject = gone  # type: ignore[union-attr]
+    with pytest.raises(httpx.ConnectError):
+        list(GridPartners(grid, NAMES, deadline_s=5).ask(1, 1, INITIAL))
 
 
 def test_who_does_not_answer_is_late(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def test_a_request_that_is_none_is_refused(folder):
     for bad in ("", request.replace("M", "N"), request[:200]):
         with pytest.raises(FelsinaError, match="certificate request"):
             certificates.key_of_request(bad)
+    for curve in (ec.SECP256K1(), ec.SECP256R1(), ec.SECP521R1()):  # no node of a SuperLink's
+        with pytest.raises(FelsinaError, match=r"certificate request.*P-384"):
+            certificates.key_of_request(
+                certificates.request_of(ec.generate_private_key(curve), "hera")
+            )
     read = certificates.key_of_request(request)
     assert isinstance(read, ec.EllipticCurvePublicKey)
     (folder / "broken.key").write_bytes(b"no key")

@@ -8,6 +8,7 @@ from models.signing import sign_record
 from privacy.deployment import certificates
 from privacy.deployment.city import City
 from privacy.deployment.invitation import acceptance, read_invitation
+from privacy.ledger import Ledger
 from tests.privacy.deployment.conftest import (
     AGREEMENT,
     Newcomer,
@@ -116,6 +117,32 @@ def test_an_enrolment_that_is_wrong_leaves_nothing_behind(city, newcomer, change
     assert city.member("hera").state == "invited"
 
 
+def test_one_key_is_one_partners(city, newcomer, tmp_path):
+    city.enrol("hera", newcomer.sent())
+    twin = Newcomer(invitation_of(city, "iren", tmp_path), tmp_path / "hera-again")
+    twin.key = newcomer.key
+    with pytest.raises(FelsinaError, match="another partner has this key"):
+        city.enrol("iren", twin.sent(digests={"series.parquet": "1" * 64}))
+    assert city.member("iren").state == "invited"
+
+
+def test_a_wrong_enrolment_tells_neither_log_nor_sender_what_it_held(city, newcomer):
+    sent = json.loads(newcomer.sent())
+    token = sent["token"]
+    for changed in (
+        {name: value for name, value in sent.items() if name != "request"},
+        sent | {"accepted": "x" * 10_000},
+        sent | {"dataset": sent},
+        sent | {"x" * 10_000: 1},
+    ):
+        with pytest.raises(FelsinaError) as caught:
+            city.enrol("hera", json.dumps(changed).encode())
+        assert token not in str(caught.value)
+        assert len(str(caught.value)) < 400
+    city.enrol("hera", newcomer.sent())
+    assert all(token not in path.read_text() for path in (city.folder / "partners").iterdir())
+
+
 def test_terms_may_be_stricter_and_have_to_be_signed(city, newcomer):
     looser = make_terms(epsilon=9.0)
     with pytest.raises(FelsinaError, match="looser"):
@@ -154,6 +181,27 @@ def test_who_withdrew_is_out_until_invited_anew(city, newcomer, tmp_path):
     back = Newcomer(invitation_of(city, "hera", tmp_path), tmp_path / "hera-again")
     city.enrol("hera", back.sent())
     assert kinds(city)[-3:] == ["agreement", "dataset", "budget"]
+
+
+def test_a_withdrawal_that_was_killed_keeps_the_partner_out_and_is_finished(
+    city, newcomer, monkeypatch
+):
+    city.enrol("hera", newcomer.sent())
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    for step in ((Ledger, "record"), (City, "_keep")):
+        with monkeypatch.context() as patched:
+            patched.setattr(*step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                city.withdraw("hera", None)
+        said = kinds(city)[-1] == "withdrawal"
+        assert not said or city.member("hera").withdrawn  # or its node would join again
+    city.withdraw("hera", None)
+    assert kinds(city).count("withdrawal") == 1
+    with pytest.raises(FelsinaError, match=r"has not joined \(withdrew\)"):
+        city.withdraw("hera", None)
 
 
 def test_terms_that_the_plan_would_exceed_are_not_offered(city):
