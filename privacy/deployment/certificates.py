@@ -126,9 +126,12 @@ def key_of_request(request: str) -> ec.EllipticCurvePublicKey:
     try:
         read = x509.load_pem_x509_csr(request.encode())
         key = read.public_key()
-        if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1):
-            if read.is_signature_valid:
-                return key
+        if (
+            isinstance(key, ec.EllipticCurvePublicKey)
+            and isinstance(key.curve, ec.SECP384R1)
+            and read.is_signature_valid
+        ):
+            return key
     except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FelsinaError("the certificate request cannot be read; make it again") from error
     raise FelsinaError("the certificate request is not signed by its own P-384 key; make it again")
