@@ -126,8 +126,8 @@ def key_of_request(request: str) -> ec.EllipticCurvePublicKey:
     try:
         read = x509.load_pem_x509_csr(request.encode())
         key = read.public_key()
-        own = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
-        if own and read.is_signature_valid:
+        elliptic = isinstance(key, ec.EllipticCurvePublicKey)
+        if elliptic and isinstance(key.curve, ec.SECP384R1) and read.is_signature_valid:
             return key
     except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FelsinaError("the certificate request cannot be read; make it again") from error
