@@ -19,6 +19,7 @@ from privacy.deployment.member import Member
 from privacy.deployment.proxy import Proxy
 from privacy.deployment.results import ENDED, STATUS
 from privacy.deployment.superlink import SuperLink
+from privacy.entries import is_name
 
 Told = Callable[[str, float], None]
 _POLL_S = 0.5
@@ -50,7 +51,7 @@ def serve_run(
         FelsinaError: if another process runs this city, or the round loop does not stay up.
     """
     work = city.folder / "runs" / run
-    if Path(run).name != run or run.startswith("."):
+    if not is_name(run):
         raise FelsinaError(f"run {run!r}: give a plain name")
     ended = work / ENDED
     if ended.exists():
