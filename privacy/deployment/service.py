@@ -13,7 +13,7 @@ from typing import Any
 from models.errors import FelsinaError
 from models.record import write_atomic
 from privacy.deployment import certificates
-from privacy.deployment.city import City
+from privacy.deployment.city import City, split_address
 from privacy.deployment.city_app import CITY, RUN, WAIT
 from privacy.deployment.member import Member
 from privacy.deployment.proxy import Proxy
@@ -58,6 +58,7 @@ def serve_run(
         return json.loads(ended.read_bytes())
     work.mkdir(parents=True, exist_ok=True)
     with _alone(city):
+        certificates.create_server(city.folder, split_address(city.address)[0])
         link = SuperLink(city.folder, {CITY: str(city.folder), RUN: run, WAIT: str(wait_s)})
         told("starting the SuperLink", 0.0)
         try:
