@@ -55,10 +55,9 @@ class Still:
 @pytest.fixture
 def identity(tmp_path):
     certificates.create_authority(tmp_path, "bologna")
-    key = certificates.create_node_key(tmp_path / "node.key")
-    return Identity(
-        "localhost:1", tmp_path / "ca.crt", tmp_path / "node.key", tmp_path / "node.pem"
-    )
+    key, shown = tmp_path / "node.key", tmp_path / "node.pem"
+    certificates.create_node_key(key)
+    return Identity("localhost:1", tmp_path / "ca.crt", key, shown)
 
 
 def answered(identity, line):
