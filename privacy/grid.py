@@ -19,9 +19,9 @@ from privacy.messages import END, TRAIN, ending, instruction, reply_of
 from privacy.strategy import Arrays
 
 log = logging.getLogger(__name__)
+_PULLS = "pull_objects"
+"""What of Flower's waits for an upload; a test looks that it still does."""
 _POLL_S = 0.5
-REPLACED = "pull_objects"
-"""What Flower's Grid pulls replies with; a test looks that it still does."""
 _AFTER_S = 60.0
 """How long messages outlive the deadline, for replies that waited behind a half uploaded one."""
 
@@ -85,9 +85,9 @@ class GridPartners:
 
     def _pulled(self, number: str, ends: float) -> list[Message | None]:
         """The reply to a message, None if it cannot be read, nothing if it is not there."""
-        plain = getattr(http_grid, REPLACED)
+        plain = getattr(http_grid, _PULLS)
         left = max(0.0, ends - time.monotonic())
-        setattr(http_grid, REPLACED, partial(plain, max_time=left))  # Flower's own are two hours
+        setattr(http_grid, _PULLS, partial(plain, max_time=left))  # Flower's own are two hours
         try:
             return list(self.grid.pull_messages([number]))
         except (OSError, httpx.HTTPError):  # the SuperLink's, and no partner's
@@ -96,7 +96,7 @@ class GridPartners:
             log.warning("a reply cannot be read (%s)", type(error).__name__)
             return [None]
         finally:
-            setattr(http_grid, REPLACED, plain)
+            setattr(http_grid, _PULLS, plain)
 
 
 class InProcessGrid(Grid):

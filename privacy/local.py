@@ -131,9 +131,14 @@ class LocalTrainer:
         """What a round of local steps changes of the city's model; the same again if asked again.
 
         Args:
-            round: from 1 on; it decides the draws and the learning rate.
+            round: from 1 to the run's number of rounds; it decides the draws and the learning rate.
             arrays: the model before.
+
+        Raises:
+            FelsinaError: for any other round.
         """
+        if not 1 <= round <= self.rounds:
+            raise FelsinaError(f"round {round}: the run that was agreed to has {self.rounds}")
         if round != self.round:
             self.round, self.before = round, self._personal()
         self.load(arrays | self.before)

@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from models.errors import FelsinaError
 from privacy.guard import Reply
 from privacy.strategy import Arrays
 
@@ -50,12 +51,17 @@ def ending(arrays: Arrays, round: int, run: str, receipt: str) -> RecordDict:
     return RecordDict({_MODEL: _record(arrays), _ASKED: asked})
 
 
-def client_app(trainer_of: TrainerOf, keep: Keep | None = None) -> ClientApp:
+def client_app(
+    trainer_of: TrainerOf,
+    keep: Keep | None = None,
+    told: Callable[[str], None] = lambda text: None,
+) -> ClientApp:
     """A partner's app.
 
     Args:
         trainer_of: the partner's trainer in a run; called for each message.
         keep: takes the last model of a run: run, rounds, arrays, receipt.
+        told: why nothing was answered, in one line; the city is told that it was not, no more.
     """
     app = ClientApp()
 
@@ -69,8 +75,9 @@ def client_app(trainer_of: TrainerOf, keep: Keep | None = None) -> ClientApp:
             answered = ConfigRecord({"round": round, "weight": float(trainer.observed)})
             content = RecordDict({_MODEL: _record(step), _ANSWERED: answered})
             return Message(content, reply_to=message)
-        except Exception:
+        except Exception as error:
             log.exception("the round failed here")
+            told(f"a round was not answered: {_why(error)}")
             return Message(Error(_FAILED), reply_to=message)
 
     @app.evaluate()
@@ -82,8 +89,9 @@ def client_app(trainer_of: TrainerOf, keep: Keep | None = None) -> ClientApp:
                 keep(run, round, arrays, str(receipt))
             content = RecordDict({_ANSWERED: ConfigRecord({"round": round})})
             return Message(content, reply_to=message)
-        except Exception:
+        except Exception as error:
             log.exception("the last model was not kept")
+            told(f"the last model was not kept: {_why(error)}")
             return Message(Error(_FAILED), reply_to=message)
 
     return app
@@ -120,6 +128,11 @@ def _asked(content: RecordDict) -> tuple[int, str, Arrays]:
     assert isinstance(run, str)
     found = content.array_records[_MODEL]
     return round, run, {name: array.numpy() for name, array in found.items()}
+
+
+def _why(error: Exception) -> str:
+    known = isinstance(error, FelsinaError)
+    return str(error) if known else f"{type(error).__name__}, the log has the rest"
 
 
 def _record(arrays: Arrays) -> ArrayRecord:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from models.errors import FelsinaError
+from models.record import write_atomic
 
 AUTHORITY_DAYS, SERVER_DAYS, PARTNER_DAYS = 3650, 825, 397
 _SKEW = timedelta(minutes=5)
@@ -94,7 +95,10 @@ def create_authority(folder: Path, city: str) -> None:
 
 
 def create_server(folder: Path, host: str) -> None:
-    """What proxy and SuperLink show: ``server.key`` and ``server.pem``, for host and loopback."""
+    """What proxy and SuperLink show: ``server.key`` and ``server.pem``, for host and loopback.
+
+    Made again, it is the same key with a new end.
+    """
     key = create_node_key(folder / "server.key")
     hosts = dict.fromkeys([host, "localhost", "127.0.0.1"])
     authority, issuer = _authority(folder)
@@ -106,7 +110,7 @@ def create_server(folder: Path, host: str) -> None:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
         .add_extension(_issued_by(issuer), False)
     )
-    (folder / "server.pem").write_bytes(_signed(builder, authority))
+    write_atomic(folder / "server.pem", _signed(builder, authority))
 
 
 def request_of(key: NodeKey, partner: str) -> str:
@@ -126,11 +130,8 @@ def key_of_request(request: str) -> ec.EllipticCurvePublicKey:
     try:
         read = x509.load_pem_x509_csr(request.encode())
         key = read.public_key()
-        if (
-            isinstance(key, ec.EllipticCurvePublicKey)
-            and isinstance(key.curve, ec.SECP384R1)
-            and read.is_signature_valid
-        ):
+        elliptic = isinstance(key, ec.EllipticCurvePublicKey)
+        if elliptic and isinstance(key.curve, ec.SECP384R1) and read.is_signature_valid:
             return key
     except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FelsinaError("the certificate request cannot be read; make it again") from error
@@ -158,6 +159,11 @@ def who_shows(certificate: bytes) -> tuple[str, bytes]:
     key = read.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     return str(name.value), public_pem(key)
+
+
+def ends_on(path: Path) -> datetime:
+    """When a certificate ends, UTC."""
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 
 
 def _authority(folder: Path) -> tuple[NodeKey, x509.Certificate]:

@@ -7,13 +7,14 @@ so that it never shows less than the city's.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -28,13 +29,15 @@ from models.signing import (
     sign_record,
     signature_fault,
 )
+from models.stream import utc_now
 from privacy.accounting import SampledGaussian
 from privacy.deployment import bundle, certificates
 from privacy.deployment.invitation import Invitation, acceptance, read_invitation
 from privacy.deployment.node import Identity, Node
 from privacy.deployment.plan import Policy, narrowed
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Dataset
+from privacy.draws import new_key
+from privacy.entries import Agreement, Budget, Dataset, is_name
 from privacy.ledger import Ledger
 from privacy.local import LocalTrainer, federated
 from privacy.local_private import PrivateTrainer
@@ -67,12 +70,13 @@ class House:
         self, folder: Path, invitation: Path, dataset: CityDataset, policy: Policy
     ) -> None:
         self.folder, self.dataset = folder.resolve(), dataset
-        self.invitation = read_invitation(invitation)
+        self.invitation, self._sent = read_invitation(invitation), invitation.read_bytes()
         check_bundle(self.invitation)
         self.plan = self.invitation.plan
         self.plan.check(dataset)
         self.terms, self.private = narrowed(self.invitation.terms, self.plan, policy)
         self._trainers: dict[str, Trainer] = {}
+        self._lock: IO[str] | None = None
 
     @property
     def partner(self) -> str:
@@ -102,9 +106,10 @@ class House:
             Whether the partner is in.
 
         Raises:
-            FelsinaError: if the city refuses, or its certificate is not of its authority.
+            FelsinaError: if the city refuses, or its certificate is not of its authority; if the
+                house is in use, or another partner's.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._move_in()
         write_atomic(self.folder / "ca.crt", self.invitation.authority.encode())
         node_key = certificates.create_node_key(self.folder / "node.key")
         own = self.folder / "partner.key"
@@ -138,6 +143,27 @@ class House:
             self._account()
         return True
 
+    def _move_in(self) -> None:
+        """Make the house, for its owner's eyes, one process and one partner."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        if self._lock is None:
+            self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Two at once could draw two keys for one run, and pay for one.
+            raise FelsinaError(f"{self.folder}: another process is in it; end that one") from None
+        kept = self.folder / "invitation"
+        if kept.exists():
+            own, new = read_invitation(kept), self.invitation
+            if (own.city_key, own.partner) != (new.city_key, new.partner):
+                raise FelsinaError(
+                    f"{self.folder} is the house of {own.partner} in {own.city}; name another, and "
+                    "see that no two houses train on the same people"
+                )
+        write_atomic(kept, self._sent)
+
     def serve(self, told: Told, stop: Callable[[], bool], runs: int = 0) -> None:
         """Answer the city until ``stop`` says so, or so many runs have ended.
 
@@ -154,8 +180,9 @@ class House:
             ended.add(run)
 
         def trainer(run: str) -> Trainer:
+            folder = self._run(run)
             if run not in self._trainers:
-                told(f"run {run}: training here")
+                told(f"run {run}: training here, what it keeps is in {folder}")
             return self.trainer(run)
 
         identity = Identity(
@@ -164,12 +191,18 @@ class House:
             self.folder / "node.key",
             self.folder / "node.pem",
         )
-        app = client_app(trainer, keep)
+        app = client_app(trainer, keep, told)
         node = Node(identity, self.invitation.bundle_sha256, app, told)
         node.serve(lambda: stop() or bool(runs and len(ended) >= runs))
 
     def trainer(self, run: str) -> Trainer:
-        """This partner's trainer in a run; what it keeps between rounds is in the run's folder."""
+        """This partner's trainer in a run; what it keeps between rounds is in the run's folder.
+
+        Raises:
+            FelsinaError: once the agreement has ended, here and by this machine's clock.
+        """
+        if utc_now().date() > self.terms.until:
+            raise FelsinaError(f"the agreement ended on {self.terms.until}; agree anew")
         if run not in self._trainers:
             self._trainers[run] = self._private(run) if self.private else self._plain(run)
         return self._trainers[run]
@@ -184,15 +217,21 @@ class House:
     def _private(self, run: str) -> Trainer:
         assert self.private is not None
         ledger = self._account()
-        charge = partial(_charge, ledger, self.key, run)
+
+        def charge(mechanism: SampledGaussian, first_step: int) -> None:
+            # Of the run's folder depends which noise is drawn; a new one is paid for anew.
+            name = f"{run}-{trainer.run.open(new_key).name}"
+            ledger.charge(self.key, mechanism, name, first_step)
+
         rounds = self.plan.rounds.rounds
-        return PrivateTrainer(self.dataset, self.private, rounds, self._run(run), charge)
+        trainer = PrivateTrainer(self.dataset, self.private, rounds, self._run(run), charge)
+        return trainer
 
     def _run(self, run: str) -> Path:
-        if Path(run).name != run or run.startswith("."):
-            raise FelsinaError(f"run {run!r} is no plain name; the city has to give another")
+        if not is_name(run):
+            raise FelsinaError(f"run {run[:100]!r} is no plain name; the city has to give another")
         folder = self.folder / "runs" / run
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def _account(self) -> Ledger:
@@ -238,10 +277,12 @@ class House:
     def _receipt(self, head: Any) -> None:
         """Keep a signed head of the city's ledger; one that its key did not sign is refused."""
         ring = key_ring(load_public_key(self.invitation.city_key))
-        fault = "is none" if not isinstance(head, dict) else signature_fault(head, ring)
+        whole = isinstance(head, dict) and isinstance(head.get("n"), int)
+        whole = whole and re.fullmatch("[0-9a-f]{64}", str(head.get("sha256")))
+        fault = signature_fault(head, ring) if whole else "is none"
         if fault:
             raise FelsinaError(f"the city's receipt {fault}; ask the city what happened")
-        name = f"{int(head['n']):08d}-{str(head['sha256'])[:12]}.json"
+        name = f"{head['n']:08d}-{head['sha256'][:12]}.json"
         path = self.folder / "receipts" / name
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, canonical_json(head))
@@ -289,9 +330,3 @@ def check_bundle(invitation: Invitation) -> None:
                 f"the city's bundle differs from this installation's in {name}; install the city's "
                 "version of felsina, or ask the city"
             )
-
-
-def _charge(
-    ledger: Ledger, key: BudgetKey, run: str, mechanism: SampledGaussian, first_step: int
-) -> None:
-    ledger.charge(key, mechanism, run, first_step)

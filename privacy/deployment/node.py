@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,13 +36,13 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from models.errors import FelsinaError
 from models.record import sha256_bytes
-from privacy.deployment.certificates import load_node_key
+from privacy.deployment.certificates import ends_on, load_node_key
 
 log = logging.getLogger(__name__)
 REFUSED = 2
 """Code of Flower's errors for a run of another bundle; the text of an error stays at home."""
-_GONE = 410
-_LINGER_S = 6.0
+_WHO, _GONE = 401, 410
+_LINGERS = 6
 REPLACED = ("FleetHttpClient", "flwr_exit")
 """What a partner has in place of what Flower's connection uses; a test looks that it still does."""
 
@@ -111,7 +112,7 @@ class Node:
         """Connect, and connect again, until ``stop`` says so.
 
         Raises:
-            RefusedError: if the city says that the partner is out.
+            RefusedError: if the city says that the partner is out, or its certificate has ended.
         """
         silent = False
         while not stop():
@@ -121,24 +122,29 @@ class Node:
                         self.told("the city answers again")
                     silent = False
                     self._answer(line, stop)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code == _GONE:
-                    raise RefusedError(f"the city says: {error.response.text}") from None
-                log.warning("the city answered %s", error.response.status_code)
-                time.sleep(self.poll_s)
-            except (httpx.TransportError, _NotConnectedError) as error:
-                cause = error.__context__
-                if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == _GONE:
-                    raise RefusedError(f"the city says: {cause.response.text}") from None
+            except (httpx.HTTPStatusError, httpx.TransportError, _NotConnectedError) as error:
+                said = error.__context__ if isinstance(error, _NotConnectedError) else error
+                what = "does not answer"
+                if isinstance(said, httpx.HTTPStatusError):
+                    status = said.response.status_code
+                    if status == _GONE:
+                        raise RefusedError(f"the city says: {said.response.text}") from None
+                    what = f"answers {status}" + ("; is the clock right?" if status == _WHO else "")
                 if not silent:
-                    self.told(f"{self.identity.address} does not answer; tried again until it does")
-                    log.warning("%s", error)
+                    self.told(f"{self.identity.address} {what}; tried again until it lets us in")
+                    log.warning("%s", said)
                 silent = True
                 time.sleep(self.poll_s)
 
     @contextmanager
     def _connected(self) -> Iterator[Sequence[Any]]:
         """Flower's fleet connection, with a client certificate, which its own does not show."""
+        ends = ends_on(self.identity.certificate)
+        if ends < datetime.now(UTC):
+            raise RefusedError(
+                f"{self.identity.certificate} ended on {ends:%Y-%m-%d}; the same command, started "
+                "again, gets a new one"
+            )
         context = self.identity.context()
 
         class Certified(FleetHttpClient):
@@ -193,18 +199,23 @@ class Node:
                     return_type=Message,
                 )
                 message.metadata.__dict__["_message_id"] = tree.object_id
-                began = time.monotonic()
                 reply = (
                     self.app(message, context)
                     if agreed
                     else Message(Error(REFUSED), reply_to=message)
                 )
-                _send(reply, send, push, time.monotonic() - began)
+                _send(reply, send, push)
                 sent = time.monotonic()
             except RunNotRunningException:
                 time.sleep(self.poll_s)
+            except (httpx.HTTPError, OSError):
+                raise
+            except Exception as error:  # what was sent is no message, or its session has ended
+                log.exception("a message was not answered")
+                self.told(f"a message was not answered: {type(error).__name__}, the log has it")
+                time.sleep(self.poll_s)
         # A SuperLink gives no reply of a node that has left.
-        time.sleep(max(0.0, sent + _LINGER_S - time.monotonic()))
+        time.sleep(max(0.0, sent + _LINGERS * self.poll_s - time.monotonic()))
 
     def _agreed(self, run: int, get_run: Callable, get_fab: Callable) -> bool:
         """Whether a run is of the agreed bundle, by what it says and by what it holds."""
@@ -220,12 +231,15 @@ class Node:
         return self._checked[run]
 
 
-def _send(reply: Message, send: Callable, push: Callable, seconds: float) -> None:
-    """As Flower's node does it: the message first, then the arrays that the city lacks."""
+def _send(reply: Message, send: Callable, push: Callable) -> None:
+    """As Flower's node does it: the message first, then the arrays that the city lacks.
+
+    But for the seconds that the work took, which tell how many rows there are: it says none.
+    """
     reply.metadata.__dict__["_message_id"] = reply.object_id
     with no_object_id_recompute():
         objects = get_all_nested_objects(reply)
-        wanted, session = send(reply, get_object_tree(reply), seconds)
+        wanted, session = send(reply, get_object_tree(reply), 0.0)
         run = reply.metadata.run_id
         push_object_contents_from_iterable(
             ((name, objects[name].deflate()) for name in wanted),

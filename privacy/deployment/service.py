@@ -13,12 +13,13 @@ from typing import Any
 from models.errors import FelsinaError
 from models.record import write_atomic
 from privacy.deployment import certificates
-from privacy.deployment.city import City
+from privacy.deployment.city import City, split_address
 from privacy.deployment.city_app import AFTER, CITY, RUN, WAIT
 from privacy.deployment.member import Member
 from privacy.deployment.proxy import Proxy
 from privacy.deployment.results import ENDED, FAULT, STATUS
 from privacy.deployment.superlink import SuperLink
+from privacy.entries import is_name
 
 Told = Callable[[str, float], None]
 _POLL_S = 0.5
@@ -51,7 +52,7 @@ def serve_run(
         FelsinaError: if another process runs this city, or the round loop does not stay up.
     """
     work = city.folder / "runs" / run
-    if Path(run).name != run or run.startswith("."):
+    if not is_name(run):
         raise FelsinaError(f"run {run!r}: give a plain name")
     ended = work / ENDED
     if ended.exists():
@@ -59,6 +60,7 @@ def serve_run(
     work.mkdir(parents=True, exist_ok=True)
     (work / FAULT).unlink(missing_ok=True)
     with _alone(city):
+        certificates.create_server(city.folder, split_address(city.address)[0])
         told_app = {CITY: str(city.folder), RUN: run, WAIT: str(wait_s), AFTER: after}
         link = SuperLink(city.folder, told_app)
         told("starting the SuperLink", 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -244,11 +243,3 @@ def test_who_does_not_answer_is_late(tmp_path: Path) -> None:
     run_rounds("r", INITIAL, partners, AGREED, settings, tmp_path, lambda n, b: told.append(b))
     expected = [{"partner": "grid", "code": guard.LATE, "attempt": "1"}]
     assert [body["dropped"] for body in told] == [expected, expected]
-
-
-def test_flowers_grid_still_pulls_with_what_is_replaced():
-    from flwr.superlink.grid import http_grid
-
-    from privacy.grid import REPLACED
-
-    assert f"{REPLACED}(" in inspect.getsource(http_grid)

@@ -1,5 +1,6 @@
 import ssl
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -7,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from models.errors import FelsinaError
-from privacy.deployment import certificates
+from privacy.deployment import certificates, service
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,21 @@ def test_a_request_that_is_none_is_refused(folder):
     (folder / "broken.key").write_bytes(b"no key")
     with pytest.raises(FelsinaError, match=r"broken\.key.*restore"):
         certificates.load_node_key(folder / "broken.key")
+
+
+def test_the_city_renews_what_it_shows_whenever_it_begins(city, monkeypatch):
+    monkeypatch.setattr(certificates, "SERVER_DAYS", 0)
+    certificates.create_server(city.folder, "localhost")
+    shown = city.folder / "server.pem"
+    assert certificates.ends_on(shown) < datetime.now(UTC)
+    monkeypatch.undo()
+
+    def ended(*given):
+        raise FelsinaError("this far")
+
+    monkeypatch.setattr(service, "SuperLink", ended)
+    key = (city.folder / "server.key").read_bytes()
+    with pytest.raises(FelsinaError, match="this far"):
+        service.serve_run(city, "first", lambda text, share: None)
+    assert certificates.ends_on(shown) > datetime.now(UTC) + timedelta(days=800)
+    assert (city.folder / "server.key").read_bytes() == key
