@@ -49,5 +49,5 @@ def test_a_city_that_is_away_is_waited_for_and_flower_is_left_as_it_was(identity
 
     app = client_app(lambda run: pytest.fail("nothing was asked"))
     Node(identity, "0" * 64, app, said.append, poll_s=0.01, patience_s=0.2).serve(stop)
-    assert said == ["127.0.0.1:1 does not answer; tried again until it does"]
+    assert said == ["127.0.0.1:1 does not answer; tried again until it lets us in"]
     assert {name: getattr(flower, name) for name in REPLACED} == before
