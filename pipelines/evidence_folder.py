@@ -95,7 +95,7 @@ def subject_of(trained: Trained) -> dict[str, Any]:
 
 
 def write_evidence(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Put record and page in place by one rename."""
+    """Put record and page in place by one rename; the record as it is read again."""
     page = rendered(record).encode()
     record = record | {_PAGE: sha256_bytes(page)}
     record |= {_SEAL: sha256_bytes(canonical_json(record))}
@@ -103,14 +103,15 @@ def write_evidence(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     for rest in (part, old):
         shutil.rmtree(rest, ignore_errors=True)
     part.mkdir()
-    (part / EVIDENCE).write_bytes(canonical_json(record))
+    content = canonical_json(record)
+    (part / EVIDENCE).write_bytes(content)
     (part / EVIDENCE_PAGE).write_bytes(page)
     sync_folder(part)
     if folder.exists():
         folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    return record
+    return json.loads(content)
 
 
 def intact(folder: Path) -> dict[str, Any] | None:
