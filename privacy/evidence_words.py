@@ -83,12 +83,12 @@ PAGE_EN = PageWords(
     limits="What is not protected",
     test="How the promise was tested",
     how="The test trained a second model with the same program and the same settings, among them "
-    "the amount of noise, but without any real data: on {units} invented {many}. Among these were "
-    "canaries, made to be as easy to recognise as possible. There were {canaries} canaries, and "
-    "for each a coin was tossed: heads, it took part in the training; tails, it did not. Then a "
-    "guesser tried to tell how the coins had fallen, knowing more than any outsider will: the data "
-    "of every canary and everything that the training computed after the noise was added. Guessed "
-    "were the {guesses} coins that looked surest.",
+    "the amount of noise, but without any real data. {canaries} {many} were invented to be easy to "
+    "recognise; they are called canaries. For each of them a coin was tossed: heads, it took part "
+    "in the training; tails, it did not. Together with ordinary invented ones, {units} took part. "
+    "Then a guesser tried to tell how the coins had fallen, knowing more than any outsider will: "
+    "the data of every canary and everything that the training computed after the noise was added. "
+    "Guessed were the {guesses} coins that looked surest.",
     partly="The budget ended the model's own training after {steps} of {planned} steps; tested "
     "were all {planned}.",
     by_day="Canaries are single {many} here also where the promise is for a day: how chance, cap "
@@ -98,7 +98,7 @@ PAGE_EN = PageWords(
         "{refuting} on, the promise would have been contradicted.",
         "weak": "{right} of {guesses} guesses were right; blind guessing gets about {half}. Even "
         "if all had been right, that would not have contradicted the promise: a test that can say "
-        "something needs more canaries or a stricter promise.",
+        "something needs more canaries, or a promise with a smaller delta.",
         "refuted": "{right} of {guesses} guesses were right, and from {refuting} on the promise "
         "does not hold. Something takes the protection off: noise that is missing, or settings "
         "other than those that were counted.",
@@ -153,13 +153,13 @@ PAGE_IT = PageWords(
     limits="Che cosa non è protetto",
     test="Come la garanzia è stata messa alla prova",
     how="La prova ha addestrato un secondo modello con lo stesso programma e le stesse "
-    "impostazioni, compresa la quantità di rumore, ma senza alcun dato reale: su {units} {many} "
-    "inventati. Tra questi c'erano dei canarini, fatti per essere il più riconoscibili possibile. "
-    "I canarini erano {canaries}, e per ciascuno si è lanciata una moneta: testa, partecipava "
-    "all'addestramento; croce, no. Poi si è cercato di indovinare l'esito delle monete sapendo più "
-    "di quanto saprà mai un estraneo: i dati di ogni canarino e tutto ciò che l'addestramento ha "
-    "calcolato dopo l'aggiunta del rumore. Si sono scelte le {guesses} monete che parevano più "
-    "sicure.",
+    "impostazioni, compresa la quantità di rumore, ma senza alcun dato reale. Sono stati inventati "
+    "{canaries} {many} fatti per essere facilmente riconoscibili, detti canarini. Per ciascuno si "
+    "è lanciata una moneta: testa, partecipava all'addestramento; croce, no. Insieme ad altri "
+    "inventati, ma comuni, hanno partecipato in {units}. Poi si è cercato di indovinare l'esito "
+    "delle monete sapendo più di quanto saprà mai un estraneo: i dati di ogni canarino e tutto ciò "
+    "che l'addestramento ha calcolato dopo l'aggiunta del rumore. Si sono scelte le {guesses} "
+    "monete che parevano più sicure.",
     partly="Il limite concordato ha fermato l'addestramento del modello dopo {steps} passi su "
     "{planned}; sono stati messi alla prova tutti i {planned}.",
     by_day="I canarini sono singoli {many} anche qui, dove la garanzia vale per un giorno: il modo "
@@ -169,7 +169,7 @@ PAGE_IT = PageWords(
         "{half}; da {refuting} in su la garanzia sarebbe stata smentita.",
         "weak": "Monete indovinate: {right} su {guesses}; tirando a caso se ne indovinano circa "
         "{half}. Anche indovinandole tutte non si sarebbe smentita la garanzia: per una prova che "
-        "dica qualcosa servono più canarini o una garanzia più severa.",
+        "dica qualcosa servono più canarini, o una garanzia con un delta più piccolo.",
         "refuted": "Monete indovinate: {right} su {guesses}, e da {refuting} in su la garanzia "
         "non regge. Qualcosa toglie la protezione: rumore mancante, o impostazioni diverse da "
         "quelle conteggiate.",
@@ -191,7 +191,7 @@ PAGE_IT = PageWords(
     area="zona",
     together="insieme",
     places="luoghi",
-    no_errors="Qui non è indicato. Tali cifre sono calcolate esattamente sui dati reali e la "
+    no_errors="Non indicato qui. Tali cifre sono calcolate esattamente sui dati reali e la "
     "garanzia non le copre: si mostrano solo se il partner acconsente.",
     experts="Cifre per esperti",
     figures={
