@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from models.contracts import FloatArray
@@ -26,14 +27,37 @@ from models.forecaster import Forecaster
 from privacy.audit_run import untrained_gradients
 from privacy.dp import PrivateSettings, PrivateTraining, planned
 from privacy.draws import SecretDraws
-from privacy.stand_in import stand_ins
-from training.dataset import CityDataset, open_dataset
+from privacy.stand_in import START, TRAIN_DAYS, VALIDATION_DAYS, household_loads, stand_ins
+from training.dataset import CityDataset, open_dataset, write_dataset
 from training.fit import forecasts
 from training.ridge import tensors
 
+DISTRICTS = ("centre", "north", "hills", "plain")
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 KEY = bytes(32)
 """Of a study; a release has its own."""
+
+
+def households(folder: Path, homes: int, seed: int = 0) -> CityDataset:
+    """Write stand-ins as a dataset folder, dealt to districts, in place of a partner's."""
+    made = stand_ins(homes, seed)
+    index = pd.date_range(START, periods=len(made.values), freq="1h", tz="UTC", name="time")
+    names = ("target", "unit", "step", "timezone", "lookback", "horizon", "nonnegative")
+    ends = [index[24 * days].to_pydatetime() for days in (TRAIN_DAYS, VALIDATION_DAYS)]
+    header = {
+        "name": "synthetic-homes",
+        "domain": "energy",
+        **{name: getattr(made.spec, name) for name in names},
+        "synthetic": True,
+        "splits": {"train_end": ends[0], "validation_end": ends[1]},
+        "forcings": [{"name": "temp_c", "unit": "degC", "known_future": True}],
+    }
+    ids = list(made.graph.ids)
+    areas = [DISTRICTS[number % len(DISTRICTS)] for number in range(homes)]
+    load, temperature = household_loads(homes, seed)
+    forcings = pd.DataFrame({"temp_c": temperature}, index=index)
+    write_dataset(folder, header, pd.DataFrame({"id": ids, "area": areas}), load, forcings=forcings)
+    return open_dataset(folder)
 
 
 def trained(

@@ -122,6 +122,34 @@ def audit_settings(
     audit_settings(settings, assignments, dataset, public, canaries, seed, json)
 
 
+@privacy.command("evidence")
+def make_evidence(
+    trained: Annotated[Path, typer.Option(help="Privately trained folder.")],
+    dataset: Dataset,
+    attribute: Annotated[
+        str, typer.Option(help="Column of nodes.csv that errors are grouped by.")
+    ] = "area",
+    stand_in: Annotated[
+        Path | None, typer.Option(help="Public units to audit on; synthetic homes when left out.")
+    ] = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Public dataset of the backbone, where it had one.")
+    ] = None,
+    canaries: Annotated[int, typer.Option(help="Coins to flip, at least 1000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the audit.", min=0)] = 0,
+    errors: Annotated[
+        bool,
+        typer.Option("--errors/--no-errors", help="Whether errors of private rows are shown."),
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Audit a trained folder and weigh its noise, for its release: exit 1 where its claim fails."""
+    from pipelines.commands.evidence import make_one
+
+    by = attribute if errors else None
+    make_one(trained, dataset, by, stand_in, public, canaries, seed, json)
+
+
 @ledger.command("verify")
 def verify_ledger(
     file: LedgerFile, key: Key = "", receipts: Receipts = None, json: Json = False

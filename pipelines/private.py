@@ -100,7 +100,7 @@ def train_private(
         "partner": partner,
         "ledger": {"stream": signed["stream"], "key": signed["key"]},
         "public": public.digests if public else {},
-        "code": _code_digest(),
+        "code": private_code(),
     }
     made_from = made_of(dataset, plain) | {PRIVATE: about}
     name = work_key(dataset, made_from)
@@ -204,6 +204,7 @@ def _check_known(
             )
 
 
-def _code_digest() -> str:
+def private_code(modules: tuple[str, ...] = _DECIDING) -> str:
+    """Digest of the sources of ``privacy`` that decide what a model becomes, or of others."""
     root = Path(__file__).parents[1] / "privacy"
-    return sha256_bytes(canonical_json({m: sha256_file(root / f"{m}.py") for m in _DECIDING}))
+    return sha256_bytes(canonical_json({m: sha256_file(root / f"{m}.py") for m in modules}))

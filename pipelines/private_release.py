@@ -16,6 +16,7 @@ import numpy as np
 
 from models.contracts import CityGraph, FelsinaError
 from models.record import canonical_json, sha256_bytes, write_atomic
+from pipelines.evidence_folder import audit_figures
 from pipelines.train import PRIVATE, Trained
 from privacy.accounts import Accounts
 from privacy.claim import coverage, statement
@@ -23,7 +24,7 @@ from privacy.entries import Claim, Release
 from privacy.ledger import Ledger
 from privacy.population import BudgetKey
 from privacy.units import NODE_UNITS
-from serving.release import release_id
+from serving.release import EVIDENCE_FILES, release_id
 
 CLAIM = "claim.json"
 """The privacy block of a sealed release's manifest, in its trained folder."""
@@ -34,13 +35,16 @@ WITHHELD = {"left_out": "of private rows"}
 UNCALIBRATED = "the network's own quantiles, trained with noise; not calibrated on private rows"
 
 
-def entered(trained: Trained, ledger: Ledger | None, manifest: dict[str, Any]) -> bytes:
+def entered(
+    trained: Trained, ledger: Ledger | None, manifest: dict[str, Any], evidence: dict[str, Any]
+) -> bytes:
     """The manifest of a private release, once the ledger holds its entry.
 
     Args:
         trained: a backtested private folder.
         ledger: that paid for it.
         manifest: of an ordinary release, without what is said of privacy.
+        evidence: that goes with it, found fit.
 
     Raises:
         FelsinaError: if the ledger is left out, or is not the one that paid.
@@ -58,7 +62,7 @@ def entered(trained: Trained, ledger: Ledger | None, manifest: dict[str, Any]) -
             content = canonical_json(manifest | {"privacy": kept})
             if ledger.find(_entry(trained, kept, content)) is not None:
                 return content
-        block = _block(trained, ledger, accounts, key)
+        block = _block(trained, ledger, accounts, key, evidence)
         write_atomic(path, canonical_json(block))
         content = canonical_json(manifest | {"privacy": block})
         ledger.record(_entry(trained, block, content))
@@ -119,7 +123,13 @@ def _payer(trained: Trained, ledger: Ledger, accounts: Accounts) -> BudgetKey:
     return key
 
 
-def _block(trained: Trained, ledger: Ledger, accounts: Accounts, key: BudgetKey) -> dict[str, Any]:
+def _block(
+    trained: Trained,
+    ledger: Ledger,
+    accounts: Accounts,
+    key: BudgetKey,
+    evidence: dict[str, Any],
+) -> dict[str, Any]:
     """The ``privacy`` member of the manifest."""
     private, head = trained.run[PRIVATE], ledger.receipt()
     settings = private["settings"]
@@ -144,8 +154,9 @@ def _block(trained: Trained, ledger: Ledger, accounts: Accounts, key: BudgetKey)
                 "entry": head["n"],
                 "head_sha256": head["sha256"],
             },
-            "not_covered": list(NOT_COVERED),
+            "not_covered": [*NOT_COVERED, *(EVIDENCE_FILES if evidence["errors"] else ())],
         },
+        "audit": audit_figures(evidence),
         "statement": words.en,
         "statement_it": words.it,
         "not_protected": list(words.not_protected_en),

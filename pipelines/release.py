@@ -16,7 +16,7 @@ from pipelines.train import GRAPH as TRAINED_GRAPH
 from pipelines.train import MEMBERS as TRAINED_MEMBERS
 from pipelines.train import PRIVATE, Trained
 from serving.release import (
-    FILES,
+    EVIDENCE_FILES,
     GRAPH,
     MANIFEST,
     MEMBERS,
@@ -60,8 +60,8 @@ def build_release(trained: Trained, home: Path, ledger: Ledger | None = None) ->
         ``mlruns/releases/DATASET-DIGEST``.
 
     Raises:
-        FelsinaError: if the folder is private and the ledger is not the one that paid, or it is not
-            and a ledger is given.
+        FelsinaError: if the folder is private and has no evidence that stands, or the ledger is not
+            the one that paid; or it is not private and a ledger is given.
     """
     if ledger is not None and PRIVATE not in trained.run:
         raise FelsinaError(
@@ -78,8 +78,9 @@ def build_release(trained: Trained, home: Path, ledger: Ledger | None = None) ->
         (part / GRAPH).write_bytes(canonical_json(graph.to_dict()))
         report = {k: v for k, v in trained.report.items() if k != "fit_seconds"}
         (part / REPORT).write_bytes(canonical_json(report))
-        files = {name: sha256_file(part / name) for name in FILES}
-        manifest = _sealed(trained, ledger, _manifest(trained, graph, report, files))
+        evidence = _evidence(trained, part)
+        files = {path.name: sha256_file(path) for path in sorted(part.iterdir())}
+        manifest = _sealed(trained, ledger, _manifest(trained, graph, report, files), evidence)
         (part / MANIFEST).write_bytes(manifest)
         folder = home / "releases" / release_id(trained.dataset.spec.dataset, manifest)
         if folder.exists():
@@ -100,13 +101,30 @@ def _graph(trained: Trained) -> CityGraph:
     return released_graph(trained)
 
 
-def _sealed(trained: Trained, ledger: Ledger | None, manifest: dict[str, Any]) -> bytes:
-    """The manifest's bytes, with what is said of privacy."""
+def _evidence(trained: Trained, part: Path) -> dict[str, Any] | None:
+    """Copy the evidence of a private folder, once it was found fit; None for others."""
     if PRIVATE not in trained.run:
+        return None
+    from pipelines.evidence_folder import FOLDER, checked_evidence
+
+    record = checked_evidence(trained)
+    for name in EVIDENCE_FILES:
+        shutil.copyfile(trained.folder / FOLDER / name, part / name)
+    return record
+
+
+def _sealed(
+    trained: Trained,
+    ledger: Ledger | None,
+    manifest: dict[str, Any],
+    evidence: dict[str, Any] | None,
+) -> bytes:
+    """The manifest's bytes, with what is said of privacy."""
+    if evidence is None:
         return canonical_json(manifest | {"privacy": NOT_PRIVATE})
     from pipelines.private_release import entered
 
-    return entered(trained, ledger, manifest)
+    return entered(trained, ledger, manifest, evidence)
 
 
 def sync_folder(folder: Path) -> None:

@@ -83,6 +83,7 @@ class PrivateAudit:
             "could_contradict": self.white_box.ceiling > self.white_box.claim,
             "white_box": asdict(self.white_box),
             "black_box": asdict(self.black_box),
+            "unit": self.settings.unit,
             "stand_in": self.stand_in,
             "units": self.units,
             "nominal_units": self.settings.nominal_units,

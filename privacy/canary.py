@@ -176,6 +176,17 @@ def least_epsilon(
     return low
 
 
+def right_to_refute(found: Audit) -> int | None:
+    """Fewest right guesses that refute the claim of an audit; None where even all do not."""
+    fewest = None
+    for right in range(found.guesses, -1, -1):
+        likely = chance(found.canaries, found.guesses, right, found.claim, found.delta)
+        if likely >= 1 - found.confidence:
+            break
+        fewest = right
+    return fewest
+
+
 def chance(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
     """At most how probable so many right guesses are under (epsilon, delta), Theorem 5.2.
 

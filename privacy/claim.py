@@ -112,7 +112,10 @@ def _coverage(accounts: Accounts, population: Population) -> Coverage:
 
 
 def statement(
-    claims: Sequence[Claim], units: Mapping[BudgetKey, Coverage], new: bool = False
+    claims: Sequence[Claim],
+    units: Mapping[BudgetKey, Coverage],
+    new: bool = False,
+    alone: bool = False,
 ) -> Statement:
     """Say what claims mean to a lay reader, in English and Italian.
 
@@ -120,6 +123,7 @@ def statement(
         claims: at least one.
         units: what each covers: how many units, and which runs and releases.
         new: whether this stands in a release that the ledger does not list yet.
+        alone: whether claims are of their runs alone, whatever else the ledger lists.
 
     Raises:
         FelsinaError: if there is no claim.
@@ -127,7 +131,7 @@ def statement(
     if not claims:
         raise FelsinaError("no claim, so there is nothing to say; name a data set with a budget")
     english, italian = (
-        "\n\n".join(_told(claim, units[key_of(claim)], words, new) for claim in claims)
+        "\n\n".join(_told(claim, units[key_of(claim)], words, new, alone) for claim in claims)
         for words in (ENGLISH, ITALIAN)
     )
     kinds: list[Unit] = list(dict.fromkeys(claim.unit for claim in claims))
@@ -139,7 +143,7 @@ def statement(
     )
 
 
-def _told(claim: Claim, covered: Coverage, words: Words, new: bool) -> str:
+def _told(claim: Claim, covered: Coverage, words: Words, new: bool, alone: bool) -> str:
     one, many = words.units[claim.unit]
     earlier = [name for name in covered.names if name != claim.dataset]
     said = {
@@ -163,7 +167,7 @@ def _told(claim: Claim, covered: Coverage, words: Words, new: bool) -> str:
         parts += [words.how, words.odds, words.guess]
         parts += [words.weak] if claim.epsilon > WEAK else []
         made = covered.releases or new
-        parts += [words.over if made else words.over_runs]
+        parts += [words.alone if alone else words.over if made else words.over_runs]
     return " ".join(part.format(**said) for part in parts)
 
 

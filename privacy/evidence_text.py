@@ -1,104 +1,137 @@
-"""The evidence of a private release as one page, in English and Italian."""
+"""The evidence of a private release as one page, the whole in English and then in Italian."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-_CLAIM = (
-    "epsilon {pld:.4g} at delta {delta:g} (privacy loss distribution, which counts; numerical "
-    "composition {prv:.4g}, Renyi at most {rdp:.4g}), for one {one}: {steps} steps, noise "
-    "{noise_multiplier:g} x the clip norm {clip:g}, sampling rate {sampling_rate:g}",
-    "epsilon {pld:.4g} con delta {delta:g} (distribuzione della perdita di privacy, che fa fede; "
-    "composizione numerica {prv:.4g}, Rényi al più {rdp:.4g}), per una singola unità ({one}): "
-    "{steps} passi, rumore {noise_multiplier:g} x la norma di taglio {clip:g}, tasso di "
-    "campionamento {sampling_rate:g}",
-)
-_AUDIT = (
-    "{canaries} canaries, of which fair coins chose half, were trained on beside stand-ins "
-    "({stand_in}), by the same code and settings; who saw every noisy sum guessed {right} of "
-    "{guesses} coins. That refutes every epsilon below {epsilon:.4g}, at {confidence:.0%} "
-    "confidence; all guesses right would have refuted {ceiling:.4g}. {verdict}. No private row was "
-    "read: the audit vouches for code and settings, not for what was done with the rows.",
-    "{canaries} canarini, scelti per metà con una moneta equa, sono stati usati nell'addestramento "
-    "accanto a unità fittizie ({stand_in}), con lo stesso codice e le stesse impostazioni; chi ha "
-    "visto ogni somma rumorosa ha indovinato {right} monete su {guesses}. Ciò confuta ogni epsilon "
-    "sotto {epsilon:.4g}, con confidenza {confidence:.0%}; se tutte fossero state indovinate si "
-    "sarebbe confutato {ceiling:.4g}. {verdict}. Nessuna riga privata è stata letta: la verifica "
-    "riguarda codice e impostazioni, non ciò che è stato fatto con le righe.",
-)
-_VERDICTS = {
-    "refuted": ("The claim is CONTRADICTED", "La promessa è SMENTITA"),
-    "weak": (
-        "The claim could not have been contradicted by this audit",
-        "Questa verifica non avrebbe potuto smentire la promessa",
-    ),
-    "kept": ("The claim is not contradicted", "La promessa non è smentita"),
-}
-_MEMBERSHIP = (
-    "Area under the curve of a test of who was in (0.5: none is told apart): {white_box:.3f} by "
-    "all noisy sums, {black_box:.3f} by the loss of the finished model.",
-    "Area sotto la curva di un test di appartenenza (0,5: nessuno è riconosciuto): "
-    "{white_box:.3f} con tutte le somme rumorose, {black_box:.3f} con la sola perdita del modello "
-    "finito.",
-)
-_ERRORS = (
-    "Mean absolute error of the median, {unit}, over {origins} origins of the test span, with the "
-    "noise and without it (a model that stays in the house). **These are figures of private rows: "
-    "no epsilon covers them, and they are shown by the partner's agreement alone.** Groups under "
-    "{least_group} units are left out, of the overall figure too: {suppressed}.",
-    "Errore assoluto medio della mediana, {unit}, su {origins} origini del periodo di prova, con "
-    "il rumore e senza (un modello che resta in casa). **Sono cifre di righe private: nessun "
-    "epsilon le copre, e sono mostrate solo per accordo del partner.** I gruppi sotto "
-    "{least_group} unità sono esclusi, anche dal totale: {suppressed}.",
-)
-_NO_ERRORS = (
-    "Not shown: they would be figures of private rows, which no epsilon covers.",
-    "Non mostrati: sarebbero cifre di righe private, che nessun epsilon copre.",
-)
+from privacy.entries import Unit
+from privacy.evidence_words import PAGE_EN, PAGE_IT, PageWords
+from privacy.units import NODE_UNITS
+
+_CELL = str.maketrans("|<>[]`*", "/()()'·")
+"""A name must not end a cell, nor be read as markup."""
 
 
 def rendered(evidence: dict[str, Any]) -> str:
-    """Markdown of what ``evidence`` returns."""
-    settings, audit = evidence["settings"], evidence["audit"]
-    claim = {**evidence["epsilon"], **evidence["mechanism"]}
-    claim |= {"one": settings["unit"], "clip": settings["clip_norm"]}
-    weak = not audit["could_contradict"]
-    verdict = "refuted" if audit["contradicts"] else "weak" if weak else "kept"
-    lines = ["# Evidence of privacy / Prove di riservatezza"]
-    lines += _section("The claim / La promessa", _CLAIM, claim)
-    told = [
-        text.format(**audit["white_box"], stand_in=audit["stand_in"], verdict=word)
-        for text, word in zip(_AUDIT, _VERDICTS[verdict], strict=True)
+    """Markdown of what ``evidence`` returns.
+
+    Args:
+        evidence: with ``of`` beside it: ``dataset``, ``run`` and ``model_sha256`` of the release.
+    """
+    english, italian = (_page(evidence, words) for words in (PAGE_EN, PAGE_IT))
+    link = f"*In italiano: [{PAGE_IT.title}](#{PAGE_IT.title.lower().replace(' ', '-')}).*"
+    return "\n\n".join([english[0], link, *english[1:], "---", *italian]) + "\n"
+
+
+def verdict(audit: dict[str, Any]) -> str:
+    """``refuted``, ``weak`` where nothing could have been refuted, or ``kept``."""
+    if audit["contradicts"]:
+        return "refuted"
+    return "kept" if audit["could_contradict"] else "weak"
+
+
+def _page(evidence: dict[str, Any], words: PageWords) -> list[str]:
+    """Paragraphs in one language."""
+    of, audit, statement = evidence["of"], evidence["audit"], evidence["statement"]
+    language = "it" if words is PAGE_IT else "en"
+    one, _ = words.said.units[_unit(evidence["settings"]["unit"])]
+    found = verdict(audit)
+    limits = [f"- {line}" for line in statement[f"not_protected_{language}"]]
+    return [
+        f"# {words.title}",
+        words.about.format(dataset=_text(of["dataset"]), run=_text(of["run"]), one=one),
+        words.verdicts[found],
+        f"## {words.promise}",
+        statement[language],
+        f"## {words.limits}",
+        "\n".join(limits),
+        f"## {words.test}",
+        *_test(evidence, words, found),
+        f"## {words.cost}",
+        *_cost(evidence, words),
+        f"## {words.experts}",
+        "\n".join(f"- {line}" for line in _figures(evidence, words)),
     ]
-    lines += _section("The audit / La verifica", told, None)
-    lines += _section("Membership / Appartenenza", _MEMBERSHIP, evidence["membership_auc"])
+
+
+def _test(evidence: dict[str, Any], words: PageWords, found: str) -> list[str]:
+    audit, settings = evidence["audit"], evidence["settings"]
+    guessed = audit["white_box"]
+    number, steps = words.said.number, evidence["mechanism"]["steps"]
+    _, many = words.said.units[_unit(audit["unit"])]
+    said = {
+        "many": many,
+        "units": number(audit["units"]),
+        **{name: number(guessed[name]) for name in ("canaries", "guesses", "right")},
+        "half": number(guessed["guesses"] // 2),
+        "refuting": "" if audit["right_to_refute"] is None else number(audit["right_to_refute"]),
+        "steps": number(steps),
+        "planned": number(settings["steps"]),
+    }
+    parts = [words.how]
+    parts += [words.by_day] if audit["unit"] != settings["unit"] else []
+    parts += [words.partly] if steps < settings["steps"] else []
+    return [text.format(**said) for text in (" ".join(parts), words.outcomes[found], words.means)]
+
+
+def _cost(evidence: dict[str, Any], words: PageWords) -> list[str]:
     errors = evidence["errors"]
-    title = "What the noise costs / Quanto costa il rumore"
     if errors is None:
-        return "\n".join([*lines, *_section(title, _NO_ERRORS, None)]) + "\n"
-    lines += _section(title, _ERRORS, errors)
-    lines += [
-        f"| {errors['attribute']} | units, at least / unità, almeno | with noise / con rumore | "
-        "without / senza |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    rows = errors["groups"]
-    if errors["overall"]:
-        rows = [*rows, {**errors["overall"], "group": "together / insieme"}]
-    lines += [
-        f"| {_cell(row['group'])} | {row['units']} | {row['with_noise']:g} | "
-        f"{row['without_noise']:g} |"
-        for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+        return [words.no_errors]
+    unit = evidence["settings"]["unit"]
+    many = words.said.units[_unit(unit)][1] if unit in NODE_UNITS else words.places
+    number = words.said.number
+    told = words.errors.format(unit=_text(errors["unit"]), origins=number(errors["origins"]))
+    least = f"{number(errors['least_group'])} {many}"
+    left = words.suppressed.format(least=least, suppressed=number(errors["suppressed"]))
+    if not errors["groups"]:
+        return [told, left]
+    group = words.area if errors["attribute"] == "area" else _text(errors["attribute"])
+    rows = [*errors["groups"], {**errors["overall"], "group": words.together}]
+    heads = [group, *(column.format(many=many) for column in words.columns)]
+    table = [f"| {' | '.join(heads)} |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in rows:
+        noisy, bare = row["with_noise"], row["without_noise"]
+        more = f"{100 * (noisy / bare - 1):+.0f} %" if bare else "-"
+        cells = [_text(row["group"]), number(row["units"]), _figure(noisy, words)]
+        table.append(f"| {' | '.join([*cells, _figure(bare, words), more])} |")
+    return [told, left, "\n".join(table)]
 
 
-def _section(title: str, texts: tuple[str, ...] | list[str], values: Any) -> list[str]:
-    """Heading, then the same in both languages."""
-    english, italian = texts if values is None else [t.format(**values) for t in texts]
-    return ["", f"## {title}", "", english, "", italian, ""]
+def _figures(evidence: dict[str, Any], words: PageWords) -> list[str]:
+    """One line each, for who knows what epsilon is."""
+    settings, mechanism, audit = (evidence[n] for n in ("settings", "mechanism", "audit"))
+    white, auc = audit["white_box"], evidence["membership_auc"]
+    said: dict[str, Any] = {name: _figure(value, words) for name, value in white.items()}
+    said |= {name: words.said.number(white[name]) for name in ("canaries", "guesses", "right")}
+    said |= {name: _figure(evidence["epsilon"][name], words) for name in ("pld", "prv", "rdp")}
+    said |= {
+        "unit": words.said.units[_unit(settings["unit"])][0],
+        "steps": words.said.number(mechanism["steps"]),
+        "noise": _figure(mechanism["noise_multiplier"], words),
+        "rate": _figure(mechanism["sampling_rate"], words),
+        "clip": _figure(settings["clip_norm"], words),
+        "confidence": f"{white['confidence']:.0%}",
+        "claimed": _figure(white["claim"], words),
+        "pattern": audit["pattern"],
+        "seed": audit["seed"],
+        "white": _figure(round(auc["white_box"], 3), words),
+        "black": _figure(round(auc["black_box"], 3), words),
+        "sha256": evidence["of"]["model_sha256"],
+    }
+    return [text.format(**said) for text in words.figures.values()]
 
 
-def _cell(text: str) -> str:
-    """A group's name, which must not end the cell."""
-    return "".join(c if c.isprintable() else " " for c in text).replace("|", "/") or "-"
+def _figure(value: float, words: PageWords) -> str:
+    """A number to four figures, as the language writes it."""
+    return f"{value:.4g}".replace(".", words.decimal)
+
+
+def _unit(name: str) -> Unit:
+    """A unit's name, as the words know it."""
+    return next(unit for unit in get_args(Unit) if unit == name)
+
+
+def _text(name: str) -> str:
+    """A name on one line, without markup."""
+    return "".join(c if c.isprintable() else " " for c in name).translate(_CELL) or "-"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from models.calendar import country_of
-from models.contracts import CityGraph, FloatArray, Forcing, ForecastSpec
+from models.contracts import CityGraph, FloatArray, Forcing, ForecastSpec, step_seconds
 from training.dataset import CityDataset, naive
 from training.splits import Splits
 
 DAYS, TRAIN_DAYS, VALIDATION_DAYS = 77, 56, 63
 START, TIMEZONE = "2024-01-08", "Europe/Rome"
+NAME = "stand-ins"
+MOST_VALUES = 20_000_000
+"""Of stand-ins in memory: 80 MB."""
 
 
 def household_loads(homes: int, seed: int = 0) -> tuple[pd.DataFrame, FloatArray]:
@@ -49,9 +53,8 @@ def household_loads(homes: int, seed: int = 0) -> tuple[pd.DataFrame, FloatArray
 def stand_ins(homes: int, seed: int = 0) -> CityDataset:
     """A dataset of synthetic households, in memory alone: a week of past, a day ahead."""
     load, temperature = household_loads(homes, seed)
-    ids, unknown = tuple(load.columns), np.full(homes, np.nan)
     spec = ForecastSpec(
-        dataset="stand-ins",
+        dataset=NAME,
         domain="stand-in",
         target="load",
         unit="kWh",
@@ -66,7 +69,7 @@ def stand_ins(homes: int, seed: int = 0) -> CityDataset:
     return CityDataset(
         folder=Path(spec.dataset),
         spec=spec,
-        graph=CityGraph(ids, unknown, unknown, ids, ("",) * homes, np.full((homes, 3), np.nan)),
+        graph=_unplaced(load),
         splits=Splits(24 * TRAIN_DAYS, 24 * VALIDATION_DAYS, len(load)),
         start=naive(pd.DatetimeIndex(load.index))[0],
         values=load.to_numpy(np.float32),
@@ -74,3 +77,37 @@ def stand_ins(homes: int, seed: int = 0) -> CityDataset:
         header={"synthetic": True},
         digests={},
     )
+
+
+def stand_ins_like(dataset: CityDataset, homes: int, seed: int = 0) -> CityDataset:
+    """Synthetic households in the place of a dataset's units, in memory alone.
+
+    Spec, splits, calendar and the city-wide forcings are the dataset's, which are public: the
+    network is of the same shape and its windows lie on the same days. No target value is read. The
+    eleven weeks of ``household_loads`` are repeated, weekday on weekday.
+
+    Args:
+        dataset: whose form they take.
+        homes: how many are wanted; fewer come where so many would not fit in ``MOST_VALUES``.
+        seed: of the households.
+    """
+    rows = len(dataset.values)
+    load, _ = household_loads(max(1, min(homes, MOST_VALUES // rows)), seed)
+    passed = np.arange(rows) * step_seconds(dataset.spec.step)
+    since = (dataset.start - np.datetime64(START, "s")).astype(np.int64)
+    hour = (passed + since) // 3600 % len(load)
+    return replace(
+        dataset,
+        folder=Path(NAME),
+        spec=replace(dataset.spec, dataset=NAME),
+        graph=_unplaced(load),
+        values=load.to_numpy(np.float32)[hour],
+        header={"synthetic": True},
+        digests={},
+    )
+
+
+def _unplaced(load: pd.DataFrame) -> CityGraph:
+    """A node a household, without place, edges and thresholds."""
+    ids, unknown = tuple(load.columns), np.full(len(load.columns), np.nan)
+    return CityGraph(ids, unknown, unknown, ids, ("",) * len(ids), np.full((len(ids), 3), np.nan))

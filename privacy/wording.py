@@ -27,6 +27,7 @@ class Words:
         weak: where that is little.
         over: what is counted together, runs and releases.
         over_runs: the same where nothing was released.
+        alone: that one run is counted, and others are not.
         more: names that are not listed.
         this: a release that speaks of itself.
         limits: what is not protected, whoever the unit is.
@@ -44,6 +45,7 @@ class Words:
     weak: str
     over: str
     over_runs: str
+    alone: str
     more: str
     this: str
     limits: tuple[str, ...]
@@ -93,6 +95,8 @@ ENGLISH = Words(
     over_runs="This counts everything together, also for somebody who sees all of it: every "
     "training run on these data that the ledger has listed so far ({runs}). The ledger lists no "
     "release from them.",
+    alone="This counts one training run alone ({runs}). Whatever else was trained on the same data "
+    "comes on top: the statement in the release's manifest counts everything together.",
     more="{count} earlier ones",
     this="this one",
     limits=(
@@ -157,6 +161,8 @@ ITALIAN = Words(
     over_runs="Il conto comprende tutto insieme, anche per chi vede tutto: ogni addestramento su "
     "questi dati che il registro elenca finora ({runs}). Il registro non elenca alcun modello "
     "rilasciato che ne derivi.",
+    alone="Il conto riguarda un solo addestramento ({runs}). Quanto altro è stato addestrato sugli "
+    "stessi dati si aggiunge: la dichiarazione nel manifesto del rilascio conta tutto insieme.",
     more="{count} precedenti",
     this="questo",
     limits=(

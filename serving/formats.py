@@ -12,7 +12,7 @@ import orjson
 from models.contracts import FloatArray, IntArray
 from models.joint import THRESHOLDS, check_additive, sum_quantiles
 from serving.catalogue import Answer, now
-from serving.release import Release, approval
+from serving.release import AUDIT, Release, approval
 from serving.runtime import Runtime
 from serving.schemas import iso
 
@@ -97,6 +97,7 @@ def privacy(manifest: dict[str, Any]) -> dict[str, Any]:
         "not_protected": said.get("not_protected", []),
         "not_protected_it": said.get("not_protected_it", []),
         **{name: claimed.get(name) for name in ("epsilon", "delta", "unit")},
+        "audit": {name: said["audit"][name] for name in AUDIT} if claimed else None,
     }
 
 

@@ -17,8 +17,13 @@ INPUTS = "inputs.json"
 """What a surrogate may be asked; no forecaster has one."""
 FILES = (MODEL, GRAPH, MEMBERS, REPORT)
 """What the manifest of a release seals."""
+EVIDENCE, EVIDENCE_PAGE = "evidence.json", "evidence.md"
+EVIDENCE_FILES = (EVIDENCE, EVIDENCE_PAGE)
+"""What that of a privately trained one seals besides."""
 _DATA = ("start", "synthetic", "attribution")
 _PRIVACY = ("differential_privacy", "statement")
+AUDIT = ("epsilon_at_least", "confidence", "canaries", "could_contradict", "auc")
+"""What is shown of a private release's audit."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,15 @@ def load_release(folder: Path) -> Release:
         spec = ForecastSpec.from_dict(manifest["spec"])
         _ = [manifest["data"][key] for key in _DATA], manifest["interval"]["method"]
         _ = [manifest["privacy"][key] for key in _PRIVACY]
+        if manifest["privacy"]["differential_privacy"]:
+            _ = [manifest["privacy"]["audit"][key] for key in AUDIT]
         if spec.dataset != manifest["dataset"]:
             raise ValueError("its dataset is not that of its spec")
         return spec
 
-    manifest, content, spec = verified(folder, FILES, read)
+    manifest, content, spec = verified(folder, sealed_files, read)
+    if manifest["privacy"]["differential_privacy"]:
+        _check_evidence(folder, manifest)
     return Release(
         folder=folder,
         manifest=manifest,
@@ -75,17 +84,40 @@ def load_release(folder: Path) -> Release:
     )
 
 
+def sealed_files(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Files that a release with this manifest holds: evidence too, where it promises privacy."""
+    private = manifest["privacy"]["differential_privacy"]
+    return (*FILES, *EVIDENCE_FILES) if private else FILES
+
+
+def _check_evidence(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse evidence of another model, or against what the manifest claims."""
+    path = folder / EVIDENCE
+    try:
+        record = json.loads(path.read_bytes())
+        model, refuted = record["of"]["model_sha256"], record["audit"]["contradicts"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FelsinaError(
+            f"{path}: no evidence ({type(error).__name__}: {error}); build the release anew"
+        ) from error
+    if refuted or model != manifest["files"][MODEL]:
+        fault = "speaks against the release's claim" if refuted else f"is of another {MODEL}"
+        raise FelsinaError(f"{path} {fault}; do not serve this release")
+
+
 Spec = TypeVar("Spec")
 
 
 def verified(
-    folder: Path, names: tuple[str, ...], read: Callable[[dict[str, Any]], Spec]
+    folder: Path,
+    names: Callable[[dict[str, Any]], tuple[str, ...]],
+    read: Callable[[dict[str, Any]], Spec],
 ) -> tuple[dict[str, Any], bytes, Spec]:
     """Recompute every digest of a release folder.
 
     Args:
         folder: the release.
-        names: files that its manifest must seal, no more and no fewer.
+        names: files that a manifest must seal, no more and no fewer.
         read: its spec, from the manifest.
 
     Returns:
@@ -100,7 +132,7 @@ def verified(
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
-        files: dict[str, str] = {name: manifest["files"][name] for name in names}
+        files: dict[str, str] = {name: manifest["files"][name] for name in names(manifest)}
         dataset: str = manifest["dataset"]
         spec = read(manifest)
         if set(manifest["files"]) != set(files):

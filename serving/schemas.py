@@ -243,6 +243,21 @@ class NodeEntry(BaseModel):
     thresholds: list[float | None]
 
 
+class PrivacyAudit(BaseModel):
+    """How hard the release's promise was tried, on invented units; `evidence.json` has it all."""
+
+    epsilon_at_least: float = Field(
+        description="Lower bound from right guesses; above the claim would refute it, which no "
+        "release has. 0 where the guesses refute nothing."
+    )
+    confidence: float = Field(description="Of the lower bound.")
+    canaries: int = Field(description="Coins that were flipped.")
+    could_contradict: bool = Field(
+        description="False where even right guesses alone could not have refuted the claim."
+    )
+    auc: float = Field(description="Of a test of who was trained on; 0.5 tells nobody apart.")
+
+
 class Privacy(BaseModel):
     """Whom the release's training protects, and what it does not protect, in plain words."""
 
@@ -253,6 +268,7 @@ class Privacy(BaseModel):
     epsilon: float | None = Field(description="Null without differential privacy.")
     delta: float | None
     unit: str | None = Field(description="One of whom is protected: household, meter and so on.")
+    audit: PrivacyAudit | None = Field(description="Null without differential privacy.")
 
 
 class DatasetDetail(DatasetEntry):

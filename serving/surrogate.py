@@ -95,7 +95,9 @@ def load_surrogate(folder: Path) -> SurrogateRelease:
     """
     if not (folder / INPUTS).is_file():
         raise FelsinaError(f"{folder / INPUTS} is missing; {folder} is no surrogate's release")
-    manifest, content, name = verified(folder, FILES, lambda manifest: str(manifest["dataset"]))
+    manifest, content, name = verified(
+        folder, lambda manifest: FILES, lambda manifest: str(manifest["dataset"])
+    )
     try:
         spec = ScenarioSpec.from_dict(json.loads((folder / INPUTS).read_bytes()))
     except (ValueError, FelsinaError) as error:

@@ -57,8 +57,8 @@ def train_one(
         f"{record['budget']:.4g} on {opened.spec.dataset} at delta {record['delta']:g}"
     )
     say(
-        f"trained {trained.folder}; next: felsina release build --dataset {dataset} --trained "
-        f"{trained.folder} --ledger {ledger} --key {key}"
+        f"trained {trained.folder}; next: felsina privacy evidence --trained {trained.folder} "
+        f"--dataset {dataset}{f' --public {public}' if public else ''}"
     )
 
 

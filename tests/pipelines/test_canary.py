@@ -65,7 +65,7 @@ def test_a_claim_that_stands_is_exit_0(run):
     assert "AUC 0.600 by all noisy sums, 0.510 by the loss alone" in out
     assert "not contradicted (a bound from below proves nothing" in out
     assert "no private row was read" in out
-    assert "audit" in err
+    assert "Audit by canaries" in err
 
 
 def test_a_claim_that_is_refuted_is_exit_1(run):

@@ -15,6 +15,7 @@ from models.signing import create_key
 from pipelines import private_release, release
 from pipelines.adopt import adopt
 from pipelines.private import private_settings, train_private
+from pipelines.private_evidence import make_evidence
 from pipelines.private_release import CLAIM, WITHHELD
 from pipelines.release import build_release
 from pipelines.train import MEMBERS, STATE, Trained, open_registered, open_trained, score
@@ -24,7 +25,7 @@ from privacy.ledger import BudgetExceededError, Ledger
 from privacy.replay import replay
 from serving.api import create_app
 from serving.catalogue import Catalogue
-from serving.release import MANIFEST, load_release
+from serving.release import AUDIT, MANIFEST, load_release
 from serving.runtime import Runtime
 from serving.store import Store
 from tests.factories import Silent, make_dataset
@@ -61,6 +62,7 @@ def before_release(city: City) -> Path:
 def trained(city: City) -> Trained:
     made = trained_in(city)
     score(made, city.home, lambda share: None)
+    make_evidence(made, city.home, Silent(), attribute=None)
     shutil.copytree(city.home.parent, before_release(city))
     return made
 
@@ -219,6 +221,7 @@ def test_serving_forecasts_with_it_and_shows_the_statement(
         **{name: said[name] for name in ("statement", "statement_it")},
         **{name: said[name] for name in ("not_protected", "not_protected_it")},
         **{name: said["differential_privacy"][name] for name in ("epsilon", "delta", "unit")},
+        "audit": {name: said["audit"][name] for name in AUDIT},
     }
 
 

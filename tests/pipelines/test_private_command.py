@@ -66,6 +66,11 @@ def test_a_killed_training_goes_on_and_every_step_is_charged_once(tmp_path: Path
     assert record["whole"] is True
     assert record["spent"] == pytest.approx(record["epsilon"], rel=1e-6)
 
+    made = ["--dataset", str(city.dataset), "--trained", record["trained"], "--no-errors"]
+    done = felsina(city.home, "privacy", "evidence", *made, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["of"]["run"] == run
+
     flags = ["--ledger", str(city.ledger), "--key", str(city.key)]
     built = ["release", "build", "--dataset", str(city.dataset), "--trained", record["trained"]]
     done = felsina(city.home, *built, *flags, "--json")

@@ -1,13 +1,21 @@
 """The audit against mechanisms whose epsilon is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
 from models.contracts import FelsinaError
-from privacy.canary import audit, chance, least_epsilon, membership_auc, shares_to_guess
+from privacy.canary import (
+    audit,
+    chance,
+    least_epsilon,
+    membership_auc,
+    right_to_refute,
+    shares_to_guess,
+)
 
 CANARIES = 2000
 DELTA = 1e-5
@@ -115,3 +123,14 @@ def test_an_audit_tells_what_it_could_have_refuted():
     assert found.right == found.guesses
     assert found.epsilon == found.ceiling < 1.5  # so large a delta excuses nearly everything
     assert not found.contradicts
+
+
+def test_fewest_right_guesses_that_refute_are_the_edge_of_the_bound():
+    scores, included = np.linspace(0, 1, 1000), np.arange(1000) % 2 == 0
+    found = audit(scores, included, claim=1.0, delta=1e-5)
+    fewest = right_to_refute(found)
+    assert fewest is not None
+    given = (found.canaries, found.guesses)
+    assert least_epsilon(*given, fewest, found.delta) > 1.0
+    assert least_epsilon(*given, fewest - 1, found.delta) <= 1.0
+    assert right_to_refute(replace(found, claim=found.ceiling + 0.01)) is None

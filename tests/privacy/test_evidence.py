@@ -10,16 +10,10 @@ import torch
 from models.contracts import CityGraph, FelsinaError
 from models.record import canonical_json
 from privacy.audit_run import untrained_gradients
-from privacy.dp import PrivateFit
-from privacy.evidence import (
-    GroupError,
-    PrivateErrors,
-    evidence,
-    evidence_of,
-    noiseless_twin,
-    private_errors,
-)
+from privacy.claim import Statement
+from privacy.evidence import audited, evidence
 from privacy.evidence_text import rendered
+from privacy.noise_cost import GroupError, PrivateErrors, noiseless_twin, private_errors
 from tests.factories import Silent
 from tests.privacy.conftest import audited_settings
 from training.dataset import CityDataset
@@ -69,9 +63,14 @@ def test_a_twin_is_the_same_training_without_noise(street, twin):
     assert not twin.training
 
 
+TOLD = Statement("It protects.", "Protegge.", ("Secrets.",), ("Segreti.",))
+OF = {"dataset": "street", "run": "street-1-2", "model_sha256": "c" * 64}
+
+
 def record(sound_audit, errors=None):
     found = sound_audit
-    return evidence(found.settings, found.claimed, found.epsilon, found, errors)
+    made = evidence(found.settings, found.claimed, found.epsilon, found, TOLD, errors)
+    return made | {"of": OF}
 
 
 ERRORS = PrivateErrors(
@@ -89,50 +88,73 @@ def test_it_is_the_same_bytes_and_says_what_is_covered(sound_audit):
     assert record(sound_audit)["errors"] is None
 
 
-def test_an_audit_of_something_else_is_no_evidence(homes, sound_audit):
+def test_an_audit_of_something_else_is_no_evidence(sound_audit):
     found = sound_audit
     other = found.settings.model_copy(update={"clip_norm": 0.3})
     with pytest.raises(FelsinaError, match=r"of other settings \(clip_norm\)"):
-        evidence(other, found.claimed, found.epsilon, found)
+        evidence(other, found.claimed, found.epsilon, found, TOLD)
     bare = replace(found, noise_multiplier=0.0)
     with pytest.raises(FelsinaError, match="ran with noise 0, the release with"):
-        evidence(found.settings, found.claimed, found.epsilon, bare)
-    forecaster = untrained_gradients(homes, found.settings).forecaster
-    nothing = PrivateFit(
-        forecaster=forecaster,
-        spec=forecaster.spec,
-        settings=found.settings,
-        mechanism=None,
-        epsilon=found.epsilon,
-        run="none",
-        whole=False,
-        seconds=0.0,
-    )
-    with pytest.raises(FelsinaError, match="tiny: not one step was paid for"):
-        evidence_of(nothing, found)
+        evidence(found.settings, found.claimed, found.epsilon, bare, TOLD)
+
+
+def test_days_are_audited_by_households(sound_audit):
+    found = sound_audit
+    days = found.settings.model_copy(update={"unit": "day"})
+    assert audited(days) == found.settings
+    made = evidence(days, found.claimed, found.epsilon, found, TOLD) | {"of": OF}
+    assert (made["settings"]["unit"], made["audit"]["unit"]) == ("day", "household")
+    assert "single households here also where the promise is for a day" in rendered(made)
+    assert "single households here" not in rendered(record(sound_audit))
 
 
 def test_the_page_is_in_both_languages_and_says_it_plainly(sound_audit):
     page = rendered(record(sound_audit, ERRORS))
+    right = sound_audit.white_box.right
     for said in (
-        "The claim / La promessa",
-        "no epsilon covers them, and they are shown by the partner's agreement alone",
-        "nessun epsilon le copre",
-        "The claim is not contradicted",
-        "La promessa non è smentita",
-        "No private row was read",
-        "| a/b | 20 | 0.19 | 0.177 |",
+        "# Evidence of privacy",
+        "(#prove-di-riservatezza)",
+        "# Prove di riservatezza",
+        "It protects.",
+        "- Secrets.",
+        "Protegge.",
+        "- Segreti.",
+        "the promise was tested and was not contradicted",
+        "la garanzia è stata messa alla prova e non è stata smentita",
+        f"{right} of {sound_audit.white_box.guesses} guesses were right",
+        "the promise does not cover them. They are shown because the partner agreed",
+        "la garanzia non le copre",
+        "No real data were read",
+        "| area | households, at least | with noise | without noise | difference |",
+        "| a/b | 20 | 0.19 | 0.177 | +7 % |",
+        "| a/b | 20 | 0,19 | 0,177 | +7 % |",
+        "noise 1.9 times the clip norm",
+        "rumore 1,9 volte la norma",
     ):
         assert said in page
     assert "{" not in page
     without = rendered(record(sound_audit))
-    assert "Not shown" in without
-    assert "| a/b |" not in without
+    assert "Not shown here" in without
+    assert "a/b" not in without
+
+
+def test_a_partial_run_says_how_far_it_went(sound_audit):
+    made = record(sound_audit)
+    made["mechanism"] = made["mechanism"] | {"steps": 7}
+    assert "after 7 of 12 steps; tested were all 12" in rendered(made)
 
 
 def test_the_page_of_a_refuted_claim_says_so(sound_audit):
     found = record(sound_audit)
     found["audit"]["contradicts"] = True
-    assert "The claim is CONTRADICTED" in rendered(found)
-    found["audit"] |= {"contradicts": False, "could_contradict": False}
-    assert "could not have been contradicted" in rendered(found)
+    assert "the test CONTRADICTED the promise. The model must not be" in rendered(found)
+    assert "la prova ha SMENTITO la garanzia" in rendered(found)
+    found["audit"] |= {"contradicts": False, "could_contradict": False, "right_to_refute": None}
+    assert "too weak to contradict it" in rendered(found)
+    assert "troppo debole" in rendered(found)
+
+
+def test_names_end_no_cell_and_are_no_markup(sound_audit):
+    odd = GroupError("<b>x</b>|[y](z)\n", 20, 0.0, 0.0)
+    page = rendered(record(sound_audit, replace(ERRORS, groups=(odd,), overall=odd)))
+    assert "| (b)x(/b)/(y)(z)  | 20 | 0 | 0 | - |" in page

@@ -80,6 +80,7 @@ def test_datasets_are_listed_and_filtered(client: TestClient, tiny: Tiny) -> Non
         "epsilon": None,
         "delta": None,
         "unit": None,
+        "audit": None,
     }
     assert detail["node_list"][0] == {
         "id": "a",
