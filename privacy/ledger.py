@@ -28,6 +28,7 @@ from privacy.entries import (
     Budget,
     Charge,
     Claim,
+    Consent,
     Dataset,
     Release,
     Withdrawal,
@@ -111,7 +112,7 @@ class Ledger:
                     check_claim(claim, population.steps, body.release)
             return self._append(body)
 
-    def stands(self, body: Agreement | Dataset | Budget) -> bool:
+    def stands(self, body: Agreement | Consent | Dataset | Budget) -> bool:
         """Whether this is what was last said of it, and the partner did not withdraw since."""
         with self.held():
             own = encoded(body)

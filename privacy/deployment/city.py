@@ -32,7 +32,7 @@ from privacy.deployment.invitation import Invitation, acceptance
 from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Dataset, Withdrawal, is_name
+from privacy.entries import Agreement, Budget, Consent, Dataset, Withdrawal, is_name
 from privacy.ledger import Ledger
 from privacy.strategy import Arrays
 
@@ -309,6 +309,10 @@ class City:
                 units=terms.units,
             ),
         ]
+        if sent.basis is not None:
+            entries.append(
+                Consent(partner=partner, dataset=sent.dataset, units=terms.units, basis=sent.basis)
+            )
         if self.plan.private is not None:
             entries.append(
                 Budget(

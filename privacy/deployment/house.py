@@ -75,6 +75,7 @@ class House:
         self.plan = self.invitation.plan
         self.plan.check(dataset)
         self.terms, self.private = narrowed(self.invitation.terms, self.plan, policy)
+        self.basis = policy.basis
         self._trainers: dict[str, Trainer] = {}
         self._lock: IO[str] | None = None
 
@@ -131,6 +132,7 @@ class House:
             "dataset": self.dataset.spec.dataset,
             "digests": self._digests,
             "weight": weight,
+            "basis": self.basis,
             **mechanism,
         }
         answer = self._post(canonical_json(sent), told, stop)

@@ -26,6 +26,7 @@ class Enrolment(BaseModel):
         weight: most that its replies may weigh; where training is private, the terms' units.
         sampling_rate: of its private steps.
         noise_multiplier: of them.
+        basis: on which units take part, in the partner's words.
     """
 
     model_config = _STRICT
@@ -39,6 +40,7 @@ class Enrolment(BaseModel):
     weight: float = Field(gt=0, allow_inf_nan=False)
     sampling_rate: float | None = Field(None, gt=0, le=1)
     noise_multiplier: float | None = Field(None, gt=0)
+    basis: Text | None = None
 
 
 class Member(BaseModel):

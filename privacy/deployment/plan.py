@@ -49,7 +49,7 @@ class RoundPlan(BaseModel):
     least: int = 3
     attempts: int = 3
     rule: str = "mean"
-    most_share: float = 1.0
+    most_share: float = 0.5
     trim: float = 0.2
     most_norm: float | None = None
     server_rate: float | None = None
@@ -159,6 +159,8 @@ class Policy(BaseModel):
         noise_multiplier: at least so much noise.
         sampling_rate: at most such a share of units in a step.
         until: last day.
+        basis: on which units take part, such as an article of law or a form's name; the city's
+            ledger keeps it as consent.
     """
 
     model_config = _STRICT
@@ -166,6 +168,7 @@ class Policy(BaseModel):
     noise_multiplier: float | None = Field(None, gt=0)
     sampling_rate: float | None = Field(None, gt=0, le=1)
     until: date | None = None
+    basis: Text | None = None
 
 
 def read_policy(path: Path) -> Policy:

@@ -158,6 +158,14 @@ def test_terms_may_be_stricter_and_have_to_be_signed(city, newcomer):
     assert entries(city)[1].body["epsilon"] == 2.5
 
 
+def test_on_what_basis_units_take_part_is_entered(city, newcomer):
+    basis = "contract, GDPR art. 6(1)(b)"
+    city.enrol("hera", newcomer.sent(basis=basis))
+    city.enrol("hera", newcomer.sent(basis=basis))
+    consents = [entry.body for entry in entries(city) if entry.kind == "consent"]
+    assert consents == [{"partner": "hera", "dataset": "homes", "units": 4, "basis": basis}]
+
+
 def test_the_same_rows_in_two_hands_are_refused(city, newcomer, tmp_path):
     city.enrol("hera", newcomer.sent())
     other = Newcomer(invitation_of(city, "iren", tmp_path), tmp_path / "iren")
