@@ -46,7 +46,7 @@ class Deployment:
     def __init__(self, folder, parts, **plan):
         self.folder, self.parts = folder, dict(zip(NAMES, parts, strict=True))
         address = f"localhost:{free_port()}"
-        rounds = {"deadline_s": 40, "attempts": 8}
+        rounds = {"deadline_s": 20, "attempts": 12}
         self.city = make_city(folder / "city", parts[0], address, **(rounds | plan))
         self.private = self.city.plan.private is not None
         self.processes: dict[str, subprocess.Popen] = {}
