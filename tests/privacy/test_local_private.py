@@ -204,5 +204,5 @@ def test_it_answers_through_the_same_app(
     (reply,) = GridPartners(InProcessGrid({1: app}), {1: "a"}, 60).ask(1, 1, initial, ["a"])
     guard = Guard(1, {name: values.shape for name, values in initial.items()}, {"a": 4.0})
     assert guard.take(reply) is None
-    assert reply.weight == 1.0
+    assert reply.weight == 4.0  # about how many homes, a public figure
     assert same(dict(guard.accepted["a"].arrays), own.update(1, initial))
