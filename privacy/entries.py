@@ -229,6 +229,8 @@ class Stop(Body):
     reason: Text
 
 
+Said = Agreement | Budget | Consent | Dataset
+"""What stands until something else is said of the same partner or data set."""
 KINDS: dict[str, type[Body]] = {
     body.kind: body
     for body in (

@@ -8,7 +8,7 @@ done again must be the same, or nothing of the first attempt may have been seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -23,14 +23,11 @@ from privacy.accounting import Epsilon, SampledGaussian
 from privacy.accounts import Accounts, RefusedError
 from privacy.drop_codes import BUDGET
 from privacy.entries import (
-    Agreement,
     Body,
-    Budget,
     Charge,
     Claim,
-    Consent,
-    Dataset,
     Release,
+    Said,
     Withdrawal,
     decoded,
     encoded,
@@ -76,6 +73,12 @@ class Ledger:
         ledger._take(Stream.create(path, key, name, clock), key)
         return ledger
 
+    def ensure(self, bodies: Iterable[Said]) -> None:
+        """Add what does not stand yet, so that who comes back says nothing twice."""
+        for body in bodies:
+            if not self.stands(body):
+                self.record(body)
+
     @property
     def entries(self) -> list[Entry]:
         """What was read so far; within :meth:`held`, all there is."""
@@ -112,7 +115,7 @@ class Ledger:
                     check_claim(claim, population.steps, body.release)
             return self._append(body)
 
-    def stands(self, body: Agreement | Consent | Dataset | Budget) -> bool:
+    def stands(self, body: Said) -> bool:
         """Whether this is what was last said of it, and the partner did not withdraw since."""
         with self.held():
             own = encoded(body)

@@ -19,7 +19,7 @@ from models.record import canonical_json, sha256_bytes
 from models.signing import create_key, load_key
 from privacy.accounting import SampledGaussian
 from privacy.dp import PrivateSettings, planned
-from privacy.entries import Agreement, Body, Budget, Dataset, encoded
+from privacy.entries import Agreement, Budget, Dataset, Said
 from privacy.federation import By, Standing, in_process, split_nodes, standing
 from privacy.ledger import Ledger
 from privacy.local import errors_on_test
@@ -83,7 +83,7 @@ def private_study(
     pooled = by_itself(np.arange(dataset.graph.nodes), "all in one place")
     trainers: dict[str, PrivateTrainer] = {}
     private: dict[str, Part] = {}
-    bodies: list[Body] = []
+    bodies: list[Said] = []
     for name, part in zip(names, parts, strict=True):
         key = BudgetKey(name, dataset.spec.dataset, settings.unit)  # pyright: ignore[reportArgumentType]
         said = _said(key, dataset.part(part), settings)
@@ -133,7 +133,7 @@ def _charge(
     own.charge(key, mechanism, run, first_step)
 
 
-def _said(key: BudgetKey, part: CityDataset, settings: PrivateSettings) -> list[Body]:
+def _said(key: BudgetKey, part: CityDataset, settings: PrivateSettings) -> list[Said]:
     """A partner's agreement, data set and budget; what it has is told by its units' count."""
     units = part.graph.nodes if settings.unit in NODE_UNITS else settings.nominal_units
     content = canonical_json([list(part.graph.ids), sha256_bytes(part.values.tobytes())])
@@ -154,15 +154,10 @@ def _said(key: BudgetKey, part: CityDataset, settings: PrivateSettings) -> list[
     ]
 
 
-def _ledger(folder: Path, name: str, bodies: list[Body]) -> Ledger:
+def _ledger(folder: Path, name: str, bodies: list[Said]) -> Ledger:
     """A ledger that says ``bodies``, each once."""
     path, key_file = folder / "ledger.jsonl", folder / "key.pem"
     key = load_key(key_file) if key_file.exists() else create_key(key_file)
     ledger = Ledger(path, key) if path.exists() else Ledger.create(path, key, name)
-    with ledger.held():
-        entries = ledger.entries
-        there = {canonical_json([entry.kind, entry.body]) for entry in entries}
-    for body in bodies:
-        if canonical_json([body.kind, encoded(body)]) not in there:
-            ledger.record(body)
+    ledger.ensure(bodies)
     return ledger

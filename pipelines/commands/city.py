@@ -13,7 +13,6 @@ from rich.table import Table
 from models.contracts import FelsinaError
 from pipelines.commands.ledger import verify_ledger
 from pipelines.commands.terminal import Stages, answer, out
-from pipelines.demo import PARTNERS, watch
 from pipelines.federate import read_plan
 from pipelines.settings import home
 from pipelines.train import open_registered
@@ -106,6 +105,8 @@ def run_rounds(
 
 def demo(folder: Path | None) -> None:
     """Run the demonstration, then show what it left in the ledger."""
+    from pipelines.demo import PARTNERS, watch  # the other commands do without pandas
+
     place = folder or Path(tempfile.mkdtemp(prefix="felsina-federation-")) / "demo"
     if place.exists():
         raise FelsinaError(f"{place} exists; name a new folder")

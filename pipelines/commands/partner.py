@@ -16,7 +16,7 @@ from pipelines.train import open_registered
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.deployment.house import House, check_bundle
 from privacy.deployment.invitation import read_invitation
-from privacy.deployment.plan import Plan, Policy, Terms, narrowed, read_policy
+from privacy.deployment.plan import Plan, Terms, narrowed, read_policy
 from privacy.dp import PrivateSettings
 from privacy.units import UnitWindows
 from training.dataset import CityDataset
@@ -31,7 +31,7 @@ def check(
 ) -> None:
     """What joining would mean, from files alone: nothing is sent, no connection is opened."""
     opened = open_registered(dataset)
-    own = read_policy(policy) if policy else Policy()  # pyright: ignore[reportCallIssue]
+    own = read_policy(policy)
     terms: Terms | None = None
     if invitation is not None:
         invited = read_invitation(invitation)
@@ -74,7 +74,7 @@ def join(
 ) -> None:
     """Show the agreement, agree, and answer the city until told to stop."""
     opened = open_registered(dataset)
-    own = read_policy(policy) if policy else Policy()  # pyright: ignore[reportCallIssue]
+    own = read_policy(policy)
     invited = read_invitation(invitation)
     place = folder or home() / "partner" / f"{invited.city}-{invited.partner}"
     house = House(place, invitation, opened, own)

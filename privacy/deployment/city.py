@@ -10,6 +10,7 @@ import fcntl
 import hmac
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from privacy.deployment.invitation import Invitation, acceptance
 from privacy.deployment.member import Enrolment, Member
 from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
 from privacy.deployment.results import save_arrays
-from privacy.entries import Agreement, Budget, Consent, Dataset, Withdrawal, is_name
+from privacy.entries import Consent, Said, Withdrawal, is_name
 from privacy.ledger import Ledger
 from privacy.strategy import Arrays
 
@@ -77,8 +78,7 @@ class City:
         if folder.exists():
             raise FelsinaError(f"{folder} exists; a city is made once, name another folder")
         part = folder.with_name(folder.name + ".part")
-        if part.exists():
-            _remove(part)
+        shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True, mode=0o700)
         certificates.create_authority(part, city)
         certificates.create_server(part, host)
@@ -135,19 +135,7 @@ class City:
                 agreement=agreement,
                 terms=terms,
             )
-            invitation = Invitation(
-                city=self.name,
-                partner=partner,
-                address=self.address,
-                authority=(self.folder / "ca.crt").read_text(),
-                city_key=public_hex(self.key.public_key()),
-                token=token,
-                agreement=agreement,
-                terms=terms,
-                plan=self.plan,
-                bundle_sha256=self.bundle_sha256,
-                bundle_files=bundle.contents((self.folder / "bundle.fab").read_bytes()),
-            )
+            invitation = self._invitation(member, token)
         except ValidationError as error:
             raise FelsinaError(f"invitation: {first_fault(error)}") from error
         with self.held():
@@ -190,9 +178,7 @@ class City:
                 raise FelsinaError("another partner has this key; make one in a house of its own")
             self._check(member, sent)
             ledger = self.ledger()
-            for body in self._entries(partner, member.agreement, sent):
-                if not ledger.stands(body):
-                    ledger.record(body)
+            ledger.ensure(self._entries(partner, member.agreement, sent))
             kept = sent.model_copy(update={"token": ""})  # its digest is kept, and is enough
             self._keep(member.model_copy(update={"enrolled": kept, "key": key}))
             certificate = certificates.certify(self.folder, sent.request, partner)
@@ -218,13 +204,14 @@ class City:
             if not ledger.withdrew(partner):
                 ledger.record(Withdrawal(partner=partner, reason=reason))
 
-    def admits(self, partner: str, key: bytes) -> bool:
-        """Whether a partner that shows this key may send requests."""
+    def admitted(self, partner: str, key: bytes) -> Member | None:
+        """The partner, if whoever shows this key may send requests in its name."""
         try:
             member = self.member(partner)
         except FelsinaError:
-            return False
-        return member.state == "joined" and hmac.compare_digest(member.key.encode(), key)
+            return None
+        own = hmac.compare_digest(member.key.encode(), key)
+        return member if own and member.state == "joined" else None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -240,6 +227,21 @@ class City:
     def _keep(self, member: Member) -> None:
         content = canonical_json(member.model_dump(mode="json"))
         write_atomic(self._partners / f"{member.partner}.json", content)
+
+    def _invitation(self, member: Member, token: str) -> Invitation:
+        return Invitation(
+            city=self.name,
+            partner=member.partner,
+            address=self.address,
+            authority=(self.folder / "ca.crt").read_text(),
+            city_key=public_hex(self.key.public_key()),
+            token=token,
+            agreement=member.agreement,
+            terms=member.terms,
+            plan=self.plan,
+            bundle_sha256=self.bundle_sha256,
+            bundle_files=bundle.contents((self.folder / "bundle.fab").read_bytes()),
+        )
 
     def _invited(self, partner: str, token: str) -> Member:
         refused = FelsinaError("the invitation is not known here; ask the city for a new one")
@@ -262,20 +264,7 @@ class City:
             or any(getattr(theirs, name) != getattr(ours, name) for name in same)
         ):
             raise FelsinaError("terms: looser than the city's, or of another unit; join again")
-        invitation = Invitation(
-            city=self.name,
-            partner=member.partner,
-            address=self.address,
-            authority="",
-            city_key=public_hex(self.key.public_key()),
-            token="",
-            agreement=member.agreement,
-            terms=ours,
-            plan=self.plan,
-            bundle_sha256=self.bundle_sha256,
-            bundle_files={},
-        )
-        wanted = acceptance(invitation, theirs)
+        wanted = acceptance(self._invitation(member, token=""), theirs)
         body = {k: v for k, v in sent.accepted.items() if k not in ("key", "signature")}
         fault = signature_fault(sent.accepted, key_ring(load_public_key(sent.public_key)))
         if fault or body != wanted:
@@ -289,41 +278,14 @@ class City:
         if private is not None and (sent.weight != ours.units or sent.noise_multiplier is None):
             raise FelsinaError("enrolment: private training weighs its units and names its noise")
 
-    def _entries(self, partner: str, agreement: str, sent: Enrolment) -> list[Any]:
-        terms = sent.terms
-        entries: list[Any] = [
-            Agreement(
-                partner=partner,
-                text_sha256=sha256_bytes(agreement.encode()),
-                unit=terms.unit,
-                epsilon=terms.epsilon,
-                delta=terms.delta,
-                purposes=terms.purposes,
-                until=terms.until,
-            ),
-            Dataset(
-                partner=partner,
-                dataset=sent.dataset,
-                digests=sent.digests,
-                unit=terms.unit,
-                units=terms.units,
-            ),
-        ]
+    def _entries(self, partner: str, agreement: str, sent: Enrolment) -> list[Said]:
+        terms, private = sent.terms, self.plan.private is not None
+        text, name = sha256_bytes(agreement.encode()), sent.dataset
+        said = terms.entries(partner, text, name, sent.digests, private)
         if sent.basis is not None:
-            entries.append(
-                Consent(partner=partner, dataset=sent.dataset, units=terms.units, basis=sent.basis)
-            )
-        if self.plan.private is not None:
-            entries.append(
-                Budget(
-                    partner=partner,
-                    dataset=sent.dataset,
-                    unit=terms.unit,
-                    epsilon=terms.epsilon,
-                    delta=terms.delta,
-                )
-            )
-        return entries
+            units = terms.units
+            said.append(Consent(partner=partner, dataset=name, units=units, basis=sent.basis))
+        return said
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -336,9 +298,3 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise FelsinaError(f"address {address!r}: give HOST:PORT, as partners reach it")
     return host.strip("[]"), int(port)
-
-
-def _remove(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()

@@ -37,7 +37,7 @@ from privacy.deployment.node import Identity, Node
 from privacy.deployment.plan import Policy, narrowed
 from privacy.deployment.results import save_arrays
 from privacy.draws import new_key
-from privacy.entries import Agreement, Budget, Dataset, is_name
+from privacy.entries import is_name
 from privacy.ledger import Ledger
 from privacy.local import LocalTrainer, federated
 from privacy.local_private import PrivateTrainer
@@ -241,35 +241,8 @@ class House:
         path, key = self.folder / "account.jsonl", load_key(self.folder / "partner.key")
         own = path.exists()
         ledger = Ledger(path, key) if own else Ledger.create(path, key, f"{self.partner}-account")
-        terms, name = self.terms, self.dataset.spec.dataset
-        entries = (
-            Agreement(
-                partner=self.partner,
-                text_sha256=self.invitation.agreement_sha256,
-                unit=terms.unit,
-                epsilon=terms.epsilon,
-                delta=terms.delta,
-                purposes=terms.purposes,
-                until=terms.until,
-            ),
-            Dataset(
-                partner=self.partner,
-                dataset=name,
-                digests=self._digests,
-                unit=terms.unit,
-                units=terms.units,
-            ),
-            Budget(
-                partner=self.partner,
-                dataset=name,
-                unit=terms.unit,
-                epsilon=terms.epsilon,
-                delta=terms.delta,
-            ),
-        )
-        for body in entries:
-            if not ledger.stands(body):
-                ledger.record(body)
+        text, name = self.invitation.agreement_sha256, self.dataset.spec.dataset
+        ledger.ensure(self.terms.entries(self.partner, text, name, self._digests, budget=True))
         return ledger
 
     def _ended(self, run: str, rounds: int, arrays: Arrays, receipt: str) -> None:

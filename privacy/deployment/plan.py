@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from models.contracts import CityGraph, FelsinaError, ForecastSpec
 from models.record import canonical_json, sha256_bytes
 from privacy.dp import PrivateSettings, planned
-from privacy.entries import Delta, Name, Text, Unit
+from privacy.entries import Agreement, Budget, Dataset, Delta, Name, Said, Text, Unit
 from privacy.local import federated, first_model
 from privacy.local_private import first_private_model
 from privacy.private_network import check_architecture
@@ -150,6 +150,37 @@ class Terms(BaseModel):
     purposes: Annotated[tuple[Text, ...], Field(min_length=1)]
     until: date
 
+    def entries(
+        self, partner: str, text_sha256: str, dataset: str, digests: dict[str, str], budget: bool
+    ) -> list[Said]:
+        """What a ledger says of a partner on these terms, in the order that it asks for.
+
+        Args:
+            partner: who.
+            text_sha256: of the agreement's text.
+            dataset: name of its dataset.
+            digests: SHA-256 of the files that hold units' rows.
+            budget: whether private steps may be charged.
+        """
+        unit, epsilon, delta = self.unit, self.epsilon, self.delta
+        said: list[Said] = [
+            Agreement(
+                partner=partner,
+                text_sha256=text_sha256,
+                unit=unit,
+                epsilon=epsilon,
+                delta=delta,
+                purposes=self.purposes,
+                until=self.until,
+            ),
+            Dataset(partner=partner, dataset=dataset, digests=digests, unit=unit, units=self.units),
+        ]
+        if budget:
+            said.append(
+                Budget(partner=partner, dataset=dataset, unit=unit, epsilon=epsilon, delta=delta)
+            )
+        return said
+
 
 class Policy(BaseModel):
     """A partner's own limits; every one of them may only be stricter than the city's.
@@ -171,12 +202,14 @@ class Policy(BaseModel):
     basis: Text | None = None
 
 
-def read_policy(path: Path) -> Policy:
-    """A partner's policy from a TOML file.
+def read_policy(path: Path | None) -> Policy:
+    """A partner's policy from a TOML file; without one it has no limits of its own.
 
     Raises:
         FelsinaError: naming the file and the member.
     """
+    if path is None:
+        return Policy()  # pyright: ignore[reportCallIssue]
     try:
         return Policy.model_validate(tomllib.loads(path.read_text()))
     except (OSError, tomllib.TOMLDecodeError) as error:

@@ -151,16 +151,16 @@ class Proxy:
         partner, key = who_shows(certificate)
         if _named_key(request) != key:
             raise web.HTTPForbidden(text="the request names another key than the certificate")
-        if not self.city.admits(partner, key):
+        member = self.city.admitted(partner, key)
+        if member is None:
             raise web.HTTPGone(text=f"{partner} is not in: it withdrew, or joined with another key")
-        node = self.city.member(partner).node
-        if node is None:
+        if member.node is None:
             raise web.HTTPServiceUnavailable(text="joined a moment ago; try again")
         if self._under_way[partner] >= _AT_ONCE:
             raise web.HTTPServiceUnavailable(text="too many requests at once; try again")
         self._under_way[partner] += 1
         try:
-            return await self._passed_on(request, operation, node)
+            return await self._passed_on(request, operation, member.node)
         finally:
             self._under_way[partner] -= 1
 
@@ -183,9 +183,8 @@ class Proxy:
         content = await _body(request, _ENROL_BYTES)
         partner = request.match_info["partner"]
         try:
-            async with (
-                self._joining
-            ):  # one after another: whoever has no token costs next to nothing
+            # One after another: whoever has no token costs next to nothing.
+            async with self._joining:
                 answer = await asyncio.to_thread(self.city.enrol, partner, content)
         except FelsinaError as error:
             log.warning("enrolment as %r refused: %s", partner, error)

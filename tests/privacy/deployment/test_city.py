@@ -68,9 +68,9 @@ def test_whoever_was_invited_joins_once_and_comes_back(city, newcomer):
     assert kinds(city) == ["open", "agreement", "dataset", "budget"]
     verify(city.ledger_path, city.key.public_key(), [answer["receipt"]])
     key = certificates.public_pem(newcomer.key.public_key())
-    assert city.admits("hera", key)
-    assert not city.admits("hera", key.replace(b"A", b"B"))
-    assert not city.admits("iren", key)
+    assert city.admitted("hera", key)
+    assert not city.admitted("hera", key.replace(b"A", b"B"))
+    assert not city.admitted("iren", key)
     again = city.enrol("hera", newcomer.sent())  # after a kill, say
     assert "BEGIN CERTIFICATE" in again["certificate"]
     assert kinds(city) == ["open", "agreement", "dataset", "budget"]
@@ -181,7 +181,7 @@ def test_who_withdrew_is_out_until_invited_anew(city, newcomer, tmp_path):
     city.enrol("hera", newcomer.sent())
     city.withdraw("hera", "another strategy")
     key = certificates.public_pem(newcomer.key.public_key())
-    assert not city.admits("hera", key)
+    assert not city.admitted("hera", key)
     with pytest.raises(FelsinaError, match="not known here"):
         city.enrol("hera", newcomer.sent())
     assert kinds(city)[-1] == "withdrawal"
