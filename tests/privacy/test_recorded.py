@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from models.chain import head_path
@@ -23,6 +22,7 @@ from privacy.rounds import digest, run_rounds
 from tests.fixtures.rounds import (
     A_ROUND,
     AGREED,
+    FAULTS,
     INITIAL,
     KEY,
     KEYS,
@@ -65,22 +65,6 @@ def test_each_round_is_paid_once_by_those_who_pay(tmp_path: Path, ledger: Ledger
     ran(tmp_path, ledger, Town())
     assert charges(ledger) == of_rounds(6)
     assert len(replay(tmp_path / "ledger.jsonl", KEY.public_key()).populations()) == 3
-
-
-FAULTS = {
-    "not-finite": lambda r: [replace(r, arrays={**r.arrays, "b": np.full(3, np.nan, np.float32)})],
-    "norm-too-large": lambda r: [
-        replace(r, arrays={k: (v + 1) * np.float32(1e6) for k, v in r.arrays.items()})
-    ],
-    "wrong-shape": lambda r: [replace(r, arrays={**r.arrays, "b": np.zeros(4, np.float32)})],
-    "missing-array": lambda r: [replace(r, arrays={"w": r.arrays["w"]})],
-    "extra-array": lambda r: [replace(r, arrays={**r.arrays, "rows": np.zeros(1, np.float32)})],
-    "bad-weight": lambda r: [replace(r, weight=1e9)],
-    "bad-weight ": lambda r: [replace(r, weight=-500.0)],
-    "error": lambda r: [replace(r, arrays={}, failed=True)],
-    "duplicate": lambda r: [r, r],
-    "late": lambda r: [],
-}
 
 
 @pytest.mark.parametrize("partner", ["grid", "tram"])

@@ -17,6 +17,7 @@ from models.contracts import FelsinaError
 from privacy.guard import Reply
 from privacy.rounds import RoundSettings, digest, run_rounds
 from privacy.strategy import Arrays
+from tests.fixtures.rounds import FAULTS
 
 NAMES = ("bus", "grid", "tram", "water")
 AGREED = dict.fromkeys(NAMES, 100.0)
@@ -63,21 +64,6 @@ def test_all_agree_on_the_mean_of_their_goals(tmp_path: Path) -> None:
     assert kept == ["round-000000.npz", "round-000029.npz", "round-000030.npz"]
 
 
-FAULTS: dict[str, Callable[[Reply], list[Reply]]] = {
-    "not-finite": lambda r: [replace(r, arrays={**r.arrays, "b": np.full(3, np.nan, np.float32)})],
-    "norm-too-large": lambda r: [
-        replace(r, arrays={k: (v + 1) * np.float32(1e6) for k, v in r.arrays.items()})
-    ],
-    "wrong-shape": lambda r: [replace(r, arrays={**r.arrays, "b": np.zeros(4, np.float32)})],
-    "missing-array": lambda r: [replace(r, arrays={"w": r.arrays["w"]})],
-    "extra-array": lambda r: [replace(r, arrays={**r.arrays, "rows": np.zeros(1, np.float32)})],
-    "bad-weight": lambda r: [replace(r, weight=1e9)],
-    "error": lambda r: [replace(r, arrays={}, failed=True)],
-    "duplicate": lambda r: [r, r],
-    "late": lambda r: [],
-}
-
-
 @pytest.mark.parametrize("code", FAULTS)
 def test_a_fault_drops_the_partner_and_the_run_goes_on(tmp_path: Path, code: str) -> None:
     def fault(reply: Reply, round: int, attempt: int) -> list[Reply]:
@@ -85,7 +71,7 @@ def test_a_fault_drops_the_partner_and_the_run_goes_on(tmp_path: Path, code: str
 
     ended, told = ran(tmp_path, Town(fault))
     assert (ended.rounds, ended.reason) == (6, "")
-    assert told[2][1]["dropped"] == [{"partner": "grid", "code": code, "attempt": "1"}]
+    assert told[2][1]["dropped"] == [{"partner": "grid", "code": code.strip(), "attempt": "1"}]
     assert list(told[2][1]["accepted"]) == ["bus", "tram", "water"]
     assert all(not body["dropped"] for number, body in told if number != 3)
     # As if it had not been asked in that round.
