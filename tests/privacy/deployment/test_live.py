@@ -237,6 +237,8 @@ def steps_of(accounts: Accounts, key: BudgetKey):
 
 def shows_what_a_partner_cannot_do(here: Deployment):
     """With all that a partner holds, it starts no run and registers no node."""
+    for name in NAMES[1:]:  # with one partner the city waits, and its door stays open
+        here.kill(name)
     here.run("watched")
     identity = here.identity("hera")
     header = base64.b64encode(
@@ -281,6 +283,8 @@ def shows_what_a_partner_cannot_do(here: Deployment):
     assert log.count("/v1/control/start-run") <= 1  # the city's own
     assert "register-node" not in log
     here.kill("city")
+    for name in NAMES[1:]:
+        here.join(name)
 
 
 def told_by_flower(home, *words):
