@@ -1,0 +1,236 @@
+"""Whom a forecast may serve badly: groups of nodes by where they stand and what is known of there.
+
+A group is published only from ``LEAST_SENSORS`` sensors and ``LEAST_RESIDENTS`` residents on; a
+smaller one is merged upwards, to the rest of the next larger district or to its neighbour in the
+order of the attribute, and the merger is shown. Area averages are not persons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
+
+LEAST_SENSORS = 3
+LEAST_RESIDENTS = 500
+CLASSES = 5
+"""Classes of a number: quintiles of residents, where they are known, or of sensors."""
+_MOST_TEXTS = 12
+"""Distinct texts up to which a column is a category; names and ids have more."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that are judged together.
+
+    Attributes:
+        name: for people.
+        nodes: their positions in the graph.
+        residents: of the areas where they stand; NaN where unknown.
+        merged: the smaller groups that it was made of, if any.
+    """
+
+    name: str
+    nodes: IntArray
+    residents: float
+    merged: tuple[str, ...] = ()
+
+    @property
+    def large_enough(self) -> bool:
+        """Whether its figures may be published."""
+        return len(self.nodes) >= LEAST_SENSORS and not self.residents < LEAST_RESIDENTS
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Groups by one attribute.
+
+    Attributes:
+        attribute: what tells them apart.
+        groups: at least ``LEAST_SENSORS`` sensors each; in the attribute's order, if it has one.
+        ungrouped: nodes of which the attribute is not known, or that no group could take.
+    """
+
+    attribute: str
+    groups: tuple[Group, ...]
+    ungrouped: IntArray
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Where each node stands, and what is known of each area.
+
+    Attributes:
+        of_node: [N] position of each node's area, -1 where it stands in none.
+        levels: names of the districts, the smallest first, to A labels: ``{"area": ...}``.
+        residents: [A], NaN where unknown.
+        attributes: [A] numbers by name, NaN where unknown.
+    """
+
+    of_node: IntArray
+    levels: dict[str, tuple[str, ...]]
+    residents: FloatArray
+    attributes: dict[str, FloatArray] = field(default_factory=dict)
+
+    def living(self, nodes: IntArray) -> float:
+        """Residents of the areas of these nodes; NaN where no area's are known."""
+        areas = np.unique(self.of_node[nodes])
+        known = self.residents[areas[areas >= 0]]
+        return float(np.nansum(known)) if np.isfinite(known).any() else float("nan")
+
+
+def own_areas(graph: CityGraph) -> Areas:
+    """Areas by the nodes' own columns: ``area``, ``residents`` and numbers that are one an area."""
+    names = tuple(sorted(set(graph.areas) - {""}))
+    of_node = np.array([names.index(area) if area else -1 for area in graph.areas], np.int64)
+    columns = {name: _numbers(texts) for name, texts in graph.attributes.items()}
+    found: dict[str, FloatArray] = {}
+    for name, values in columns.items():
+        if values is None or not len(names):
+            continue
+        inside = [values[of_node == a] for a in range(len(names))]
+        if all(len(set(part[np.isfinite(part)])) <= 1 for part in inside):
+            found[name] = np.array([_only(part) for part in inside])
+    residents = found.pop("residents", np.full(len(names), np.nan))
+    return Areas(of_node, {"area": names}, residents, found)
+
+
+def groupings(graph: CityGraph, areas: Areas) -> tuple[Grouping, ...]:
+    """Every way in which the nodes are told apart that gives two groups or more."""
+    found = [by_level(areas, level) for level in areas.levels]
+    for name, values in areas.attributes.items():
+        at_node = np.where(areas.of_node >= 0, values[areas.of_node], np.nan)
+        found.append(by_number(name, at_node, areas))
+    for name, texts in graph.attributes.items():
+        if name == "residents" or name in areas.attributes:
+            continue
+        values = _numbers(texts)
+        if values is not None:
+            found.append(by_number(name, values, areas))
+        elif len(set(texts) - {""}) <= _MOST_TEXTS:
+            found.append(by_text(name, texts, areas))
+    return tuple(grouping for grouping in found if len(grouping.groups) > 1)
+
+
+def by_level(areas: Areas, level: str) -> Grouping:
+    """Groups by district; what is too small becomes the rest of the next larger one."""
+    order = list(areas.levels)
+    if level not in order:
+        raise FelsinaError(f"level {level!r} is unknown; known: {', '.join(order)}")
+    inside = areas.of_node >= 0
+    labels = np.full(len(areas.of_node), "", object)
+    labels[inside] = np.array(areas.levels[level], object)[areas.of_node[inside]]
+    groups: list[Group] = []
+    waiting = np.flatnonzero(labels != "")
+    origin = labels.copy()
+    for above in [*order[order.index(level) + 1 :], None]:
+        groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
+        taken = np.concatenate([g.nodes for g in groups]) if groups else np.zeros(0, np.int64)
+        waiting = np.setdiff1d(waiting, taken)
+        if not len(waiting):
+            break
+        if above is None:
+            labels[waiting] = "the rest"
+            groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
+        else:
+            names = areas.levels[above]
+            labels[waiting] = [f"rest of {names[a]}" for a in areas.of_node[waiting]]
+    return _grouping(level, groups, areas)
+
+
+def by_text(attribute: str, texts: tuple[str, ...], areas: Areas) -> Grouping:
+    """Groups by category; those that are too small become one."""
+    labels = np.array(texts, object)
+    present = np.flatnonzero(labels != "")
+    groups = _groups(labels, present, labels, areas)
+    small = [g for g in groups if not g.large_enough]
+    kept = [g for g in groups if g.large_enough]
+    if small:
+        nodes = np.concatenate([g.nodes for g in small])
+        names = tuple(g.name for g in small)
+        other = Group("other", np.sort(nodes), areas.living(nodes), names)
+        kept += [other] if other.large_enough else []
+    return _grouping(attribute, kept, areas)
+
+
+def by_number(attribute: str, values: FloatArray, areas: Areas) -> Grouping:
+    """Quintiles of residents, or of nodes where none are known; small ones join a neighbour."""
+    known = np.flatnonzero(np.isfinite(values))
+    weights = _weights(known, areas)
+    distinct = np.unique(values[known])
+    if len(distinct) <= CLASSES:
+        classes = np.searchsorted(distinct, values[known])
+        names = [f"{value:g}" for value in distinct]
+    else:
+        below = np.array([weights[values[known] < v].sum() for v in distinct]) / weights.sum()
+        classes = np.minimum((below * CLASSES + 1e-9).astype(int), CLASSES - 1)[
+            np.searchsorted(distinct, values[known])
+        ]
+        names = [_span(values[known][classes == c]) for c in range(CLASSES)]
+    parts = [
+        Group(names[c], known[classes == c], areas.living(known[classes == c]))
+        for c in range(len(names))
+        if (classes == c).any()
+    ]
+    while len(parts) > 1 and (small := [g for g in parts if not g.large_enough]):
+        at = parts.index(small[0])
+        beside = [i for i in (at - 1, at + 1) if 0 <= i < len(parts)]
+        other = min(beside, key=lambda i: len(parts[i].nodes))
+        first, second = sorted((at, other))
+        parts[first : second + 1] = [_joined(parts[first], parts[second], values, areas)]
+    return _grouping(attribute, parts, areas)
+
+
+def _joined(one: Group, two: Group, values: FloatArray, areas: Areas) -> Group:
+    nodes = np.sort(np.concatenate([one.nodes, two.nodes]))
+    names = tuple(name for g in (one, two) for name in (g.merged or (g.name,)))
+    return Group(_span(values[nodes]), nodes, areas.living(nodes), names)
+
+
+def _span(values: FloatArray) -> str:
+    if not len(values):
+        return ""
+    low, high = float(values.min()), float(values.max())
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _weights(nodes: IntArray, areas: Areas) -> FloatArray:
+    """Residents for each of these nodes, an area's shared among its own; ones if none are known."""
+    at = areas.of_node[nodes]
+    residents = np.where(at >= 0, areas.residents[at], np.nan) if len(areas.residents) else at * 0.0
+    if not (np.isfinite(residents).any() and np.nansum(residents) > 0):
+        return np.ones(len(nodes))
+    sharing = np.array([(at == a).sum() for a in at])
+    return np.nan_to_num(residents) / sharing
+
+
+def _groups(labels: np.ndarray, nodes: IntArray, origin: np.ndarray, areas: Areas) -> list[Group]:
+    """The groups that ``nodes`` form by their labels."""
+    found = []
+    for name in sorted(set(labels[nodes])):
+        members = nodes[labels[nodes] == name]
+        before = tuple(sorted(set(origin[members])))
+        merged = () if before == (name,) else before
+        found.append(Group(name, members, areas.living(members), merged))
+    return found
+
+
+def _grouping(attribute: str, groups: list[Group], areas: Areas) -> Grouping:
+    kept = tuple(group for group in groups if group.large_enough)
+    taken = np.concatenate([g.nodes for g in kept]) if kept else np.zeros(0, np.int64)
+    return Grouping(attribute, kept, np.setdiff1d(np.arange(len(areas.of_node)), taken))
+
+
+def _numbers(texts: tuple[str, ...]) -> FloatArray | None:
+    """[N] with NaN for an empty text; None where a text is no number."""
+    try:
+        return np.array([float(text) if text else np.nan for text in texts])
+    except ValueError:
+        return None
+
+
+def _only(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[0]) if len(known) else float("nan")

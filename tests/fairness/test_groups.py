@@ -1,0 +1,113 @@
+"""Groups: where nodes stand, quintiles of residents, and merging what is too small."""
+
+import numpy as np
+import pytest
+
+from fairness.groups import Areas, by_level, by_number, by_text, groupings, own_areas
+from models.contracts import CityGraph, FelsinaError
+
+
+def city(areas: list[str], **attributes: list[str]) -> CityGraph:
+    n = len(areas)
+    return CityGraph(
+        ids=tuple(f"n{i}" for i in range(n)),
+        lon=np.full(n, np.nan),
+        lat=np.full(n, np.nan),
+        names=tuple(f"Node {i}" for i in range(n)),
+        areas=tuple(areas),
+        thresholds=np.full((n, 3), np.nan),
+        attributes={name: tuple(column) for name, column in attributes.items()},
+    )
+
+
+def places(of_node: list[int], residents: list[float], **levels: list[str]) -> Areas:
+    named = {name: tuple(labels) for name, labels in levels.items()}
+    return Areas(np.array(of_node), named, np.array(residents, float))
+
+
+def told(grouping) -> list[tuple]:
+    return [(g.name, g.nodes.tolist(), g.merged) for g in grouping.groups]
+
+
+def test_small_areas_become_the_rest_of_their_district():
+    areas = places(
+        [0, 0, 0, 1, 1, 2, 2, 3, -1],
+        [1000, 1000, 1000, 1000],
+        area=["a", "b", "c", "d"],
+        zona=["Z", "Z", "Z", "Y"],
+    )
+    found = by_level(areas, "area")
+    assert told(found) == [
+        ("a", [0, 1, 2], ()),
+        ("rest of Z", [3, 4, 5, 6], ("b", "c")),
+    ]
+    assert found.ungrouped.tolist() == [7, 8]
+
+
+def test_an_area_of_few_residents_is_merged_however_many_its_sensors():
+    of_node = [0] * 4 + [1] * 4
+    assert len(by_level(places(of_node, [499, 9000], area=["a", "b"]), "area").groups) == 1
+    assert len(by_level(places(of_node, [500, 9000], area=["a", "b"]), "area").groups) == 2
+
+
+def test_everything_small_is_one_rest():
+    areas = places([0, 1, 2, 3], [900] * 4, area=list("abcd"), zona=list("wxyz"))
+    assert told(by_level(areas, "area")) == [("the rest", [0, 1, 2, 3], tuple("abcd"))]
+    with pytest.raises(FelsinaError, match="level 'street' is unknown; known: area, zona"):
+        by_level(areas, "street")
+
+
+def test_quintiles_count_residents_not_sensors():
+    areas = places([0] * 3 + [1] * 12, [80_000, 20_000], area=["poor", "rich"])
+    values = np.concatenate([[10.0, 11, 12], np.arange(20.0, 32)])
+    counts = [len(g.nodes) for g in by_number("income", values, areas).groups]
+    assert counts[-1] == 12, "a fifth of the residents is the whole of the second area"
+    unknown = places([-1] * 15, [], area=[])
+    assert [len(g.nodes) for g in by_number("income", values, unknown).groups] == [3] * 5
+
+
+def test_a_class_that_is_too_small_joins_its_smaller_neighbour():
+    areas = places([-1] * 12, [], area=[])
+    values = np.array([1.0] * 5 + [2.0] + [3.0] * 3 + [4.0] * 3)
+    assert told(by_number("x", values, areas)) == [
+        ("1", [0, 1, 2, 3, 4], ()),
+        ("2 to 3", [5, 6, 7, 8], ("2", "3")),
+        ("4", [9, 10, 11], ()),
+    ]
+
+
+def test_nodes_of_which_nothing_is_known_are_counted():
+    areas = places([-1] * 7, [], area=[])
+    values = np.array([1.0, 1, 1, 2, 2, 2, np.nan])
+    assert by_number("x", values, areas).ungrouped.tolist() == [6]
+    assert by_text("t", ("a", "a", "a", "b", "b", "b", ""), areas).ungrouped.tolist() == [6]
+
+
+def test_categories_that_are_too_small_are_one():
+    areas = places([-1] * 8, [], area=[])
+    found = by_text("use", ("home",) * 4 + ("shop", "shop", "office", "mill"), areas)
+    assert told(found) == [
+        ("home", [0, 1, 2, 3], ()),
+        ("other", [4, 5, 6, 7], ("mill", "office", "shop")),
+    ]
+
+
+def test_a_graphs_own_columns_give_its_groupings():
+    graph = city(
+        ["a"] * 3 + ["b"] * 3,
+        residents=["700"] * 3 + ["800"] * 3,
+        income=["10"] * 3 + ["20"] * 3,
+        built=["1900", "1950", "2000", "1900", "1950", "2000"],
+        code=["1a", "1b", "1c", "1d", "1e", "1f"],
+    )
+    areas = own_areas(graph)
+    assert areas.residents.tolist() == [700, 800]
+    assert list(areas.attributes) == ["income"]
+    found = {grouping.attribute: told(grouping) for grouping in groupings(graph, areas)}
+    assert found["area"] == [("a", [0, 1, 2], ()), ("b", [3, 4, 5], ())]
+    assert found["income"] == [("10", [0, 1, 2], ()), ("20", [3, 4, 5], ())]
+    assert "residents" not in found
+
+
+def test_no_areas_are_no_fault():
+    assert groupings(city([""] * 4), own_areas(city([""] * 4))) == ()
