@@ -102,13 +102,13 @@ def groupings(graph: CityGraph, areas: Areas) -> tuple[Grouping, ...]:
     found = [by_level(areas, level) for level in areas.levels]
     for name, values in areas.attributes.items():
         at_node = np.where(areas.of_node >= 0, values[areas.of_node], np.nan)
-        found.append(by_number(name, at_node, areas))
+        found.append(by_number(name, at_node, areas, (values, areas.residents)))
     for name, texts in graph.attributes.items():
         if name == "residents" or name in areas.attributes:
             continue
         values = _numbers(texts)
         if values is not None:
-            found.append(by_number(name, values, areas))
+            found.append(by_number(name, values, areas, None))
         elif len(set(texts) - {""}) <= _MOST_TEXTS:
             found.append(by_text(name, texts, areas))
     return tuple(grouping for grouping in found if len(grouping.groups) > 1)
@@ -155,20 +155,20 @@ def by_text(attribute: str, texts: tuple[str, ...], areas: Areas) -> Grouping:
     return _grouping(attribute, kept, areas)
 
 
-def by_number(attribute: str, values: FloatArray, areas: Areas) -> Grouping:
-    """Quintiles of residents, or of nodes where none are known; small ones join a neighbour."""
+def by_number(
+    attribute: str, values: FloatArray, areas: Areas, city: tuple[FloatArray, FloatArray] | None
+) -> Grouping:
+    """Quintiles of the ``city``'s residents, or of the nodes; small ones join a neighbour.
+
+    Args:
+        attribute: its name.
+        values: [N], NaN where unknown.
+        areas: where the nodes stand.
+        city: values and residents of all areas, those without a sensor too; None counts nodes.
+    """
     known = np.flatnonzero(np.isfinite(values))
-    weights = _weights(known, areas)
-    distinct = np.unique(values[known])
-    if len(distinct) <= CLASSES:
-        classes = np.searchsorted(distinct, values[known])
-        names = [f"{value:g}" for value in distinct]
-    else:
-        below = np.array([weights[values[known] < v].sum() for v in distinct]) / weights.sum()
-        classes = np.minimum((below * CLASSES + 1e-9).astype(int), CLASSES - 1)[
-            np.searchsorted(distinct, values[known])
-        ]
-        names = [_span(values[known][classes == c]) for c in range(CLASSES)]
+    scale, weights = (values[known], np.ones(len(known))) if city is None else city
+    classes, names = _classes(values[known], scale, weights)
     parts = [
         Group(names[c], known[classes == c], areas.living(known[classes == c]))
         for c in range(len(names))
@@ -183,6 +183,23 @@ def by_number(attribute: str, values: FloatArray, areas: Areas) -> Grouping:
     return _grouping(attribute, parts, areas)
 
 
+def _classes(
+    values: FloatArray, scale: FloatArray, weights: FloatArray
+) -> tuple[IntArray, list[str]]:
+    """The class of each value, lowest first, and the classes' names: what part of ``scale``."""
+    weights = np.nan_to_num(weights)
+    usable = np.isfinite(scale) & (weights > 0)
+    scale, weights = scale[usable], weights[usable]
+    distinct = np.unique(scale)
+    if len(distinct) <= CLASSES:
+        return np.searchsorted(distinct, values), [f"{value:g}" for value in distinct]
+    below = np.array([weights[scale < v].sum() for v in distinct]) / weights.sum()
+    place = np.minimum((below * CLASSES + 1e-9).astype(int), CLASSES - 1)
+    names = [_span(distinct[place == c]) for c in range(CLASSES)]
+    at = np.searchsorted(distinct, values, side="right") - 1
+    return place[np.maximum(at, 0)], names
+
+
 def _joined(one: Group, two: Group, values: FloatArray, areas: Areas) -> Group:
     nodes = np.sort(np.concatenate([one.nodes, two.nodes]))
     names = tuple(name for g in (one, two) for name in (g.merged or (g.name,)))
@@ -194,16 +211,6 @@ def _span(values: FloatArray) -> str:
         return ""
     low, high = float(values.min()), float(values.max())
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-
-
-def _weights(nodes: IntArray, areas: Areas) -> FloatArray:
-    """Residents for each of these nodes, an area's shared among its own; ones if none are known."""
-    at = areas.of_node[nodes]
-    residents = np.where(at >= 0, areas.residents[at], np.nan) if len(areas.residents) else at * 0.0
-    if not (np.isfinite(residents).any() and np.nansum(residents) > 0):
-        return np.ones(len(nodes))
-    sharing = np.array([(at == a).sum() for a in at])
-    return np.nan_to_num(residents) / sharing
 
 
 def _groups(labels: np.ndarray, nodes: IntArray, origin: np.ndarray, areas: Areas) -> list[Group]:

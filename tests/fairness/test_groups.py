@@ -57,19 +57,22 @@ def test_everything_small_is_one_rest():
         by_level(areas, "street")
 
 
-def test_quintiles_count_residents_not_sensors():
-    areas = places([0] * 3 + [1] * 12, [80_000, 20_000], area=["poor", "rich"])
-    values = np.concatenate([[10.0, 11, 12], np.arange(20.0, 32)])
-    counts = [len(g.nodes) for g in by_number("income", values, areas).groups]
-    assert counts[-1] == 12, "a fifth of the residents is the whole of the second area"
-    unknown = places([-1] * 15, [], area=[])
-    assert [len(g.nodes) for g in by_number("income", values, unknown).groups] == [3] * 5
+def test_quintiles_count_the_citys_residents_and_not_its_sensors():
+    income = np.arange(10.0, 20.0)
+    areas = places([0] * 3 + [1] * 3 + [9] * 9, [1000.0] * 10, area=list("abcdefghij"))
+    found = by_number("income", income[areas.of_node], areas, (income, areas.residents))
+    assert told(found) == [
+        ("10 to 11", [0, 1, 2, 3, 4, 5], ()),
+        ("18 to 19", [6, 7, 8, 9, 10, 11, 12, 13, 14], ()),
+    ]
+    sensors = by_number("age", np.arange(15.0), areas, None)
+    assert [len(g.nodes) for g in sensors.groups] == [3] * 5
 
 
 def test_a_class_that_is_too_small_joins_its_smaller_neighbour():
     areas = places([-1] * 12, [], area=[])
     values = np.array([1.0] * 5 + [2.0] + [3.0] * 3 + [4.0] * 3)
-    assert told(by_number("x", values, areas)) == [
+    assert told(by_number("x", values, areas, None)) == [
         ("1", [0, 1, 2, 3, 4], ()),
         ("2 to 3", [5, 6, 7, 8], ("2", "3")),
         ("4", [9, 10, 11], ()),
@@ -79,7 +82,7 @@ def test_a_class_that_is_too_small_joins_its_smaller_neighbour():
 def test_nodes_of_which_nothing_is_known_are_counted():
     areas = places([-1] * 7, [], area=[])
     values = np.array([1.0, 1, 1, 2, 2, 2, np.nan])
-    assert by_number("x", values, areas).ungrouped.tolist() == [6]
+    assert by_number("x", values, areas, None).ungrouped.tolist() == [6]
     assert by_text("t", ("a", "a", "a", "b", "b", "b", ""), areas).ungrouped.tolist() == [6]
 
 

@@ -1,0 +1,143 @@
+"""A city's areas from its open data: a table, outlines, and a TOML file that says which is which.
+
+    table = "area_attributes.csv"          # one row an area
+    outlines = "areas.geojson"             # optional: polygons with the same code
+    code = "area_code"                     # column of the table, property of the outlines
+    levels = ["area", "zona", "quartiere"] # names of the districts, the smallest first
+    residents = "residents_2021"
+    attributes = ["median_income_eur"]     # numbers by which areas are told apart
+
+A node stands in the area that its ``area`` column names, by code or by name of the smallest level;
+without one, in the area whose outline holds its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fairness.groups import Areas
+from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
+
+
+class AreasFile(BaseModel):
+    """The TOML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str
+    outlines: str | None = None
+    code: str
+    levels: list[str] = Field(min_length=1)
+    residents: str
+    attributes: list[str] = []
+    attribution: str = ""
+
+
+def read_areas(path: Path, graph: CityGraph) -> Areas:
+    """The areas of a city, with each node's.
+
+    Raises:
+        FelsinaError: naming the file, and the column, value or node at fault.
+    """
+    try:
+        said = AreasFile.model_validate(tomllib.loads(path.read_text()))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
+    rows = _rows(
+        path.parent / said.table, [said.code, said.residents, *said.levels, *said.attributes]
+    )
+    codes = [row[said.code] for row in rows]
+    of_node = _named(graph, codes, [row[said.levels[0]] for row in rows], path)
+    lost = np.flatnonzero((of_node < 0) & np.isfinite(graph.lon) & np.isfinite(graph.lat))
+    if said.outlines and len(lost):
+        outlines = _outlines(path.parent / said.outlines, said.code)
+        for position, code in enumerate(codes):
+            for rings in outlines.get(code, []):
+                inside = _inside(graph.lon[lost], graph.lat[lost], rings)
+                of_node[lost[inside]] = position
+    return Areas(
+        of_node,
+        {level: tuple(row[level] for row in rows) for level in said.levels},
+        _column(path.parent / said.table, rows, said.residents),
+        {name: _column(path.parent / said.table, rows, name) for name in said.attributes},
+    )
+
+
+def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or [])]
+            if missing:
+                raise FelsinaError(
+                    f"{path}: no column {', '.join(missing)}; it has "
+                    f"{', '.join(reader.fieldnames or [])}"
+                )
+            return list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FelsinaError(f"{path}: cannot be read: {error}") from error
+
+
+def _column(path: Path, rows: list[dict[str, str]], name: str) -> FloatArray:
+    values = np.full(len(rows), np.nan)
+    for at, row in enumerate(rows):
+        text = row[name].strip()
+        try:
+            values[at] = float(text) if text else np.nan
+        except ValueError as error:
+            raise FelsinaError(
+                f"{path}: row {at + 2}, {name}: {text!r} is no number; leave unknown ones empty"
+            ) from error
+    return values
+
+
+def _named(graph: CityGraph, codes: list[str], names: list[str], path: Path) -> IntArray:
+    place = dict(zip(names, range(len(names)), strict=True))
+    place |= dict(zip(codes, range(len(codes)), strict=True))
+    unknown = sorted(set(graph.areas) - set(place) - {""})
+    if unknown:
+        raise FelsinaError(
+            f"{path}: nodes stand in {', '.join(unknown[:5])}, which the table does not hold"
+        )
+    return np.array([place[area] if area else -1 for area in graph.areas], np.int64)
+
+
+def _outlines(path: Path, code: str) -> dict[str, list[list[FloatArray]]]:
+    """Code to polygons, each a list of rings [P, 2] in degrees."""
+    try:
+        features: list[dict[str, Any]] = json.loads(path.read_bytes())["features"]
+        found: dict[str, list[list[FloatArray]]] = {}
+        for feature in features:
+            shape = feature["geometry"]
+            polygons = shape["coordinates"]
+            polygons = [polygons] if shape["type"] == "Polygon" else polygons
+            rings = [[np.array(ring, float)[:, :2] for ring in polygon] for polygon in polygons]
+            found.setdefault(str(feature["properties"][code]), []).extend(rings)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise FelsinaError(
+            f"{path}: no outlines with {code!r} ({type(error).__name__}: {error}); give GeoJSON "
+            "polygons"
+        ) from error
+    return found
+
+
+def _inside(lon: FloatArray, lat: FloatArray, rings: list[FloatArray]) -> np.ndarray:
+    """[P] whether points lie inside: a ray to the east crosses the rings an odd number of times."""
+    odd = np.zeros(len(lon), bool)
+    for ring in rings:
+        for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            between = (y0 > lat) != (y1 > lat)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
+    return odd

@@ -1,0 +1,155 @@
+"""The audit: each group beside all others, with intervals that hold for all groups together.
+
+Three harms are judged. A group is served badly if its error, as a share of what a seasonal naive
+forecast errs there, is larger than elsewhere; if its 90 % band holds less often; if its peaks are
+forecast too low. Each verdict is one of three:
+
+* ``fail``: worse, surely (the whole interval), and by more than is tolerated;
+* ``pass``: surely worse by less than is tolerated, over a year at least;
+* ``insufficient evidence``: anything else. It is no good evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairness.groups import Areas, Grouping
+from fairness.intervals import LEAST_DAYS, Interval, jackknife
+from fairness.metrics import FIGURES, SUMS, Units, figures, mean_of_groups, mean_of_others
+from models.contracts import FloatArray
+
+PASS, FAIL, INSUFFICIENT = "pass", "fail", "insufficient evidence"
+YEAR = 365
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Harm:
+    """A way to be served badly.
+
+    Attributes:
+        name: for machines.
+        figure: one of ``FIGURES``.
+        tolerated: how much worse than the others a group may be.
+        relative: whether the error ratio is compared as a share, not as a difference.
+        sign: -1 where a smaller figure is the worse one.
+    """
+
+    name: str
+    figure: str
+    tolerated: float
+    relative: bool
+    sign: int
+
+
+HARMS = (
+    Harm("error", "skill", 0.10, True, -1),
+    Harm("under_coverage", "coverage_90", 0.05, False, -1),
+    Harm("peak_shortfall", "peak_shortfall", 0.05, False, 1),
+)
+
+
+def audit(daily: FloatArray, groupings: tuple[Grouping, ...], areas: Areas) -> list[dict[str, Any]]:
+    """Judge every group of every grouping.
+
+    Args:
+        daily: [D, N, L, S] of ``metrics.daily_sums``, days in order.
+        groupings: how nodes are told apart.
+        areas: where nodes stand.
+
+    Returns:
+        One record a grouping, JSON-ready: weights, groups with figures and harms, worst group.
+    """
+    observed = daily[..., SUMS.index("count")].sum(axis=(0, 2))
+    records = []
+    for grouping in groupings:
+        units = Units.of(grouping, areas, observed)
+        if (units.equal.sum(axis=1) > 0).sum() < 2:
+            continue
+        record: dict[str, Any] = {
+            "attribute": grouping.attribute,
+            "groups": [
+                {
+                    "name": group.name,
+                    "sensors": len(group.nodes),
+                    "silent": int((observed[group.nodes] == 0).sum()),
+                    "residents": None if np.isnan(group.residents) else int(group.residents),
+                    "merged": list(group.merged),
+                }
+                for group in grouping.groups
+            ],
+            "ungrouped": len(grouping.ungrouped),
+            "weighted": {"area": _judged(daily, units, units.equal)},
+        }
+        if units.residents is not None:
+            record["weighted"]["residents"] = _judged(daily, units, units.residents)
+        records.append(record)
+    return records
+
+
+def _judged(daily: FloatArray, units: Units, weights: FloatArray) -> dict[str, Any]:
+    """Figures, figures by band of leads, and harms of each group."""
+    by_unit = np.einsum("un,dnls->duls", units.of_node, daily)
+    by_lead = figures(by_unit.sum(axis=0))
+    whole = figures(by_unit.sum(axis=(0, 2)))
+    groups = mean_of_groups(whole, weights)
+    bands = np.stack(
+        [mean_of_groups(by_lead[:, band], weights) for band in range(by_lead.shape[1])], axis=1
+    )
+    harms = {harm.name: _harm(by_unit.sum(axis=2), weights, harm) for harm in HARMS}
+    return {
+        "figures": [dict(zip(FIGURES, map(_number, row), strict=True)) for row in groups],
+        "by_lead": [
+            [dict(zip(FIGURES, map(_number, row), strict=True)) for row in group] for group in bands
+        ],
+        "harms": harms,
+    }
+
+
+def _harm(by_unit: FloatArray, weights: FloatArray, harm: Harm) -> list[dict[str, Any]]:
+    """How much worse each group is than the others, with its verdict."""
+    at = FIGURES.index(harm.figure)
+
+    def worse(sums: FloatArray) -> FloatArray:
+        found = figures(sums)[..., at : at + 1]
+        if harm.relative:
+            found = 1 - found
+            group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
+            return (group / others - 1)[..., 0]
+        group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
+        return harm.sign * (group - others)[..., 0]
+
+    count, days = len(weights), len(by_unit)
+    if days < LEAST_DAYS:
+        point = worse(by_unit.sum(axis=0))
+        interval = Interval(point, np.full(count, np.nan), np.full(count, np.nan))
+    else:
+        interval = jackknife(by_unit, worse, CONFIDENCE, comparisons=count)
+    return [
+        {
+            "worse_by": _number(interval.estimate[g]),
+            "low": _number(interval.low[g]),
+            "high": _number(interval.high[g]),
+            "tolerated": harm.tolerated,
+            "verdict": verdict(
+                interval.estimate[g], interval.low[g], interval.high[g], harm.tolerated, days
+            ),
+        }
+        for g in range(count)
+    ]
+
+
+def verdict(worse_by: float, low: float, high: float, tolerated: float, days: int) -> str:
+    """What an interval of how much worse a group is says."""
+    if low > 0 and worse_by > tolerated:
+        return FAIL
+    if high < tolerated and days >= YEAR:
+        return PASS
+    return INSUFFICIENT
+
+
+def _number(value: float) -> float | None:
+    return float(round(value, 6)) if np.isfinite(value) else None

@@ -1,0 +1,163 @@
+"""Figures of groups of nodes, from sums a day, node and band of leads.
+
+Everything that a group is told is a smooth figure of such sums, so that one kind of interval
+(``intervals``) serves all. A group's figure is the mean over its areas of each area's own figure:
+every area counts the same, or by its residents; a node that stands in no area is one of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairness.groups import Areas, Grouping
+from models.contracts import FelsinaError, FloatArray
+
+SUMS = (
+    "count",
+    "absolute",
+    "naive",
+    "error",
+    "size",
+    "pinball",
+    "covered",
+    "width",
+    "peak_short",
+    "peak_size",
+)
+"""Components of the sums; ``daily_sums`` says what each is."""
+FIGURES = ("skill", "bias", "wape", "crps", "coverage_90", "width_90", "peak_shortfall")
+"""``skill`` is 1 less the error over the seasonal naive's; the others but coverage and CRPS (in the
+target's unit) are shares of the observed sum, ``peak_shortfall`` of that in peak hours alone."""
+PEAK = 0.9
+"""A node's peak hours lie above this quantile of what was observed there."""
+
+
+def lead_bands(horizon: int) -> tuple[tuple[int, int], ...]:
+    """First and last lead of each band: the first, and up to a quarter, half and all."""
+    ends = sorted({1, -(-horizon // 4), -(-horizon // 2), horizon})
+    return tuple((before + 1, end) for before, end in zip([0, *ends[:-1]], ends, strict=True))
+
+
+def daily_sums(
+    quantiles: FloatArray,
+    levels: tuple[float, ...],
+    target: FloatArray,
+    naive: FloatArray,
+    days: np.ndarray,
+) -> FloatArray:
+    """Sums over each day's issues and each band's leads.
+
+    Args:
+        quantiles: [B, H, N, Q] forecasts.
+        levels: Q, with .05, .95 and the deciles among them.
+        target: [B, H, N], NaN where nothing came true.
+        naive: [B, H, N] the seasonal naive forecast.
+        days: [B] day of each issue, rising.
+
+    Returns:
+        [D, N, L, S] with ``SUMS`` last. ``error`` is forecast less observed, ``covered`` and
+        ``width`` are of the 90 % band, ``peak_short`` what the median lacks in peak hours.
+    """
+    missing = [q for q in (0.05, 0.95, *(d / 10 for d in range(1, 10))) if q not in levels]
+    if missing:
+        raise FelsinaError(f"quantiles {missing} are not among {levels}; the audit needs them")
+    horizon, nodes = target.shape[1:]
+    bands = lead_bands(horizon)
+    starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]])
+    at = [levels.index(d / 10) for d in range(1, 10)]
+    decile = np.array([levels[i] for i in at])
+    low, high, median = (levels.index(q) for q in (0.05, 0.95, 0.5))
+    with np.errstate(invalid="ignore"):
+        peak = np.array([_quantile(target[:, :, n], PEAK) for n in range(nodes)])
+    out = np.zeros((len(starts), nodes, len(bands), len(SUMS)))
+    for band, (first, last) in enumerate(bands):
+        found, true = quantiles[:, first - 1 : last], target[:, first - 1 : last]
+        seen = np.isfinite(true) & np.isfinite(naive[:, first - 1 : last])
+        point = found[..., median].astype(float)
+        gap = true[..., None] - found[..., at]
+        above = seen & (true >= peak)
+        parts = (
+            seen,
+            abs(point - true),
+            abs(naive[:, first - 1 : last] - true),
+            point - true,
+            abs(true),
+            np.maximum(decile * gap, (decile - 1) * gap).mean(axis=-1),
+            (true >= found[..., low]) & (true <= found[..., high]),
+            found[..., high] - found[..., low],
+            np.where(above, np.maximum(true - point, 0), 0),
+            np.where(above, abs(true), 0),
+        )
+        for s, part in enumerate(parts):
+            issue = np.where(seen, part, 0).sum(axis=1)
+            out[:, :, band, s] = np.add.reduceat(issue, starts, axis=0)
+    return out
+
+
+def _quantile(values: FloatArray, level: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, level)) if len(known) else np.inf
+
+
+def figures(sums: FloatArray) -> FloatArray:
+    """[..., F] ``FIGURES`` of sums [..., S]; NaN where nothing came true."""
+    part = dict(zip(SUMS, np.moveaxis(sums, -1, 0), strict=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (
+            1 - part["absolute"] / part["naive"],
+            part["error"] / part["size"],
+            part["absolute"] / part["size"],
+            2 * part["pinball"] / part["count"],
+            part["covered"] / part["count"],
+            part["width"] / part["size"],
+            part["peak_short"] / part["peak_size"],
+        )
+    return np.stack(found, axis=-1)
+
+
+@dataclass(frozen=True)
+class Units:
+    """A grouping's parts in one area each, whose figures are averaged.
+
+    Attributes:
+        of_node: [U, N] ones where a node belongs to a unit.
+        equal: [G, U] weights of a group's units, each the same.
+        residents: [G, U] weights by residents; None where an area's residents are not known.
+    """
+
+    of_node: FloatArray
+    equal: FloatArray
+    residents: FloatArray | None
+
+    @classmethod
+    def of(cls, grouping: Grouping, areas: Areas, observed: FloatArray) -> Units:
+        """The units of a grouping; [N] nodes that were never ``observed`` count in none."""
+        members, owners, living = [], [], []
+        for g, group in enumerate(grouping.groups):
+            nodes = group.nodes[observed[group.nodes] > 0]
+            at = areas.of_node[nodes]
+            own = [nodes[at == a] for a in np.unique(at[at >= 0])]
+            for unit in [*own, *nodes[at < 0][:, None]]:
+                members.append(np.isin(np.arange(len(areas.of_node)), unit).astype(float))
+                owners.append(g)
+                living.append(areas.living(unit))
+        owner = np.array(owners) == np.arange(len(grouping.groups))[:, None]
+        people = np.array(living)
+        known = bool(len(people)) and bool(np.isfinite(people).all()) and bool((people > 0).all())
+        return cls(np.array(members), owner * 1.0, owner * people if known else None)
+
+
+def mean_of_groups(unit_figures: FloatArray, weights: FloatArray) -> FloatArray:
+    """[..., G, F] weighted means of [..., U, F] over the units of which a figure is known."""
+    known = np.isfinite(unit_figures)
+    total = np.einsum("gu,...uf->...gf", weights, np.where(known, unit_figures, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return total / np.einsum("gu,...uf->...gf", weights, known.astype(float))
+
+
+def mean_of_others(unit_figures: FloatArray, weights: FloatArray) -> FloatArray:
+    """[..., G, F] weighted means over the units of all other groups."""
+    others = weights.sum(axis=0) * (weights == 0)
+    return mean_of_groups(unit_figures, others)

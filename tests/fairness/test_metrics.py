@@ -1,0 +1,132 @@
+"""Sums and figures against a count by hand."""
+
+import numpy as np
+import pytest
+
+from fairness.groups import Areas, Group, Grouping
+from fairness.metrics import (
+    FIGURES,
+    SUMS,
+    Units,
+    daily_sums,
+    figures,
+    lead_bands,
+    mean_of_groups,
+    mean_of_others,
+)
+from models.contracts import QUANTILES, FelsinaError
+
+LEVELS = QUANTILES
+
+
+def drawn(issues=6, horizon=5, nodes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    target = rng.gamma(2, 10, (issues, horizon, nodes))
+    quantiles = np.sort(rng.gamma(2, 10, (issues, horizon, nodes, len(LEVELS))), axis=-1)
+    naive = rng.gamma(2, 10, target.shape)
+    return quantiles, target, naive
+
+
+@pytest.mark.parametrize(
+    ("horizon", "bands"),
+    [
+        (24, ((1, 1), (2, 6), (7, 12), (13, 24))),
+        (5, ((1, 1), (2, 2), (3, 3), (4, 5))),
+        (1, ((1, 1),)),
+    ],
+)
+def test_bands_of_leads_hold_each_lead_once(horizon, bands):
+    assert lead_bands(horizon) == bands
+
+
+def test_sums_are_those_counted_one_by_one():
+    quantiles, target, naive = drawn()
+    target[2, 1, 0] = np.nan
+    days = np.array([0, 0, 1, 1, 1, 3])
+    found = daily_sums(quantiles, LEVELS, target, naive, days)
+    assert found.shape == (3, 3, 4, len(SUMS))
+    low, median, high = (LEVELS.index(q) for q in (0.05, 0.5, 0.95))
+    for d, issues in enumerate(([0, 1], [2, 3, 4], [5])):
+        for n in range(3):
+            peak = np.nanquantile(target[:, :, n], 0.9)
+            for band, (first, last) in enumerate(lead_bands(5)):
+                by_hand = np.zeros(len(SUMS))
+                for b in issues:
+                    for h in range(first - 1, last):
+                        true, q = target[b, h, n], quantiles[b, h, n]
+                        if np.isnan(true):
+                            continue
+                        pinball = np.mean(
+                            [
+                                max(
+                                    p * (true - q[LEVELS.index(p)]),
+                                    (p - 1) * (true - q[LEVELS.index(p)]),
+                                )
+                                for p in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+                            ]
+                        )
+                        by_hand += [
+                            1,
+                            abs(q[median] - true),
+                            abs(naive[b, h, n] - true),
+                            q[median] - true,
+                            true,
+                            pinball,
+                            q[low] <= true <= q[high],
+                            q[high] - q[low],
+                            max(true - q[median], 0) if true >= peak else 0,
+                            true if true >= peak else 0,
+                        ]
+                assert found[d, n, band] == pytest.approx(by_hand)
+
+
+def test_figures_of_a_perfect_forecast_and_of_none():
+    _, target, naive = drawn()
+    perfect = np.repeat(target[..., None], len(LEVELS), axis=-1)
+    sums = daily_sums(perfect, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
+    assert figures(sums) == pytest.approx([1, 0, 0, 0, 1, 0, 0])
+    assert np.isnan(figures(np.zeros(len(SUMS)))).all()
+
+
+def test_audits_need_their_quantiles():
+    quantiles, target, naive = drawn()
+    with pytest.raises(FelsinaError, match=r"quantiles \[0.05\] are not among"):
+        daily_sums(quantiles[..., 1:], LEVELS[1:], target, naive, np.zeros(6))
+
+
+def test_every_area_counts_the_same_or_by_its_residents():
+    areas = Areas(
+        np.array([0, 0, 0, 1, 2, -1]), {"area": ("a", "b", "c")}, np.array([900.0, 100, 5])
+    )
+    grouping = Grouping(
+        "g",
+        (Group("x", np.array([0, 1, 2, 3]), 1000.0), Group("y", np.array([4, 5]), 5.0)),
+        np.zeros(0, np.int64),
+    )
+    units = Units.of(grouping, areas, np.ones(6))
+    assert units.residents is None, "the last node stands in no area"
+    assert units.of_node.tolist() == [
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1],
+    ]
+    unit_figures = np.array([[1.0], [2.0], [3.0], [5.0]])
+    assert mean_of_groups(unit_figures, units.equal)[:, 0].tolist() == [1.5, 4.0]
+    assert mean_of_others(unit_figures, units.equal)[:, 0].tolist() == [4.0, 1.5]
+    housed = Units.of(Grouping("g", grouping.groups[:1], np.array([4, 5])), areas, np.ones(6))
+    assert housed.residents is not None
+    assert mean_of_groups(unit_figures[:2], housed.residents)[0, 0] == pytest.approx(1.1)
+
+
+def test_a_unit_of_unknown_figure_does_not_count():
+    weights = np.array([[1.0, 1, 0], [0, 0, 1]])
+    unit_figures = np.array([[np.nan], [2.0], [3.0]])
+    assert mean_of_groups(unit_figures, weights)[:, 0].tolist() == [2.0, 3.0]
+
+
+def test_silent_nodes_form_no_unit():
+    areas = Areas(np.array([0, 1]), {"area": ("a", "b")}, np.array([10.0, 10.0]))
+    grouping = Grouping("g", (Group("x", np.array([0, 1]), 20.0),), np.zeros(0, np.int64))
+    assert len(Units.of(grouping, areas, np.array([3.0, 0.0])).of_node) == 1
+    assert len(FIGURES) == 7
