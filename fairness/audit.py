@@ -111,23 +111,14 @@ def _judged(daily: FloatArray, units: Units, weights: FloatArray) -> dict[str, A
 
 def _harm(by_unit: FloatArray, weights: FloatArray, harm: Harm) -> list[dict[str, Any]]:
     """How much worse each group is than the others, with its verdict."""
-    at = FIGURES.index(harm.figure)
-
-    def worse(sums: FloatArray) -> FloatArray:
-        found = figures(sums)[..., at : at + 1]
-        if harm.relative:
-            found = 1 - found
-            group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
-            return (group / others - 1)[..., 0]
-        group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
-        return harm.sign * (group - others)[..., 0]
-
     count, days = len(weights), len(by_unit)
     if days < LEAST_DAYS:
-        point = worse(by_unit.sum(axis=0))
+        point = worse(by_unit.sum(axis=0), weights, harm)
         interval = Interval(point, np.full(count, np.nan), np.full(count, np.nan))
     else:
-        interval = jackknife(by_unit, worse, CONFIDENCE, comparisons=count)
+        interval = jackknife(
+            by_unit, lambda sums: worse(sums, weights, harm), CONFIDENCE, comparisons=count
+        )
     return [
         {
             "worse_by": _number(interval.estimate[g]),
@@ -140,6 +131,22 @@ def _harm(by_unit: FloatArray, weights: FloatArray, harm: Harm) -> list[dict[str
         }
         for g in range(count)
     ]
+
+
+def worse(sums: FloatArray, weights: FloatArray, harm: Harm) -> FloatArray:
+    """[..., G] how much worse each group is than all others.
+
+    Args:
+        sums: [..., U, S] of units.
+        weights: [G, U] of the units in each group.
+        harm: what is compared.
+    """
+    at = FIGURES.index(harm.figure)
+    found = figures(sums)[..., at : at + 1]
+    if harm.relative:
+        found = 1 - found
+    group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
+    return (group / others - 1 if harm.relative else harm.sign * (group - others))[..., 0]
 
 
 def verdict(worse_by: float, low: float, high: float, tolerated: float, days: int) -> str:

@@ -147,6 +147,25 @@ def backtest(
     backtest_one(dataset, json, forecasts, profile, seed, config, assignments, like)
 
 
+@app.command()
+def audit(
+    dataset: Dataset,
+    areas: Annotated[
+        Path | None, typer.Option(help="A TOML file that says what is known of each area.")
+    ] = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    like: Like = None,
+    json: Json = False,
+) -> None:
+    """Whom the forecaster serves badly: every group beside the others, with intervals."""
+    from pipelines.commands.audit import audit_one
+
+    audit_one(dataset, areas, profile, seed, config, assignments, like, json)
+
+
 @data.command()
 def validate(
     dataset: Dataset,

@@ -41,7 +41,7 @@ from training.experiments import is_experiments
 from training.ranks import joined, rank
 
 
-def _trained(
+def trained_for(
     dataset: Path,
     profile: str,
     seed: int,
@@ -50,6 +50,7 @@ def _trained(
     stages: Stages,
     like: Path | None = None,
 ) -> Trained:
+    """A dataset folder's trained forecaster, trained where it is not."""
     opened = open_registered(dataset)
     if like is not None:
         refuse_training(profile, seed, config, assignments)
@@ -70,7 +71,7 @@ def train_one(
 ) -> None:
     """Train, with the processes of ``torchrun`` or ``srun`` beside it; say where the model lies."""
     with joined(), Stages(shown=rank() == 0) as stages:
-        trained = _trained(dataset, profile, seed, config, assignments, stages)
+        trained = trained_for(dataset, profile, seed, config, assignments, stages)
         if rank() > 0:
             return
     record = {
@@ -148,7 +149,8 @@ def submit_one(
     say(f"{done.stdout.strip()}: {path}")
 
 
-def _scored(trained: Trained, stages: Stages) -> dict[str, Any]:
+def scored(trained: Trained, stages: Stages) -> dict[str, Any]:
+    """A trained forecaster's backtest, run where it was not."""
     return score(trained, home(), lambda share: stages.progress("backtest", share))
 
 
@@ -164,8 +166,8 @@ def backtest_one(
 ) -> None:
     """Backtest; write the metrics and forecasts asked for."""
     with Stages() as stages:
-        trained = _trained(dataset, profile, seed, config, assignments, stages, like)
-        report = _scored(trained, stages)
+        trained = trained_for(dataset, profile, seed, config, assignments, stages, like)
+        report = scored(trained, stages)
     if json is not None:
         write_atomic(json, (trained.folder / REPORT).read_bytes())
         say(f"metrics in {json}")
@@ -205,8 +207,8 @@ def build_one(
         build_surrogate(dataset, seed, config, assignments, json)
         return
     with Stages() as stages:
-        trained = _trained(dataset, profile, seed, config, assignments, stages, like)
-        _scored(trained, stages)
+        trained = trained_for(dataset, profile, seed, config, assignments, stages, like)
+        scored(trained, stages)
         folder = build_release(trained, home())
     if json:
         answer({"release": str(folder)})

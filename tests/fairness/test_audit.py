@@ -5,7 +5,7 @@ import pytest
 
 from fairness.audit import FAIL, INSUFFICIENT, PASS, audit, verdict
 from fairness.metrics import SUMS
-from tests.fairness.worlds import two_groups
+from tests.fixtures.worlds import two_groups
 
 
 def verdicts(daily, groupings, areas, harm="error", weighted="area"):

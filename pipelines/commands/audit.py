@@ -1,0 +1,77 @@
+"""``felsina audit``: whom a forecaster serves badly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from fairness.audit import FAIL, HARMS
+from pipelines.audit import audit_trained
+from pipelines.commands.model import scored, trained_for
+from pipelines.commands.terminal import Stages, answer, out
+
+_HARM_NAMES = {
+    "error": "error beside others",
+    "under_coverage": "band holds less often by",
+    "peak_shortfall": "peaks too low by",
+}
+
+
+def audit_one(
+    dataset: Path,
+    areas: Path | None,
+    profile: str,
+    seed: int,
+    config: Path | None,
+    assignments: list[str] | None,
+    like: Path | None,
+    json: bool,
+) -> None:
+    """Train and backtest what is missing, then judge every group."""
+    with Stages() as stages:
+        trained = trained_for(dataset, profile, seed, config, assignments, stages, like)
+        scored(trained, stages)
+        found = audit_trained(trained, areas)
+    if json:
+        answer(found)
+        return
+    for record in found["groupings"]:
+        out.print(_table(found, record))
+
+
+def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
+    """One grouping's groups with their harms, by residents where those are known."""
+    weighted = "residents" if "residents" in record["weighted"] else "area"
+    judged = record["weighted"][weighted]
+    title = (
+        f"{found['dataset']} by {record['attribute']}, {found['from']} to {found['to']} "
+        f"({found['days']} days), weighted by {weighted}"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("group", "sensors", "residents", "skill", "90 % band holds"):
+        table.add_column(name, justify="left" if name == "group" else "right")
+    for harm in HARMS:
+        table.add_column(_HARM_NAMES[harm.name], justify="right")
+    for g, group in enumerate(record["groups"]):
+        figures = judged["figures"][g]
+        silent = f", {group['silent']} silent" if group["silent"] else ""
+        cells = [
+            group["name"] + (f" (merged: {', '.join(group['merged'])})" if group["merged"] else ""),
+            f"{group['sensors']}{silent}",
+            "-" if group["residents"] is None else f"{group['residents']:,}",
+            _percent(figures["skill"]),
+            _percent(figures["coverage_90"]),
+        ]
+        harms = [judged["harms"][harm.name][g] for harm in HARMS]
+        cells += [f"{_percent(h['worse_by'], True)} {h['verdict']}" for h in harms]
+        failed = any(h["verdict"] == FAIL for h in harms)
+        table.add_row(*cells, style="bold" if failed else "")
+    return table
+
+
+def _percent(value: float | None, sign: bool = False) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.1%}" if sign else f"{value:.1%}"
