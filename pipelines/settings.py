@@ -15,7 +15,7 @@ def home() -> Path:
 
 
 def store_place() -> str | Path:
-    """Where observations are held: ``$FELSINA_STORE``, a SQLAlchemy URL or path, else ``home``."""
+    """Where observations are held: ``$FELSINA_STORE``, a database URL or path, else ``home``."""
     place = os.environ.get("FELSINA_STORE", "")
     return place if "://" in place else Path(place or home() / "observations.db")
 

@@ -1,7 +1,7 @@
 """The BentoML service: it hosts the process, the API is mounted in it.
 
-Run by ``felsina serve``; ``FELSINA_HOME`` names the ``mlruns`` folder and ``FELSINA_STORE`` the
-database of observations, a SQLAlchemy URL or a path.
+Run by ``felsina serve``; ``FELSINA_HOME`` names the ``mlruns`` folder and ``FELSINA_STORE`` where
+observations are held: a path of an sqlite file, or the URL of a PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from serving.catalogue import Catalogue
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
-_place = os.environ.get("FELSINA_STORE", str(_home / "observations.db"))
-_catalogue = Catalogue(_home, Store(_place if "://" in _place else Path(_place)))
+_catalogue = Catalogue(_home, Store(os.environ.get("FELSINA_STORE") or _home / "observations.db"))
 
 
 @bentoml.service(

@@ -1,4 +1,4 @@
-"""Observations and forcings that the server holds: SQLAlchemy Core, sqlite in WAL mode by default.
+"""Observations and forcings that the server holds, in sqlite (WAL mode) or PostgreSQL.
 
 A row is one value of one column (a node or a forcing) at one time. Writes are idempotent upserts;
 each raises the dataset's revision, by which cached forecasts know that they are out of date.
@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.event import listen
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
-from models.contracts import FloatArray
+from models.contracts import FelsinaError, FloatArray
 
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
@@ -67,14 +67,15 @@ class Store:
     """Held observations and forcings, by dataset, and the forecasts that were issued, by release.
 
     Args:
-        url: a SQLAlchemy URL, or a path of an sqlite file.
+        place: path of an sqlite file, or a URL such as ``postgresql://user@host/felsina``.
+
+    Raises:
+        FelsinaError: if the URL is of a database that Felsina does not keep to, or its driver is
+            not installed.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        if isinstance(url, Path):
-            url.parent.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{url}"
-        self.engine = sa.create_engine(url, connect_args={"timeout": 30} if "sqlite" in url else {})
+    def __init__(self, place: str | Path) -> None:
+        self.engine = _engine(str(place))
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
         self._create()
@@ -87,9 +88,12 @@ class Store:
                     for table in _metadata.sorted_tables:
                         connection.execute(CreateTable(table, if_not_exists=True))
                 return
-            except (OperationalError, ProgrammingError, IntegrityError):
+            except (OperationalError, ProgrammingError, IntegrityError) as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise
+                    reason = " ".join(str(error.orig).split())
+                    raise FelsinaError(
+                        f"the store {self.engine.url} cannot be opened: {reason}"
+                    ) from error
                 time.sleep(0.1)
 
     def write(
@@ -127,7 +131,10 @@ class Store:
         )
         if not replace:
             upsert = insert.on_conflict_do_nothing()
+        some = ~np.isnan(table).all(axis=1)
+        latest = max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
         with self.engine.begin() as connection:
+            self._revise(connection, dataset, latest)  # first: writers of a dataset queue here
             ids = self._ids(connection, dataset, kind, names, create=True)
             for column, name in enumerate(names):
                 cells = [None if np.isnan(v) else float(v) for v in table[:, column]]
@@ -138,11 +145,6 @@ class Store:
                 ]
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])
-            some = ~np.isnan(table).all(axis=1)
-            latest = (
-                max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
-            )
-            self._revise(connection, dataset, latest)
         return table.size
 
     def read(
@@ -239,12 +241,15 @@ class Store:
         names: Iterable[str],
         create: bool = False,
     ) -> dict[str, int]:
-        if create:
-            rows = [{"dataset": dataset, "kind": kind, "name": name} for name in names]
-            connection.execute(self._insert(_columns).on_conflict_do_nothing(), rows)
         query = sa.select(_columns.c.name, _columns.c.id).where(
             _columns.c.dataset == dataset, _columns.c.kind == kind
         )
+        known = {name: number for name, number in connection.execute(query)}
+        new = [name for name in names if name not in known] if create else []
+        if not new:
+            return known
+        rows = [{"dataset": dataset, "kind": kind, "name": name} for name in new]
+        connection.execute(self._insert(_columns).on_conflict_do_nothing(), rows)
         return {name: number for name, number in connection.execute(query)}
 
     def _revise(self, connection: sa.Connection, dataset: str, latest: int | None) -> None:
@@ -258,6 +263,30 @@ class Store:
             set_={"revision": _revisions.c.revision + 1, "latest": later},
         )
         connection.execute(upsert)
+
+
+def _engine(place: str) -> sa.Engine:
+    if "://" not in place:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        place = f"sqlite:///{place}"
+    try:
+        url = sa.make_url(place)
+        if url.get_backend_name() == "sqlite":
+            return sa.create_engine(url, connect_args={"timeout": 30})
+        if url.get_backend_name() == "postgresql":
+            # a server that was restarted leaves dead connections behind
+            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    except ArgumentError as error:
+        raise FelsinaError(f"FELSINA_STORE is no database URL: {error}") from error
+    except ImportError as error:
+        raise FelsinaError(
+            "the store is a PostgreSQL database and its driver is missing; "
+            "pip install 'felsina[postgresql]'"
+        ) from error
+    raise FelsinaError(
+        f"the store is a {url.get_backend_name()} database; name a PostgreSQL one, or a path of an "
+        "sqlite file"
+    )
 
 
 def _seconds(time: np.datetime64) -> int:

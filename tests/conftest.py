@@ -19,6 +19,7 @@ from serving.release import load_release
 from serving.store import Store
 from tests.factories import Silent, make_dataset
 from tests.fixtures.greenhouse import DOMAIN_LINE, Sealed, seal
+from tests.fixtures.postgres import Absent, Postgres
 from tests.fixtures.tiny import SETTINGS, Tiny
 
 
@@ -48,6 +49,25 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(domains, "DOMAINS", (*domains.DOMAINS, DOMAIN_LINE))
         return seal(tmp_path_factory.mktemp("greenhouse"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of our own; tests that ask for one skip where there is none."""
+    try:
+        server = Postgres()
+    except Absent as absent:
+        pytest.skip(str(absent))
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store may lie: a test that asks for it runs on both databases."""
+    if request.param == "sqlite":
+        return str(tmp_path / "observations.db")
+    return request.getfixturevalue("postgres").database()
 
 
 @pytest.fixture

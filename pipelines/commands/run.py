@@ -12,6 +12,7 @@ from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out, say, scores
 from pipelines.settings import home, store_place
 from serving.release import champions
+from serving.store import Store
 
 _MINUTES = 2
 """What one part of the embedded city takes on two cores, in round numbers."""
@@ -82,6 +83,7 @@ def serve_home(port: int) -> None:
             raise FelsinaError(
                 f"port {port} is taken ({error.strerror}); choose another with --port"
             ) from error
+    Store(store_place())  # one that cannot be opened is refused here, in one line
     names = ", ".join(folder.name for folder in folders.values())
     say(f"Serving {names} on http://127.0.0.1:{port} (Ctrl-C ends it)")
     environment = os.environ | {

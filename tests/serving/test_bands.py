@@ -16,6 +16,11 @@ ISSUES = 30
 
 
 @pytest.fixture
+def empty_store(store_place: str) -> Store:
+    return Store(store_place)
+
+
+@pytest.fixture
 def catalogue(tiny: Tiny, empty_store: Store, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """A service that begins at the test span, with all forcings and the past before it."""
     monkeypatch.setattr(bands, "WARM_UP", 1)

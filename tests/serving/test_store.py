@@ -2,16 +2,24 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from models.contracts import FelsinaError
 from serving.store import FORCED, OBSERVED, Store
 from tests.fixtures.tiny import ROOT
 
 HOUR = 3600
 START = np.datetime64("2024-05-01T00:00:00", "s")
+
+
+@pytest.fixture
+def empty_store(store_place: str) -> Store:
+    return Store(store_place)
 
 
 def hours(*numbers: int) -> np.ndarray:
@@ -122,19 +130,60 @@ def test_names_are_data_never_code(empty_store: Store) -> None:
     assert set(empty_store.held(name, OBSERVED)) == {name, "%s", ":x", "?"}
 
 
-def test_it_is_there_when_opened_again(empty_store: Store, tmp_path: Path) -> None:
+def test_it_is_there_when_opened_again(empty_store: Store, store_place: str) -> None:
     empty_store.write("tiny", OBSERVED, hours(0), ["a"], column(7))
     empty_store.engine.dispose()
-    again = Store(f"sqlite:///{tmp_path / 'observations.db'}")
-    assert read(again, 1) == [7]
+    assert read(Store(store_place), 1) == [7]
+
+
+def test_a_path_and_an_sqlite_url_are_one_place(tmp_path: Path) -> None:
+    Store(tmp_path / "a.db").write("tiny", OBSERVED, hours(0), ["a"], column(7))
+    assert read(Store(f"sqlite:///{tmp_path / 'a.db'}"), 1) == [7]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("mysql://me:secret@localhost/felsina", "a mysql database"),
+        ("postgresql://me:secret@127.0.0.1:1/felsina", "cannot be opened"),
+        ("://", "no database URL"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_in_one_line(place: str, said: str, monkeypatch) -> None:
+    monkeypatch.setattr("serving.store._ATTEMPTS", 1)
+    with pytest.raises(FelsinaError, match=said) as refused:
+        Store(place)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_write_of_known_columns_uses_up_no_numbers(empty_store: Store) -> None:
+    """A sequence of 32 bits would end in weeks, were each write to draw a number a column."""
+    for _ in range(20):
+        empty_store.write("tiny", OBSERVED, hours(0), ["a"], column(1))
+    empty_store.write("tiny", OBSERVED, hours(0), ["b"], column(1))
+    with empty_store.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT max(id) FROM columns")).scalar() == 2
+
+
+def test_two_writers_of_the_same_values_in_other_orders_both_end(empty_store: Store) -> None:
+    """Rows locked in different orders would be a deadlock."""
+    names = [f"n{i}" for i in range(40)]
+
+    def write(order: list[str]) -> None:
+        for _ in range(10):
+            empty_store.write("tiny", OBSERVED, hours(*range(20)), order, np.ones((20, 40)))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (names, names[::-1])))
+    assert empty_store.state("tiny")[0] == 20
 
 
 WRITER = """
 import sys
-from pathlib import Path
 import numpy as np
 from serving.store import OBSERVED, Store
-place, names, count = Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3])
+place, names, count = sys.argv[1], sys.argv[2].split(","), int(sys.argv[3])
 start = np.datetime64("2024-05-01T00:00:00", "s")
 store = Store(place)
 for i in range(count):
@@ -144,9 +193,9 @@ for i in range(count):
 """
 
 
-def writer(place: Path, names: str, count: int) -> subprocess.Popen[str]:
+def writer(place: str, names: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(place), names, str(count)],
+        [sys.executable, "-c", WRITER, place, names, str(count)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -155,16 +204,15 @@ def writer(place: Path, names: str, count: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("after", [0, 5, 17])
-def test_a_killed_writer_loses_nothing_that_it_wrote(tmp_path: Path, after: int) -> None:
-    place = tmp_path / "observations.db"
-    with writer(place, "a,b", 10_000) as process:
+def test_a_killed_writer_loses_nothing_that_it_wrote(store_place: str, after: int) -> None:
+    with writer(store_place, "a,b", 10_000) as process:
         assert process.stdout is not None
         written = -1
         while written < after:
             written = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
         written = max([written, *map(int, process.stdout.read().split("\n")[:-1])])
-    store = Store(place)
+    store = Store(store_place)
     for node in ("a", "b"):
         held = read(store, written + 1, name=node)
         assert held[:written] == list(range(written))
@@ -174,14 +222,12 @@ def test_a_killed_writer_loses_nothing_that_it_wrote(tmp_path: Path, after: int)
     assert read(store, 1) == [-1]
 
 
-def test_two_processes_write_at_once(tmp_path: Path) -> None:
-    place, count = tmp_path / "observations.db", 60
-    Store(place)
-    processes = [writer(place, names, count) for names in ("a,b", "b,c")]
+def test_two_processes_write_at_once(store_place: str) -> None:
+    store, count = Store(store_place), 60
+    processes = [writer(store_place, names, count) for names in ("a,b", "b,c")]
     for process in processes:
         _, error = process.communicate(timeout=60)
         assert process.returncode == 0, error
-    store = Store(place)
     assert store.state("tiny") == (2 * count, hours(count)[0])
     for node in "abc":
         assert read(store, count + 1, name=node) == [*range(count), count - 1]
@@ -189,24 +235,30 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
 
 OPENER = """
 import sys, time
-from pathlib import Path
 import numpy as np
 from serving.store import OBSERVED, Store
 start = np.datetime64("2024-05-01T00:00:00", "s")
 print("ready", flush=True)
 begin = float(sys.stdin.readline())
-for i in range(20):
+for i, place in enumerate(sys.argv[2:]):
     while time.time() < begin + 0.1 * i:
         pass
-    store = Store(Path(sys.argv[1]) / f"{i}.db")
-    store.write("tiny", OBSERVED, np.array([start]), [sys.argv[2]], np.ones((1, 1)))
+    store = Store(place)
+    store.write("tiny", OBSERVED, np.array([start]), [sys.argv[1]], np.ones((1, 1)))
 """
 
 
-def test_two_processes_make_a_store_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_processes_make_a_store_at_once(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    if kind == "sqlite":
+        places = [str(tmp_path / f"{i}.db") for i in range(20)]
+    else:
+        places = [request.getfixturevalue("postgres").database() for _ in range(8)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", OPENER, str(tmp_path), name],
+            [sys.executable, "-c", OPENER, name, *places],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -227,5 +279,5 @@ def test_two_processes_make_a_store_at_once(tmp_path: Path) -> None:
     for process in processes:
         errors.append(process.communicate(timeout=60)[1].strip().rpartition("\n")[2])
     assert errors == ["", ""]
-    for i in range(20):
-        assert Store(tmp_path / f"{i}.db").state("tiny")[0] == 2
+    for place in places:
+        assert Store(place).state("tiny")[0] == 2
