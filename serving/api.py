@@ -16,7 +16,7 @@ from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
-from serving import formats, schemas
+from serving import formats, ngsi_ld, schemas
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
 from serving.release import approval
@@ -27,7 +27,7 @@ from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
 
 WEB = Path(__file__).parent / "web"
-Format = Literal["json", "geojson", "csv"]
+Format = Literal["json", "geojson", "csv", "ngsi-ld"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
 Bands = Annotated[
     Literal["adaptive", "released"],
@@ -88,6 +88,9 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     def answered(runtime: Runtime, answer: Answer, nodes: IntArray, form: Format) -> Response:
         head = formats.envelope(runtime.release, answer)
+        if form == "ngsi-ld":
+            content = ngsi_ld.as_ngsi_ld(head, runtime.release, answer, nodes)
+            return Response(content, media_type=ngsi_ld.MEDIA, headers={"Link": ngsi_ld.LINK})
         if form == "csv":
             content = formats.as_csv(runtime.release, answer, nodes)
         else:
@@ -160,7 +163,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     @app.get(
         "/v1/forecasts/{dataset}",
-        response_model=schemas.ForecastAnswer,
+        response_model=schemas.ForecastAnswer | list[schemas.NgsiLdEntity],
         responses={200: {"content": content}},
         tags=["forecasts"],
     )
@@ -211,7 +214,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     @app.post(
         "/v1/forecasts/{dataset}",
-        response_model=schemas.ForecastAnswer,
+        response_model=schemas.ForecastAnswer | list[schemas.NgsiLdEntity],
         responses={200: {"content": content}},
         tags=["forecasts"],
     )
@@ -269,6 +272,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         return JSONResponse(accept(dataset, body, FORCED))
 
     add_scenarios(app, catalogue.home)
+    ngsi_ld.add_context(app)
     _document_host(app)
 
     @app.get("/", include_in_schema=False)

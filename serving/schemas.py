@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -308,6 +308,23 @@ class ObservationsAnswer(BaseModel):
     step: str
     times: list[datetime]
     features: list[ObservedFeature]
+
+
+class NgsiLdEntity(BaseModel):
+    """A forecast of one node and lead, as a context broker holds it; other members are alike."""
+
+    model_config = ConfigDict(extra="allow")
+    id: str
+    type: str
+    forecast: dict[str, Any] = Field(
+        description="The median: `value`, `observedAt`, `unitCode` or `unitText`, `q05` to `q95`."
+    )
+
+
+class JsonLdContext(BaseModel):
+    """A JSON-LD context: name to IRI."""
+
+    context: dict[str, str] = Field(alias="@context")
 
 
 class Problem(BaseModel):

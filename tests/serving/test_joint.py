@@ -104,6 +104,18 @@ def test_geojson_and_posted_windows_say_the_same(alert: TestClient, tiny: Tiny) 
     assert set(answer["features"][0]["exceedance"]) == {"threshold_1", "threshold_2"}
 
 
+def test_ngsi_ld_says_the_same_of_thresholds(alert: TestClient) -> None:
+    features = get(alert, "/v1/forecasts/tiny")["features"]
+    for number, entity in enumerate(get(alert, "/v1/forecasts/tiny", format="ngsi-ld")):
+        told, lead = features[number // 6]["exceedance"], number % 6
+        said = {term: part for term, part in entity.items() if term.startswith("exceedance_")}
+        assert {term.removeprefix("exceedance_") for term in said} == set(told)
+        for name, exceedance in told.items():
+            part = said[f"exceedance_{name}"]
+            assert part["value"] == exceedance["by_lead"][lead]
+            assert part["level"]["value"] == exceedance["level"]
+
+
 @pytest.mark.parametrize(
     ("share", "tail", "text"),
     [
