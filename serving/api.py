@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, schemas
+from serving.alerts.routes import add_alerts
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
 from serving.release import approval
@@ -269,6 +270,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         return JSONResponse(accept(dataset, body, FORCED))
 
     add_scenarios(app, catalogue.home)
+    add_alerts(app, catalogue)
     _document_host(app)
 
     @app.get("/", include_in_schema=False)
