@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, ngsi_ld, schemas
+from serving.alerts.routes import add_alerts
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
 from serving.release import approval
@@ -273,6 +274,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
+    add_alerts(app, catalogue)
     _document_host(app)
 
     @app.get("/", include_in_schema=False)

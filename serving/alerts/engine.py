@@ -1,0 +1,227 @@
+"""Evaluates the rules at each new issue: raises, updates and ends alerts, and tells of them.
+
+An issue is evaluated in one transaction with what is told of it, so that a process that is killed
+has told all of an issue or nothing. What was told never changes: values that come late, or are
+corrected, count for the issues after them.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from models.contracts import FelsinaError
+from models.record import canonical_json, sha256_bytes
+from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
+from serving.alerts.issue import Issue, overdue
+from serving.alerts.rules import Rule, problem, rules_of
+from serving.catalogue import Catalogue, now
+from serving.events.lease import Lease, LeaseLost
+from serving.events.log import EventLog
+from serving.runtime import Runtime
+from serving.schemas import iso
+from serving.store import OBSERVED
+
+log = logging.getLogger(__name__)
+CHANGED = 0.1
+"""A probability that has moved by so much since it was last told is told anew."""
+
+
+class Engine:
+    """Evaluates the rules of every dataset that is served.
+
+    Args:
+        catalogue: forecasts.
+        held: what the alerts keep.
+        events: told of each issue and each change of an alert.
+        lease: whoever has it evaluates.
+    """
+
+    def __init__(self, catalogue: Catalogue, held: Held, events: EventLog, lease: Lease) -> None:
+        self.catalogue, self.held, self.events, self.lease = catalogue, held, events, lease
+        self._seen: dict[str, str] = {}
+
+    def tick(self) -> bool:
+        """Evaluate what is new; whether this process has the lease."""
+        if not self.lease.acquire():
+            self._seen.clear()
+            return False
+        runtimes = self.catalogue.runtimes()
+        own: dict[str, list[Rule]] = {}
+        for rule in self.held.rules():
+            own.setdefault(rule.dataset, []).append(rule)
+        for dataset, runtime in runtimes.items():
+            try:
+                self._evaluate(runtime, own.get(dataset, []))
+            except LeaseLost:
+                return False
+            except FelsinaError as error:
+                log.warning("the alerts of %s stay as they are: %s", dataset, error)
+        self._note_stale(runtimes)
+        return True
+
+    def _evaluate(self, runtime: Runtime, own: list[Rule]) -> None:
+        dataset = runtime.release.spec.dataset
+        rules = [r for r in rules_of(runtime, own) if not problem(r, runtime)]
+        revision, latest = self.catalogue.store.state(dataset)
+        digest = sha256_bytes(canonical_json([rule.to_dict() for rule in rules]))[:16]
+        issue = f"{revision} {runtime.release.id}"
+        mark = f"{issue} {digest}"
+        if latest is None or self._seen.get(dataset) == mark:
+            return
+        self._seen[dataset] = mark  # one that fails is not tried again before something changes
+        answer = self.catalogue.forecast(dataset)
+        found = Issue(runtime, answer, self._latest(runtime, answer.forecast.init_time))
+        with self.lease.transaction() as connection:
+            before = self.held.mark(connection, dataset)
+            if before == mark:
+                return
+            if before.rpartition(" ")[0] != issue:
+                self.events.append(connection, "forecast", dataset, found.event())
+            active = self.held.read(connection, dataset, active=True)
+            told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
+            for rule in rules:
+                mine = {alert.node: alert for alert in active if alert.rule == rule.id}
+                self._apply(connection, rule, found, mine, told)
+            kept = {rule.id for rule in rules}
+            for alert in active:
+                if alert.rule not in kept:
+                    note = "its rule was removed, or the release now served cannot answer it"
+                    self._end(connection, alert, alert.said, note, told.get(alert.id))
+            self.held.set_mark(connection, dataset, mark)
+
+    def _latest(self, runtime: Runtime, init: np.datetime64) -> dict[str, float]:
+        spec, ids = runtime.release.spec, list(runtime.release.graph.ids)
+        row = self.catalogue.store.read(spec.dataset, OBSERVED, ids, init, 1, spec.seconds)[0]
+        return {node: float(v) for node, v in zip(ids, row, strict=True) if not np.isnan(v)}
+
+    def _apply(
+        self,
+        connection: sa.Connection,
+        rule: Rule,
+        issue: Issue,
+        mine: dict[str, Alert],
+        told: dict[str, Message],
+    ) -> None:
+        """One rule at one issue: ``mine`` are its alerts that are up, by node."""
+        graph, forecast = issue.runtime.release.graph, issue.answer.forecast
+        assert forecast.exceedance_within is not None
+        probability = rule.probability(forecast.exceedance_within, graph)
+        watched = [graph.ids[n] for n in rule.watched(graph)]
+        at = iso(forecast.init_time)
+        active = np.array([node in mine for node in watched], bool)
+        below = np.array(
+            [_below(mine[node], at) if node in mine else 0 for node in watched], np.int64
+        )
+        after, counted = rule.hold(active, below, probability)
+        for x in np.flatnonzero(active | after):
+            node, alert = watched[x], mine.get(watched[x])
+            if np.isnan(probability[x]):
+                continue
+            said = issue.describe(rule, node, float(probability[x]))
+            if alert is None:
+                self._raise(connection, rule, node, said)
+            elif after[x]:
+                changed = replace(alert, below=int(counted[x]), said=said)
+                self._update(connection, changed, told.get(alert.id))
+            else:
+                self._end(connection, alert, said, "", told.get(alert.id))
+        for node in set(mine) - set(watched):
+            gone, note = mine[node], f"{rule.dataset} has no threshold at this node any more"
+            self._end(connection, gone, gone.said, note, told.get(gone.id))
+
+    def _raise(
+        self, connection: sa.Connection, rule: Rule, node: str, said: dict[str, Any]
+    ) -> None:
+        alert = Alert(
+            id=secrets.token_hex(8),
+            rule=rule.id,
+            dataset=rule.dataset,
+            node=node,
+            raised_at=_seconds(),
+            ended_at=None,
+            below=0,
+            said=said,
+            acknowledged=None,
+        )
+        self.held.raise_alert(connection, alert)
+        self._tell(connection, alert, RAISED, 1)
+
+    def _update(self, connection: sa.Connection, alert: Alert, last: Message | None) -> None:
+        self.held.change(connection, alert)
+        if last is None or _worth_telling(last.said, alert.said):
+            self._tell(connection, alert, UPDATED, last.number + 1 if last else 1)
+
+    def _end(
+        self,
+        connection: sa.Connection,
+        alert: Alert,
+        said: dict[str, Any],
+        note: str,
+        last: Message | None,
+    ) -> None:
+        ended = replace(alert, ended_at=_seconds(), below=0, said=said | {"note": note or None})
+        self.held.change(connection, ended)
+        self._tell(connection, ended, ENDED, last.number + 1 if last else 1)
+
+    def _tell(self, connection: sa.Connection, alert: Alert, kind: str, number: int) -> None:
+        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), alert.said))
+        tell_event(self.events, connection, alert, kind)
+
+    def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
+        """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
+        for alert in self.held.alerts(active=True):
+            runtime = runtimes.get(alert.dataset)
+            if alert.said["stale"] or runtime is None:
+                continue
+            _, latest = self.catalogue.store.state(alert.dataset)
+            if latest is None or not overdue(runtime, latest):
+                continue
+            with self.lease.transaction() as connection:
+                for same in self.held.read(connection, alert.dataset, active=True):
+                    if same.id == alert.id:
+                        last = self.held.messages([same.id], connection)[-1]
+                        stale = replace(same, said=same.said | {"stale": True})
+                        self._update(connection, stale, last)
+
+
+def tell_event(events: EventLog, connection: sa.Connection, alert: Alert, change: str) -> None:
+    """Write an ``alert`` event: the alert as people see it, and what became of it."""
+    events.append(connection, "alert", alert.dataset, shown(alert) | {"change": change})
+
+
+def shown(alert: Alert) -> dict[str, Any]:
+    """An alert as the API answers it (``schemas.Alert``)."""
+    return {
+        "id": alert.id,
+        "rule": alert.rule,
+        "state": "active" if alert.ended_at is None else "ended",
+        "raised_at": iso(np.datetime64(alert.raised_at, "s")),
+        "ended_at": None if alert.ended_at is None else iso(np.datetime64(alert.ended_at, "s")),
+        "acknowledged": alert.acknowledged,
+        **alert.said,
+    }
+
+
+def _below(alert: Alert, at: str) -> int:
+    """Issues before this one that spoke for the end; an issue that is seen again counts once."""
+    seen = alert.below > 0 and alert.said["last_seen"] == at
+    return alert.below - 1 if seen else alert.below
+
+
+def _worth_telling(last: dict[str, Any], said: dict[str, Any]) -> bool:
+    """Whether people who know the last message need another."""
+    begin, end = (np.datetime64(last[key].rstrip("Z"), "s") for key in ("valid_from", "valid_to"))
+    halfway = np.datetime64(said["valid_from"].rstrip("Z"), "s") - begin > (end - begin) / 2
+    moved = abs(said["probability"] - last["probability"]) >= CHANGED
+    same = all(last[key] == said[key] for key in ("stale", "reached", "release"))
+    return bool(halfway or moved or not same)
+
+
+def _seconds() -> int:
+    return int(now().astype(np.int64))

@@ -1,0 +1,81 @@
+"""A forecast as rules read it, and what people are told of a node under a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.alerts.rules import Rule, within_text
+from serving.catalogue import Answer, now
+from serving.formats import STALE_STEPS, node_entry
+from serving.release import approval
+from serving.runtime import Runtime
+from serving.schemas import iso
+
+
+@dataclass(frozen=True)
+class Issue:
+    """What is evaluated at one time.
+
+    Attributes:
+        runtime: of the release that is served.
+        answer: its latest forecast.
+        observed: node to what was observed at its ``init_time``, where something was.
+    """
+
+    runtime: Runtime
+    answer: Answer
+    observed: dict[str, float]
+
+    def event(self) -> dict[str, Any]:
+        """The data of a ``forecast`` event."""
+        dataset = self.runtime.release.spec.dataset
+        return {
+            "dataset": dataset,
+            "init_time": iso(self.answer.forecast.init_time),
+            "data_as_of": iso(self.answer.data_as_of),
+            "release": self.answer.forecast.release,
+            "url": f"/v1/forecasts/{dataset}",
+        }
+
+    def describe(self, rule: Rule, node: str, probability: float) -> dict[str, Any]:
+        """What people are told of a node (``schemas.Alert``, but for the alert's own record)."""
+        release, forecast = self.runtime.release, self.answer.forecast
+        spec, n = release.spec, release.graph.ids.index(node)
+        level = float(release.graph.thresholds[n, rule.threshold - 1])
+        assert forecast.exceedance_within is not None
+        by_lead = forecast.exceedance_within[: rule.within, n, rule.threshold - 1]
+        onset = int(np.argmax(by_lead >= min(rule.raise_at, probability)))
+        entry = node_entry(release, n)
+        return {
+            "dataset": spec.dataset,
+            "domain": spec.domain,
+            "node": node,
+            **{key: entry[key] for key in ("name", "area", "lon", "lat")},
+            "target": spec.target,
+            "threshold": rule.threshold,
+            "level": level,
+            "unit": spec.unit,
+            "probability": round(probability, 4),
+            "within_lead": rule.within,
+            "within_text": within_text(rule.within, spec),
+            "valid_from": iso(forecast.valid_times[0]),
+            "onset": iso(forecast.valid_times[onset]),
+            "valid_to": iso(forecast.valid_times[rule.within - 1]),
+            "timezone": spec.timezone,
+            "last_seen": iso(forecast.init_time),
+            "reached": self.observed.get(node, -np.inf) >= level,
+            "stale": overdue(self.runtime, self.answer.data_as_of),
+            "release": release.id,
+            "approval": approval(release.sha256)[0],
+            "synthetic": release.manifest["data"]["synthetic"],
+            "note": None,
+        }
+
+
+def overdue(runtime: Runtime, latest: np.datetime64) -> bool:
+    """Whether nothing new has come of a dataset for too long."""
+    step = np.timedelta64(runtime.release.spec.seconds, "s")
+    return bool(now() - latest > STALE_STEPS * step)
