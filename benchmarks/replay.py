@@ -28,16 +28,21 @@ import pandas as pd
 
 from pipelines.settings import home
 from pipelines.train import FORECASTS, open_registered
+from serving.gate.keys import Keys
+from serving.store import Store
 from training.dataset import CityDataset
 
 PIECE = 4000
 """Steps a post of history."""
+HEADERS: dict[str, str] = {}
+"""With the key of this run."""
 
 
 def call(url: str, body: Any = None) -> Any:
     """GET, or POST a JSON body; the JSON that comes back."""
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, content, {"content-type": "application/json"})
+    headers = {"content-type": "application/json"} | HEADERS
+    request = urllib.request.Request(url, content, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
@@ -120,7 +125,10 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        environment = os.environ | {"FELSINA_STORE": f"{folder}/observations.db"}
+        place = Path(folder) / "observations.db"
+        secret = Keys(Store(place).engine).create("replay", "write", 1e6)
+        HEADERS["authorization"] = f"Bearer {secret}"
+        environment = os.environ | {"FELSINA_STORE": str(place)}
         command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)]
         server = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

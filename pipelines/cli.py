@@ -13,6 +13,7 @@ import typer
 
 from models.contracts import FelsinaError
 from pipelines.cli_federation import city, partner
+from pipelines.cli_keys import keys
 from pipelines.cli_options import (
     CityKey,
     Config,
@@ -51,6 +52,7 @@ app.add_typer(scenario, name="scenario")
 app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -86,11 +88,15 @@ def run(
 
 
 @app.command()
-def serve(port: Port = 3000) -> None:
+def serve(
+    port: Port = 3000,
+    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=64)] = 1,
+    anonymous: Annotated[bool, typer.Option(help="Whether reading needs no key.")] = True,
+) -> None:
     """Serve every verified release."""
     from pipelines.commands.run import serve_home
 
-    serve_home(port)
+    serve_home(port, workers, anonymous)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from models.contracts import FelsinaError, IntArray
 from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
-from serving.gate import BodyLimit
+from serving.gate import Bodies, Slots
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
@@ -59,7 +59,8 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         redoc_url=None,
         responses=_PROBLEMS,
     )
-    app.add_middleware(BodyLimit)
+    app.add_middleware(Slots)
+    app.add_middleware(Bodies)
     _handle_errors(app)
     store = catalogue.store
 

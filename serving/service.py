@@ -1,31 +1,60 @@
-"""The BentoML service: it hosts the process, the API is mounted in it.
+"""The BentoML service: it hosts the processes, the API is mounted in it, the gate stands before.
 
-Run by ``felsina serve``; ``FELSINA_HOME`` names the ``mlruns`` folder and ``FELSINA_STORE`` where
-observations are held: a path of an sqlite file, or the URL of a PostgreSQL database.
+Run by ``felsina serve``; ``FELSINA_HOME`` names the ``mlruns`` folder, ``FELSINA_STORE`` where
+observations and keys are held (a path of an sqlite file, or the URL of a PostgreSQL database),
+``FELSINA_WORKERS`` how many processes serve, each verifying releases itself, and
+``FELSINA_ANONYMOUS=0`` lets nobody read without a key.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from pathlib import Path
 
 import bentoml
 
 from serving.api import create_app
 from serving.catalogue import Catalogue
+from serving.gate import connection
+from serving.gate.gate import Gate, anonymous_allowed
+from serving.gate.metrics import log
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
 _catalogue = Catalogue(_home, Store(os.environ.get("FELSINA_STORE") or _home / "observations.db"))
+_app = create_app(_catalogue)
 
 
 @bentoml.service(
-    name="felsina", workers=1, threads=4, traffic={"timeout": 30, "max_concurrency": 64}
+    name="felsina",
+    workers=int(os.environ.get("FELSINA_WORKERS", "1")),
+    # The gate does all this, within bounds: BentoML labels metrics with whatever path was asked
+    # for, logs addresses, refuses the page when models are busy, and ends streams.
+    traffic={"timeout": 3600.0},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": "."},
 )
-@bentoml.asgi_app(create_app(_catalogue), path="/")
+@bentoml.asgi_app(_app, path="/")
 class Felsina:
     """Forecasts from verified releases."""
 
     def __is_ready__(self) -> bool:
         """Ready once a release is verified and loaded."""
         return bool(_catalogue.runtimes())
+
+
+Felsina.add_asgi_middleware(
+    Gate,  # pyright: ignore[reportArgumentType]  (a class whose instance is the app)
+    catalogue=_catalogue,
+    templates=[getattr(route, "path", "") for route in _app.routes],
+    anonymous=anonymous_allowed(),
+)
+connection.install()
+_lines = logging.StreamHandler(sys.stdout)
+_lines.setFormatter(logging.Formatter("%(message)s"))
+log.addHandler(_lines)
+log.setLevel(logging.INFO)
+log.propagate = False

@@ -17,6 +17,9 @@ from serving.store import Store
 _MINUTES = 2
 """What one part of the embedded city takes on two cores, in round numbers."""
 
+_GRACE = 5
+"""Seconds for connections to close after the gate let what was in flight end."""
+
 
 def run_all(
     dataset: Path | None,
@@ -67,7 +70,7 @@ def run_all(
         out.print(scores(record["backtest"]))
 
 
-def serve_home(port: int) -> None:
+def serve_home(port: int, workers: int = 1, anonymous: bool = True) -> None:
     """Become the BentoML server of every release under the home folder."""
     place = home()
     folders = champions(place)
@@ -89,6 +92,8 @@ def serve_home(port: int) -> None:
     environment = os.environ | {
         "FELSINA_HOME": str(place),
         "FELSINA_STORE": str(store_place()),
+        "FELSINA_WORKERS": str(workers),
+        "FELSINA_ANONYMOUS": str(int(anonymous)),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(place / "bentoml"),
     }
@@ -103,6 +108,8 @@ def serve_home(port: int) -> None:
         "127.0.0.1",
         "--port",
         str(port),
+        "--timeout-graceful-shutdown",
+        str(_GRACE),
         "--working-dir",
         root,
     ]

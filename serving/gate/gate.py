@@ -1,0 +1,232 @@
+"""The gate: what every request passes before BentoML's routes and the API's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import traceback
+from collections.abc import Iterable
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.catalogue import Catalogue
+from serving.gate.drain import Drain
+from serving.gate.keys import PREFIX, Key, Keys, Ring
+from serving.gate.metrics import Metrics, Told
+from serving.gate.problems import PROBLEM, Headers, Refusal, busy
+from serving.gate.rates import Buckets, Quotas, address_of, burst_of
+from serving.gate.rules import dataset_of, hidden, limited, role_for
+
+ANONYMOUS = "anonymous"
+ANONYMOUS_RATE = 10.0
+ANONYMOUS_BURST = 100.0
+"""A page asks for some thirty answers at once, and an office shares an address."""
+_ALWAYS = ("/healthz", "/livez", "/metrics")
+_WHAT = {
+    404: "nothing is served at this path; /openapi.json lists what is",
+    405: "the path exists and this method does not; the Allow header says which do",
+    500: "an error of ours; it is in the log",
+    503: "no release is loaded yet",
+}
+
+
+class Gate:
+    """ASGI middleware: keys, roles, rates, quotas, drain, metrics, logs, and problems as JSON.
+
+    Args:
+        app: what lies behind.
+        catalogue: its store's database holds the keys.
+        templates: paths of the routes, for metrics.
+        anonymous: whether callers without a key may read.
+        drain: of the process; one of its own by default.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        catalogue: Catalogue,
+        templates: Iterable[str],
+        anonymous: bool = True,
+        drain: Drain | None = None,
+    ) -> None:
+        self.app, self.anonymous = app, anonymous
+        keys = Keys(catalogue.store.engine)
+        self.ring, self.quotas, self.buckets = Ring(keys), Quotas(keys), Buckets()
+        self.metrics = Metrics(templates, catalogue)
+        self.drain = drain or Drain()
+        self.drain.at_end = self.quotas.give_back
+        self._watching = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it; tell of it either way."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        if not self._watching:
+            self._watching = True
+            self.drain.watch()
+        told = Told(scope["method"], scope["path"], time.perf_counter())
+        self.drain.in_flight += 1
+        self.metrics.in_flight.inc()
+        try:
+            await self._answer(scope, receive, send, told)
+        finally:
+            self.drain.in_flight -= 1
+            self.metrics.in_flight.dec()
+            self.metrics.ended(told)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, told: Told) -> None:
+        answer = _Answer(send, told)
+        try:
+            answer.more = await self._admit(scope, told)
+            if told.path == "/metrics" and told.method in ("GET", "HEAD"):
+                await answer.text(await asyncio.to_thread(self.metrics.text))
+                return
+            await self.app(_reading(scope), receive, answer.send)
+        except Refusal as refusal:
+            told.refused = refusal.reason
+            await refusal.send(answer.send)
+        except Exception as error:
+            told.error = _where(error)
+            if not told.status:
+                await _problem(500).send(answer.send)
+
+    async def _admit(self, scope: Scope, told: Told) -> Headers:
+        """Refuse who may not pass; the headers that tell of the caller's rate."""
+        path, method = told.path, told.method
+        if self.drain.draining and path not in _ALWAYS:
+            refusal = busy("this server ends; ask another, or again", "drain", status=503)
+            refusal.headers += ((b"connection", b"close"),)
+            raise refusal
+        if hidden(path):
+            raise _problem(404)
+        address = address_of(scope.get("client"))
+        secret = _secret(scope["headers"])
+        if secret is None and not limited(path) and role_for(method, path) == "read":
+            return ()
+        key = None
+        if secret is not None:
+            key = await self._found(secret)
+        if key is None or key.stopped(time.time()):
+            headers = self.buckets.take(address, ANONYMOUS_RATE, ANONYMOUS_BURST)
+            if secret is not None:
+                why = "is unknown" if key is None else f"is {key.stopped(time.time())}"
+                raise _unauthorised(f"the key {why}; ask for a new one", b', error="invalid_token"')
+            if not self.anonymous or role_for(method, path) != "read":
+                raise _unauthorised("send a key: Authorization: Bearer fel_...")
+            told.caller = ANONYMOUS
+        else:
+            told.caller = key.name
+            headers = self.buckets.take(f"key {key.name}", key.rate, burst_of(key.rate))
+            _allow(key, role_for(method, path), dataset_of(path))
+            await self.quotas.spend(key)
+        scope.setdefault("state", {})["caller"] = told.caller
+        return headers
+
+    async def _found(self, secret: str) -> Key | None:
+        try:
+            return await self.ring.find(secret) if secret.startswith(PREFIX) else None
+        except Exception as error:
+            detail = "keys cannot be looked up now; try again"
+            raise busy(detail, "keys", 5, 503) from error
+
+
+class _Answer:
+    """The answer on its way out: what others answered in plain text becomes a problem."""
+
+    def __init__(self, send: Send, told: Told) -> None:
+        self._send, self.told = send, told
+        self.more: Headers = ()
+        self._instead: Refusal | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a message on, with the caller's rate."""
+        if message["type"] == "http.response.start":
+            status = self.told.status = message["status"]
+            headers = list(message.get("headers", ()))
+            named = dict(headers)
+            if release := named.get(b"felsina-release", b"").decode("latin-1"):
+                self.told.release = release
+                self.told.dataset = release.rpartition("-")[0]
+            elif status < 300:
+                self.told.dataset = dataset_of(self.told.path) or ""
+            if status >= 400 and not named.get(b"content-type", b"").startswith(PROBLEM):
+                kept = tuple(pair for pair in headers if pair[0] in (b"allow", b"retry-after"))
+                self._instead = _problem(status, kept + self.more)
+                await self._instead.send(self._send)
+                return
+            headers.extend(self.more)
+            message = {**message, "headers": headers}
+        elif self._instead is not None:
+            return
+        if self.told.method == "HEAD" and message.get("body"):
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def text(self, content: bytes) -> None:
+        """Answer with metrics."""
+        kind = (b"content-type", b"text/plain; version=1.0.0; charset=utf-8")
+        length = (b"content-length", str(len(content)).encode())
+        start = {"type": "http.response.start", "status": 200, "headers": [kind, length]}
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": content})
+
+
+def _reading(scope: Scope) -> Scope:
+    """A HEAD request is answered as the GET whose body is left out."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _secret(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key that was sent, None where there is none."""
+    given = [value for name, value in headers if name == b"authorization"]
+    if not given:
+        return None
+    scheme, _, secret = given[0].decode("latin-1").strip().partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        detail = "send one header Authorization: Bearer fel_..., or none"
+        raise _unauthorised(detail, b', error="invalid_request"')
+    return secret.strip()
+
+
+def _allow(key: Key, role: str, dataset: str | None) -> None:
+    if not key.may(role):
+        scope = b', error="insufficient_scope", scope="%s"' % role.encode()
+        detail = f"this needs a key of role {role}; yours is of role {key.role}"
+        raise Refusal(403, "Forbidden", detail, "role", (_challenge(scope),))
+    if key.datasets is not None and dataset is not None and dataset not in key.datasets:
+        detail = f"your key is for {', '.join(key.datasets)}"
+        raise Refusal(403, "Forbidden", detail, "dataset", (_challenge(b""),))
+
+
+def _unauthorised(detail: str, more: bytes = b"") -> Refusal:
+    return Refusal(401, "Unauthorized", detail, "key", (_challenge(more),))
+
+
+def _challenge(more: bytes) -> tuple[bytes, bytes]:
+    return b"www-authenticate", b'Bearer realm="felsina"' + more
+
+
+def _problem(status: int, headers: Headers = ()) -> Refusal:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Refused"
+    return Refusal(status, phrase, _WHAT.get(status, phrase), "", headers)
+
+
+def _where(error: BaseException) -> str:
+    """Type and place of an error; its text may hold what a caller sent."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+
+
+def anonymous_allowed() -> bool:
+    """Whether ``FELSINA_ANONYMOUS`` lets callers without a key read; they may, by default."""
+    return os.environ.get("FELSINA_ANONYMOUS", "1") != "0"

@@ -1,0 +1,44 @@
+"""Which role a request needs, and which dataset it is about, by its method and path alone."""
+
+from __future__ import annotations
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+_ASKING = ("/v1/forecasts/", "/v1/scenarios/")
+_WRITING = ("/v1/observations/", "/v1/forcings/")
+_LIMITED = ("/v1/", "/v2/")
+_OF_A_DATASET = ("datasets", "forecasts", "observations", "forcings")
+_ITS_OWN = ("/docs.json", "/schema.json", "/static_content/", "/assets/")
+
+
+def role_for(method: str, path: str) -> str:
+    """The role that a request needs; what is not known to be harmless needs the highest."""
+    if method in SAFE:
+        return "read"
+    if method == "POST":
+        if path.startswith(_ASKING):
+            return "read"
+        if path.startswith("/v2/models/") and path.endswith("/infer"):
+            return "read"
+        if path.startswith(_WRITING):
+            return "write"
+    return "operate"
+
+
+def limited(path: str) -> bool:
+    """Whether rates and keys concern a path: the API, not the page, its files and health."""
+    return path.startswith(_LIMITED)
+
+
+def dataset_of(path: str) -> str | None:
+    """The dataset that a path names, None where it names none."""
+    parts = path.split("/", 4)
+    if len(parts) > 3 and parts[1] == "v1" and parts[2] in _OF_A_DATASET:
+        return parts[3]
+    if len(parts) > 3 and parts[1:3] == ["v2", "models"]:
+        return parts[3]
+    return None
+
+
+def hidden(path: str) -> bool:
+    """Whether a route is the host's own (BentoML's documents of itself) and nobody's here."""
+    return path.startswith(_ITS_OWN)

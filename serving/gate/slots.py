@@ -1,0 +1,157 @@
+"""Back-pressure: so many requests compute at once, few wait, the others are told to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.gate.problems import Refusal, busy
+
+_AT_ONCE = max(2, os.cpu_count() or 1)
+_SECONDS = 30.0
+_GROUPS = ("/v1/", "/v2/")
+_STREAMS = "/v1/events"
+
+
+class Slots:
+    """ASGI middleware that lets few requests at a time through to what computes.
+
+    It stands behind ready answers and before the routes; the page, its files and streams pass. A
+    slot is held until the answer begins or, where a thread still works after the deadline or after
+    its client has left, until that thread ends: it cannot be stopped. A client that leaves
+    while it waits gives its place up.
+
+    Args:
+        app: what lies behind.
+        at_once: requests that compute at a time.
+        waiting: requests that may wait; those beyond are answered 429.
+        seconds: until an answer must begin, the wait included; else 504.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        at_once: int = _AT_ONCE,
+        waiting: int | None = None,
+        seconds: float = _SECONDS,
+    ) -> None:
+        self.app, self.at_once, self.seconds = app, at_once, seconds
+        self.most_waiting = 2 * at_once if waiting is None else waiting
+        self.busy = 0
+        self._late: set[asyncio.Task[None]] = set()
+        self.line: deque[asyncio.Future[None]] = deque()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on when there is a slot for it."""
+        if scope["type"] != "http" or not _computes(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        began = asyncio.get_running_loop().time()
+        if self.busy >= self.at_once:
+            if len(self.line) >= self.most_waiting:
+                detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
+                await busy(f"{detail}; try again in a second", "busy").send(send)
+                return
+            message = await self._turn(receive)
+            if message is None:
+                return
+            receive = _again(message, receive)
+        else:
+            self.busy += 1
+        await self._answer(scope, receive, send, began)
+
+    async def _turn(self, receive: Receive) -> Message | None:
+        """Wait for a slot; None where the client left. The message that was read meanwhile."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.line.append(turn)
+        message = await receive()  # the whole body, which is there, or no body
+        if message["type"] == "http.disconnect":
+            self._give_up(turn)
+            return None
+        leaving = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({turn, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if turn.done() and not leaving.done():
+                return message
+            self._give_up(turn)
+            return None
+        except asyncio.CancelledError:
+            self._give_up(turn)
+            raise
+        finally:
+            leaving.cancel()
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        if turn.done():
+            self._free()
+        else:
+            self.line.remove(turn)
+
+    def _free(self) -> None:
+        """Hand a slot to the next in line, or keep it for who comes."""
+        if self.line:
+            self.line.popleft().set_result(None)
+        else:
+            self.busy -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
+        loop = asyncio.get_running_loop()
+        begins: asyncio.Future[None] = loop.create_future()
+        late, held = False, True
+
+        def let_go() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._free()
+            if not begins.done():
+                begins.set_result(None)
+
+        async def answered(message: Message) -> None:
+            if not late:
+                let_go()
+                await send(message)
+
+        async def work() -> None:
+            try:
+                await self.app(scope, receive, answered)
+            finally:
+                let_go()
+
+        task = loop.create_task(work())
+        try:
+            async with asyncio.timeout_at(began + self.seconds):
+                await asyncio.shield(begins)
+        except TimeoutError:
+            late = True
+            detail = f"no answer within {self.seconds:g} s; ask for less at once"
+            task.cancel()  # which waits for its thread
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            await Refusal(504, "Timed out", detail, "late").send(send)
+            return
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        await task
+
+
+def _computes(path: str) -> bool:
+    return path.startswith(_GROUPS) and not path.startswith(_STREAMS)
+
+
+def _again(message: Message, receive: Receive) -> Receive:
+    """A receive that gives a message that was read already, then what comes."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return message
+
+    return replayed
