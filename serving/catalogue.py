@@ -113,7 +113,7 @@ class Catalogue:
     ) -> Answer:
         spec = runtime.release.spec
         check_grid(runtime, init)
-        builder = self._held(runtime, init)
+        builder = self.held(runtime, init)
         origin = spec.reach - 1
         window = builder.batch(np.array([origin]))
         if np.isnan(window.past).all():
@@ -124,7 +124,7 @@ class Catalogue:
         moved = None
         if adaptive:
             follower = Follower(
-                runtime, self.store, lambda time, rows: self._held(runtime, time, rows)
+                runtime, self.store, lambda time, rows: self.held(runtime, time, rows)
             )
             with self._lock:
                 following = self._following.setdefault(runtime.release.id, threading.Lock())
@@ -134,7 +134,7 @@ class Catalogue:
         warnings = tuple(input_warnings(runtime, window, builder.forcings))
         return Answer(forecast, latest, now(), warnings, moved is not None)
 
-    def _held(self, runtime: Runtime, init: np.datetime64, more: int = 0) -> WindowBuilder:
+    def held(self, runtime: Runtime, init: np.datetime64, more: int = 0) -> WindowBuilder:
         """Held observations and forcings for the window of ``init`` and the ``more`` before it."""
         spec, graph = runtime.release.spec, runtime.release.graph
         steps = spec.reach + more

@@ -199,7 +199,6 @@ def shown(alert: Alert) -> dict[str, Any]:
     """An alert as the API answers it (``schemas.Alert``)."""
     return {
         "id": alert.id,
-        "rule": alert.rule,
         "state": "active" if alert.ended_at is None else "ended",
         "raised_at": iso(np.datetime64(alert.raised_at, "s")),
         "ended_at": None if alert.ended_at is None else iso(np.datetime64(alert.ended_at, "s")),

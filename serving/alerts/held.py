@@ -252,5 +252,7 @@ def _with_record() -> sa.Select[Any]:
 
 
 def _alert(row: Any) -> Alert:
-    *plain, said, record = row
-    return Alert(*plain, orjson.loads(said), None if record is None else orjson.loads(record))
+    values: dict[str, Any] = dict(row._mapping)
+    record = values.pop("record")
+    values["said"] = orjson.loads(values["said"])
+    return Alert(**values, acknowledged=None if record is None else orjson.loads(record))

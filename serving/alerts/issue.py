@@ -50,6 +50,7 @@ class Issue:
         onset = int(np.argmax(by_lead >= min(rule.raise_at, probability)))
         entry = node_entry(release, n)
         return {
+            "rule": rule.id,
             "dataset": spec.dataset,
             "domain": spec.domain,
             "node": node,

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError
 
 from models.contracts import FelsinaError
-from serving.alerts import schemas
+from serving.alerts import cap, schemas
 from serving.alerts.engine import Engine, shown, tell_event
-from serving.alerts.held import Alert, Held
+from serving.alerts.held import Alert, Held, Message
 from serving.alerts.rules import DEFAULT, Rule, problem, rules_of, within_text
 from serving.catalogue import Catalogue, NotFound, now
 from serving.events.lease import Lease
@@ -22,6 +22,8 @@ from serving.events.log import EventLog
 from serving.runtime import Runtime
 from serving.schemas import iso
 
+FEED_SECONDS = 86400
+"""An alert that ended stays in the feed for so long, so that its end is seen."""
 MOST_RULES = 50
 """Rules a dataset may have; each is evaluated at every issue and replayed for every release."""
 
@@ -82,6 +84,48 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
         if not held.remove_rule(id):
             raise NotFound(f"no rule {id!r} is held; /v1/alerts/rules lists them")
         return JSONResponse({"id": id})
+
+    @app.get(
+        "/v1/alerts.cap",
+        response_class=Response,
+        responses={200: {"content": {cap.FEED_MEDIA: {}}}},
+        tags=["alerts"],
+    )
+    def cap_feed(request: Request) -> Response:
+        """An Atom feed of CAP 1.2 messages: what is up, and what ended in the last day."""
+        since = int(now().astype(np.int64)) - FEED_SECONDS
+        alerts = [a for a in held.alerts() if a.ended_at is None or a.ended_at >= since]
+        told: dict[str, list[Message]] = {}
+        for message in held.messages([alert.id for alert in alerts]):
+            told.setdefault(message.alert, []).append(message)
+        base = str(request.base_url).rstrip("/")
+        content = cap.feed(alerts, told, base, int(now().astype(np.int64)))
+        return Response(content, media_type=cap.FEED_MEDIA)
+
+    @app.get(
+        "/v1/alerts/{id}.cap",
+        response_class=Response,
+        responses={200: {"content": {cap.CAP_MEDIA: {}}}},
+        tags=["alerts"],
+    )
+    def cap_alert(
+        id: str,
+        request: Request,
+        message: Annotated[
+            int | None, Query(ge=1, le=10**6, description="Which; the latest, if left out.")
+        ] = None,
+    ) -> Response:
+        """A CAP 1.2 message of an alert, in Italian and English."""
+        alert = named(id)
+        told = held.messages([alert.id])
+        if message is not None and message > len(told):
+            raise NotFound(f"alert {id} has {len(told)} messages")
+        number = message or len(told)
+        return Response(
+            cap.message(told, number, str(request.base_url)),
+            media_type=cap.CAP_MEDIA,
+            headers={"Felsina-Release": told[number - 1].said["release"]},
+        )
 
     @app.post("/v1/alerts/{id}/acknowledge", response_model=schemas.Alert, tags=["alerts"])
     def acknowledge(id: str, body: schemas.AcknowledgeBody, request: Request) -> Any:

@@ -100,7 +100,7 @@ def default_rule(runtime: Runtime) -> Rule | None:
     where the release cannot say how likely a crossing *within* some time is.
     """
     spec = runtime.release.spec
-    given: BoolArray = ~np.isnan(runtime.release.graph.thresholds).all(axis=0)
+    given = np.any(~np.isnan(runtime.release.graph.thresholds), axis=0)
     if not given.any():
         return None
     threshold = 2 if given[1] else int(np.flatnonzero(given)[-1]) + 1

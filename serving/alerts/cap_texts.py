@@ -1,0 +1,62 @@
+"""What CAP messages say to people, in Italian and English."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TEXTS: dict[str, dict[str, Any]] = {
+    "it-IT": {
+        "sender": "Felsina, previsioni del gemello digitale di Bologna",
+        "event": "Superamento di soglia: {target}, soglia {threshold}",
+        "headline": "{place}: {chance} di probabilità che {target} raggiunga la soglia "
+        "{threshold} ({level:g} {unit}) entro {within_text}",
+        "ended": "{place}: cessata la previsione di superamento della soglia {threshold} "
+        "({level:g} {unit})",
+        "expected": "Il superamento di {level:g} {unit} entro {within_text} ha una probabilità "
+        "prevista del {chance}; può iniziare dalle {onset} e l'avviso vale fino alle {valid_to} "
+        "(ora locale).",
+        "reached": "L'ultima osservazione ha già raggiunto {level:g} {unit}; la probabilità che "
+        "vi resti o vi torni entro {within_text} è del {chance}.",
+        "as_of": "Previsione automatica dai dati fino alle {last_seen}.",
+        "stale": "Da allora non sono arrivati dati: l'avviso resta aperto ma non è aggiornato.",
+        "Test": "Prova su dati sintetici: da ignorare",
+        "Exercise": "Esercitazione: modello non approvato dal comitato etico",
+        "prefix": {"Test": "PROVA - ", "Exercise": "ESERCITAZIONE - "},
+        "response": {1: "Monitor", 2: "Prepare", 3: "Prepare"},
+        "targets": {
+            "stage": "il livello idrometrico",
+            "discharge": "la portata",
+            "flow": "il flusso di traffico",
+            "speed": "la velocità del traffico",
+            "load": "il carico elettrico",
+            "cooling": "il fabbisogno di raffrescamento",
+        },
+    },
+    "en-GB": {
+        "sender": "Felsina, forecasts of the Bologna Digital Twin",
+        "event": "Threshold crossing: {target}, threshold {threshold}",
+        "headline": "{place}: {chance} chance that {target} reaches threshold {threshold} "
+        "({level:g} {unit}) within {within_text}",
+        "ended": "{place}: threshold {threshold} ({level:g} {unit}) is no longer forecast to be "
+        "reached",
+        "expected": "Forecast chance of reaching {level:g} {unit} within {within_text}: {chance}; "
+        "it may begin from {onset}, and this alert is for the time until {valid_to} (local time).",
+        "reached": "The latest observation has reached {level:g} {unit}; the chance that it stays "
+        "there, or comes back, within {within_text} is {chance}.",
+        "as_of": "An automatic forecast from data up to {last_seen}.",
+        "stale": "No data have come since: the alert stays open, but it is not up to date.",
+        "Test": "Test on synthetic data: disregard",
+        "Exercise": "Exercise: the model is not approved by the ethics board",
+        "prefix": {"Test": "TEST - ", "Exercise": "EXERCISE - "},
+        "response": {1: "Monitor", 2: "Prepare", 3: "Prepare"},
+        "targets": {
+            "stage": "the river stage",
+            "discharge": "the discharge",
+            "flow": "the traffic flow",
+            "speed": "the traffic speed",
+            "load": "the electric load",
+            "cooling": "the cooling demand",
+        },
+    },
+}
+"""By language, the first one first in a message."""

@@ -1,0 +1,27 @@
+"""The tiny city with thresholds, whose alerts several tests read."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.store import Store
+from tests.fixtures.alarmed import City
+from tests.fixtures.tiny import Tiny
+
+HOURS = 48
+
+
+@pytest.fixture
+def city(tiny: Tiny, tmp_path: Path) -> City:
+    """Ready to be fed from the first issue of the test span on."""
+    return City(tiny, tmp_path / "home", Store(tmp_path / "alarmed.db"))
+
+
+@pytest.fixture(scope="session")
+def lived(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> City:
+    """Two days, each issue evaluated as it came."""
+    place = tmp_path_factory.mktemp("lived")
+    city = City(tiny, place / "home", Store(place / "observations.db"))
+    city.engine.tick()
+    city.run(city.first + 1, city.first + 1 + HOURS)
+    return city

@@ -1,0 +1,184 @@
+"""CAP messages against the standard's own schema."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from lxml import etree
+
+from serving.alerts import cap
+from serving.alerts.held import Message
+from tests.fixtures.alarmed import City
+
+SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parents[1] / "fixtures/cap/CAP-v1.2.xsd"))
+NAMES = {"c": cap.CAP, "a": cap.ATOM}
+
+
+def said(**changes):
+    values = {
+        "rule": "r1",
+        "node": "alta",
+        "name": "Reno at Casalecchio <1> & more",
+        "area": "Casalecchio",
+        "lon": 11.28,
+        "lat": 44.47,
+        "target": "stage",
+        "threshold": 2,
+        "level": 0.8,
+        "unit": "m",
+        "probability": 0.62,
+        "within_lead": 12,
+        "within_text": "6 h",
+        "valid_from": "2026-11-01T10:30:00Z",
+        "onset": "2026-11-01T12:00:00Z",
+        "valid_to": "2026-11-01T16:00:00Z",
+        "timezone": "Europe/Rome",
+        "last_seen": "2026-11-01T10:00:00Z",
+        "reached": False,
+        "stale": False,
+        "release": "river-0123456789ab",
+        "approval": "approved",
+        "synthetic": False,
+        "note": None,
+    }
+    return values | changes
+
+
+def told(*kinds: str, **changes) -> list[Message]:
+    return [
+        Message("ab12", n, kind, 1_793_527_200 + 1800 * n, said(**changes))
+        for n, kind in enumerate(kinds, 1)
+    ]
+
+
+def parsed(content: bytes) -> etree._Element:
+    root = etree.fromstring(content)
+    SCHEMA.assertValid(root)
+    return root
+
+
+def texts(root: etree._Element, path: str) -> list[str]:
+    return [element.text for element in root.iterfind(path, NAMES)]
+
+
+@pytest.fixture(autouse=True)
+def from_the_city(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FELSINA_CAP_SENDER", "felsina.example.org")
+
+
+def test_every_message_that_was_told_fits_the_schema(lived: City) -> None:
+    seen = set()
+    for alert in lived.alerts():
+        messages = lived.engine.held.messages([alert["id"]])
+        for number in range(1, len(messages) + 1):
+            path = f"/v1/alerts/{alert['id']}.cap"
+            answer = lived.client.get(path, params={"message": number})
+            assert answer.headers["content-type"] == cap.CAP_MEDIA
+            assert answer.headers["felsina-release"] == lived.release.name
+            root = parsed(answer.content)
+            seen |= set(texts(root, "c:msgType"))
+            assert texts(root, "c:status") == ["Test"]
+            assert texts(root, "c:info/c:language") == ["it-IT", "en-GB"]
+        latest = lived.client.get(f"/v1/alerts/{alert['id']}.cap").content
+        assert latest == answer.content
+        beyond = lived.client.get(path, params={"message": len(messages) + 1})
+        assert beyond.status_code == 404
+    assert seen == {"Alert", "Update", "Cancel"}
+    assert lived.client.get("/v1/alerts/nosuch.cap").status_code == 404
+
+
+def test_the_schema_itself_finds_faults() -> None:
+    root = etree.fromstring(cap.message(told("raised"), 1, "http://felsina.example.org/"))
+    SCHEMA.assertValid(root)
+    root.find("c:status", NAMES).text = "Real"
+    assert not SCHEMA.validate(root)
+
+
+def test_updates_and_ends_refer_to_all_that_was_told_before() -> None:
+    messages = told("raised", "updated", "ended")
+    roots = [parsed(cap.message(messages, n, "http://x/")) for n in (1, 2, 3)]
+    assert [texts(r, "c:msgType")[0] for r in roots] == ["Alert", "Update", "Cancel"]
+    assert texts(roots[0], "c:references") == []
+    names = [
+        ",".join(texts(r, f"c:{part}")[0] for part in ("sender", "identifier", "sent"))
+        for r in roots
+    ]
+    assert texts(roots[2], "c:references") == [" ".join(names[:2])]
+    assert len(set(names)) == 3
+
+
+def test_only_an_approved_release_on_real_data_of_a_named_sender_is_actual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cap.status(said()) == "Actual"
+    assert cap.status(said(synthetic=True)) == "Test"
+    assert cap.status(said(approval="none")) == "Exercise"
+    assert cap.status(said(approval="demo")) == "Exercise"
+    for state, changes in (("Actual", {}), ("Exercise", {"approval": "demo"})):
+        root = parsed(cap.message(told("raised", **changes), 1, "http://x/"))
+        assert texts(root, "c:status") == [state]
+        assert texts(root, "c:scope") == ["Public" if state == "Actual" else "Restricted"]
+        assert bool(texts(root, "c:restriction")) == (state != "Actual")
+    monkeypatch.delenv("FELSINA_CAP_SENDER")
+    assert cap.status(said()) == "Exercise"
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, ("Future", "Severe", "Likely")),
+        ({"onset": "2026-11-01T11:00:00Z"}, ("Expected", "Severe", "Likely")),
+        ({"reached": True}, ("Immediate", "Severe", "Observed")),
+        ({"probability": 0.5, "threshold": 1}, ("Future", "Moderate", "Possible")),
+        ({"probability": 0.04, "threshold": 3}, ("Future", "Extreme", "Unlikely")),
+        ({"stale": True}, ("Unknown", "Severe", "Unknown")),
+    ],
+)
+def test_codes_follow_the_table(changes: dict, codes: tuple[str, str, str]) -> None:
+    root = parsed(cap.message(told("raised", **changes), 1, "http://x/"))
+    for name, code in zip(("urgency", "severity", "certainty"), codes, strict=True):
+        assert texts(root, f"c:info/c:{name}") == [code, code]
+
+
+def test_people_read_both_languages_and_the_local_clock() -> None:
+    root = parsed(cap.message(told("raised"), 1, "http://x/"))
+    italian, english = texts(root, "c:info/c:headline")
+    name = "Reno at Casalecchio <1> & more"
+    assert italian == (
+        f"{name}: 62 % di probabilità che il livello idrometrico raggiunga la soglia 2 (0.8 m) "
+        "entro 6 h"
+    )
+    assert english.startswith(f"{name}: 62 % chance that the river stage reaches threshold 2")
+    assert texts(root, "c:info/c:onset") == ["2026-11-01T13:00:00+01:00"] * 2
+    assert "01/11/2026 13:00" in texts(root, "c:info/c:description")[0]
+    assert texts(root, "c:info/c:area/c:circle") == ["44.47,11.28 0"] * 2
+    assert texts(root, "c:info/c:category") == ["Met", "Met"]
+    assert cap.stamp(0, ZoneInfo("UTC")) == "1970-01-01T00:00:00-00:00"
+
+
+def test_a_name_of_any_characters_makes_good_xml() -> None:
+    content = cap.message(told("raised", name="a\x00\x0b]]><b>\ud7ff&"), 1, "http://x/")
+    parsed(content)
+
+
+def test_the_feed_lists_what_is_up_and_what_just_ended(lived: City) -> None:
+    answer = lived.client.get("/v1/alerts.cap")
+    assert answer.headers["content-type"] == cap.FEED_MEDIA
+    root = etree.fromstring(answer.content)
+    assert root.tag == f"{{{cap.ATOM}}}feed"
+    for path in ("a:id", "a:title", "a:updated", "a:author/a:name"):
+        assert len(texts(root, path)) == 1
+    entries = root.findall("a:entry", NAMES)
+    assert len(entries) == len(lived.alerts()) > 0
+    for entry in entries:
+        assert texts(entry, "a:id")[0].startswith("urn:felsina:felsina.example.org:felsina-")
+        (link,) = entry.findall("a:link", NAMES)
+        assert link.get("type") == cap.CAP_MEDIA
+        message = parsed(lived.client.get(link.get("href")).content)
+        assert texts(message, "c:identifier")[0] == texts(entry, "a:id")[0].rpartition(":")[2]
+
+
+def test_an_empty_feed_is_a_feed(city: City) -> None:
+    root = etree.fromstring(city.client.get("/v1/alerts.cap").content)
+    assert texts(root, "a:updated")
+    assert root.findall("a:entry", NAMES) == []
