@@ -14,7 +14,7 @@ from models.record import canonical_json, sha256_bytes, sha256_file, write_atomi
 from pipelines.settings import held
 from pipelines.train import GRAPH as TRAINED_GRAPH
 from pipelines.train import MEMBERS as TRAINED_MEMBERS
-from pipelines.train import PRIVATE, Trained
+from pipelines.train import MISSING, PRIVATE, Trained
 from serving.release import (
     EVIDENCE_FILES,
     GRAPH,
@@ -187,7 +187,8 @@ def _manifest(
             "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
             "adaptive": {"rule": ADAPTIVE} | report["adaptive"],
-        },
+        }
+        | ({MISSING: run[MISSING]} if MISSING in run else {}),
         "members": run["members"],
         "thresholds": {
             node: [None if np.isnan(t) else float(t) for t in levels]

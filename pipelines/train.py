@@ -23,6 +23,7 @@ from models.contracts import FelsinaError, ForecastSpec
 from models.exported import open_session, predictor
 from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
+from models.missing import widened
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.domains.registry import domain_of, registered
 from pipelines.prepare import counted, quality_of
@@ -34,6 +35,7 @@ from training.export import check_parity, export_onnx
 from training.fit import Fitted, fit
 from training.joint import error_template
 from training.loop import Listener
+from training.missing import missing_record
 from training.plots import draw_backtest
 from training.ranks import agreed, rank, together
 from training.settings import LoopSettings, TrainSettings, generic_settings, merge, resolve_settings
@@ -52,6 +54,8 @@ Fitting = Callable[[CityDataset, TrainSettings, Path, Listener], Fitted]
 """Makes a forecaster for a dataset, as ``training.fit.fit`` does."""
 Finishing = Callable[[CityDataset, Fitted], tuple[Ranks, dict[str, Any]]]
 """Template of joint members for a forecaster, and what ``run.json`` says beside the usual."""
+MISSING = "missing"
+"""How bands widen when inputs are missing stands under this name, in a manifest too."""
 PRIVATE = "private"
 """What ``run.json`` says of a private training stands under this name; others have none."""
 _PUBLIC = {"dataset", "domain", "unit", "origins", "parameters", "fit_seconds"}
@@ -125,9 +129,11 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
 
 
 def joined_by_errors(dataset: CityDataset, fitted: Fitted) -> tuple[Ranks, dict[str, Any]]:
-    """The usual template of joint members: ranks of errors on validation windows."""
+    """The usual template of joint members, and how bands widen when inputs are missing."""
     template, members = error_template(dataset, fitted)
-    return template, {"members": members}
+    _, calibration = dataset.splits.validation(fitted.spec)
+    missing = missing_record(fitted.predict, dataset.builder(fitted.spec), calibration)
+    return template, {"members": members, MISSING: missing}
 
 
 def made_by(
@@ -267,6 +273,7 @@ def score(trained: Trained, home: Path, progress: Callable[[float], None]) -> di
         if (folder / REPORT).is_file():
             return trained.report
         predict = predictor(open_session(folder / GRAPH))
+        predict = widened(predict, trained.run.get(MISSING), fitted.spec)
         result = backtest(dataset, fitted, predict, progress, trained.template)
         write_forecasts(folder / FORECASTS, result, dataset.graph.ids, fitted.spec.quantiles)
         plots = draw_backtest(result, fitted.spec, dataset.graph, folder / "plots")

@@ -8,6 +8,7 @@ from models.adaptive import corrected
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from models.exported import open_session, predictor
 from models.joint import exceedance, load_template, members, within
+from models.missing import widened
 from models.mixture import mix
 from models.windows import WindowBuilder
 from serving.release import MEMBERS, MODEL, Release
@@ -23,7 +24,8 @@ class Runtime:
     def __init__(self, release: Release) -> None:
         self.release = release
         session = open_session(release.folder / MODEL)
-        self.predict = predictor(session)
+        missing = release.manifest["calibration"].get("missing")  # not in older releases
+        self.predict = widened(predictor(session), missing, release.spec)
         shapes = {node.name: node.shape for node in session.get_inputs()}
         self.forcing_places = int(shapes["past_forcings"][2]) if "past_forcings" in shapes else 1
         """Number of places at which forcings are given, 1 for city-wide ones."""
