@@ -31,8 +31,9 @@ _app = create_app(_catalogue)
     name="felsina",
     workers=int(os.environ.get("FELSINA_WORKERS", "1")),
     # The gate does all this, within bounds: BentoML labels metrics with whatever path was asked
-    # for, logs addresses, refuses the page when models are busy, and ends streams.
-    traffic={"timeout": 3600.0},
+    # for, logs addresses and refuses the page when models are busy. Its timeout cannot be left
+    # out, and keeps a timer for each request until it is over: longer than the gate's, no more.
+    traffic={"timeout": 60.0},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": "."},

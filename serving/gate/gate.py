@@ -106,7 +106,6 @@ class Gate:
             raise refusal
         if hidden(path):
             raise _problem(404)
-        address = address_of(scope.get("client"))
         secret = _secret(scope["headers"])
         if secret is None and not limited(path) and role_for(method, path) == "read":
             return ()
@@ -114,6 +113,7 @@ class Gate:
         if secret is not None:
             key = await self._found(secret)
         if key is None or key.stopped(time.time()):
+            address = address_of(scope.get("client"))
             headers = self.buckets.take(address, ANONYMOUS_RATE, ANONYMOUS_BURST)
             if secret is not None:
                 why = "is unknown" if key is None else f"is {key.stopped(time.time())}"

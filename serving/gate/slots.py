@@ -11,23 +11,52 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
+_WAITING = 32
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
 _STREAMS = "/v1/events"
 
 
+class Line:
+    """How long the line may be, second by second.
+
+    A line that was never empty for a second is no burst but overload: then it is short, so that
+    those accepted hardly wait, until less than a quarter of those who come must be refused.
+
+    Args:
+        long: in a burst.
+        short: in overload.
+    """
+
+    def __init__(self, long: int, short: int) -> None:
+        self.long, self.short = long, short
+        self.overload = False
+        self.refused = 0
+        self._came, self._least, self._since = 0, 0, 0.0
+
+    def most(self, now: float, waiting: int) -> int:
+        """How many may wait, when one more comes and so many wait."""
+        if now - self._since >= 1.0:
+            stood = self._least > 0 and now - self._since < 2.0
+            self.overload = stood or (self.overload and 4 * self.refused > self._came)
+            self._since, self._came, self._least, self.refused = now, 0, waiting, 0
+        self._came += 1
+        self._least = min(self._least, waiting)
+        return self.short if self.overload else self.long
+
+
 class Slots:
     """ASGI middleware that lets few requests at a time through to what computes.
 
-    It stands behind ready answers and before the routes; the page, its files and streams pass. A
-    slot is held until the answer begins or, where a thread still works after the deadline or after
-    its client has left, until that thread ends: it cannot be stopped. A client that leaves
-    while it waits gives its place up.
+    It stands behind ready answers and before the routes; the page, its files and streams pass. The
+    line may be long in a burst, and is cut in overload (``Line``). A slot is held until the answer
+    begins or, where a thread still works after the deadline or after its client has left, until
+    that thread ends: it cannot be stopped. A client that leaves the line gives its place up.
 
     Args:
         app: what lies behind.
         at_once: requests that compute at a time.
-        waiting: requests that may wait; those beyond are answered 429.
+        waiting: requests that may wait in a burst; those beyond are answered 429.
         seconds: until an answer must begin, the wait included; else 504.
     """
 
@@ -35,14 +64,14 @@ class Slots:
         self,
         app: ASGIApp,
         at_once: int = _AT_ONCE,
-        waiting: int | None = None,
+        waiting: int = _WAITING,
         seconds: float = _SECONDS,
     ) -> None:
         self.app, self.at_once, self.seconds = app, at_once, seconds
-        self.most_waiting = 2 * at_once if waiting is None else waiting
         self.busy = 0
-        self._late: set[asyncio.Task[None]] = set()
         self.line: deque[asyncio.Future[None]] = deque()
+        self._bound = Line(waiting, min(at_once, waiting))
+        self._late: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on when there is a slot for it."""
@@ -51,7 +80,8 @@ class Slots:
             return
         began = asyncio.get_running_loop().time()
         if self.busy >= self.at_once:
-            if len(self.line) >= self.most_waiting:
+            if len(self.line) >= self._bound.most(began, len(self.line)):
+                self._bound.refused += 1
                 detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
                 await busy(f"{detail}; try again in a second", "busy").send(send)
                 return
@@ -60,6 +90,7 @@ class Slots:
                 return
             receive = _again(message, receive)
         else:
+            self._bound.most(began, 0)
             self.busy += 1
         await self._answer(scope, receive, send, began)
 
