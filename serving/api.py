@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, schemas
+from serving.card import add_card
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
+from serving.page import add_page
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
@@ -26,7 +26,6 @@ from serving.schemas import MOST_VALUES
 from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
 
-WEB = Path(__file__).parent / "web"
 Format = Literal["json", "geojson", "csv"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
 Bands = Annotated[
@@ -268,14 +267,11 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         """Write past or future values of forcings, such as a weather forecast as issued."""
         return JSONResponse(accept(dataset, body, FORCED))
 
+    add_card(app, catalogue)
     add_scenarios(app, catalogue.home)
     _document_host(app)
 
-    @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
-
-    app.mount("/static", StaticFiles(directory=WEB), name="static")
+    add_page(app)
     return app
 
 
