@@ -6,6 +6,7 @@ import { makeCard, standing } from "./card.js";
 import { onScheme } from "./colours.js";
 import { firstLanguage, named, say, setLanguage } from "./language.js";
 import { drawLegend } from "./legend.js";
+import { makeSketch } from "./sketch.js";
 import { makePlaces } from "./places.js";
 import { makeTime } from "./time.js";
 import { timelineOf } from "./timeline.js";
@@ -14,29 +15,29 @@ import { makeWhatIf } from "./whatif.js";
 const TABS = ["places", "alerts", "whatif", "card"], REFRESH_MS = 5 * 60 * 1000;
 const wide = matchMedia("(min-width: 56rem)");
 const at = (id) => document.getElementById(id);
-const shown = { dataset: null, timeline: null, tab: "places", areas: null, node: null, changing: false };
-let datasets = [], map = null;
+const shown = { dataset: null, timeline: null, tab: "places", areas: null, edges: null, node: null, changing: false };
+let datasets = [], alerts = null;
+let map = makeSketch(at("map"), select, padding); // until MapLibre has drawn the same
 
 const places = makePlaces(at("places"), select, (step) => time.go(step));
-const time = makeTime((step) => { map?.paint(step); places.paint(step); });
+const time = makeTime((step) => { map.paint(step); places.paint(step); });
 const card = makeCard(at("card"));
 const whatif = makeWhatIf(at("whatif"), (lines) => {
   shown.changing = Boolean(lines);
-  map?.setChange(lines);
+  map.setChange(lines);
   legend();
 });
-let alerts = null;
-
 const legend = () => shown.timeline && drawLegend(at("legend"), shown.dataset, shown.timeline, shown.changing, shown.areas);
 
 /** What lies over the map's edges, so that nothing is drawn under it. */
-const padding = () => (wide.matches ? { left: at("panel").offsetWidth + 60, right: 70, top: 70, bottom: 170 } :
-  { left: 30, right: 50, top: 30, bottom: 40 });
+function padding() {
+  return wide.matches ? { left: at("panel").offsetWidth + 60, right: 70, top: 70, bottom: 170 } : { left: 30, right: 50, top: 30, bottom: 40 };
+}
 
 function select(node) {
   shown.node = node;
   places.select(node);
-  map?.mark(node);
+  map.mark(node);
   if (node !== null) openTab("places");
 }
 
@@ -51,7 +52,7 @@ async function show(dataset, node = null) {
     draw();
     const found = shown.timeline.features.findIndex(({ id }) => id === node);
     if (found >= 0) select(found);
-    base(dataset);
+    await base(dataset);
   } catch (error) {
     problem(error, () => show(dataset, node));
   }
@@ -61,8 +62,8 @@ function draw(ahead = 0) {
   const { timeline, dataset } = shown;
   time.show(timeline, ahead);
   places.show(timeline, time.step(), shown.node);
-  map?.show(timeline, shown.node);
-  map?.paint(time.step());
+  map.show(timeline, shown.node);
+  map.paint(time.step());
   at("standing").replaceChildren(standing(dataset));
   legend();
   if (shown.tab === "card") card.show(dataset);
@@ -70,12 +71,12 @@ function draw(ahead = 0) {
 
 /** Draws what lies beneath a dataset's nodes: its edges, and the city's areas where it lies in the city. */
 async function base(dataset) {
-  if (!map) return;
   const [edges, areas] = await Promise.all([readMaybe(`/v1/datasets/${encodeURIComponent(dataset.name)}/network`),
     read(new URL("./vendor/bologna/areas.json", import.meta.url))]);
   if (shown.dataset !== dataset) return;
   const inside = ({ lon, lat }) => lon > 11.2 && lon < 11.45 && lat > 44.4 && lat < 44.57;
   shown.areas = shown.timeline.features.some(inside) ? areas : null;
+  shown.edges = edges;
   map.setEdges(edges);
   map.setAreas(shown.areas);
   legend();
@@ -142,19 +143,24 @@ function speak(code) {
   draw(ahead);
 }
 
+/** Puts MapLibre's map in place of the sketch; where there is no WebGL the sketch stays. */
 async function makeView() {
+  const sketch = map;
   try {
     const { makeMap } = await import("./map.js");
-    map = await makeMap(at("map"), select, padding);
+    map = await makeMap(at("map"), select, padding, () => {
+      sketch.remove();
+      performance.mark("map");
+    });
   } catch (error) {
     at("nomap").hidden = false;
-    console.warn(error);
+    console.info(error);
     return;
   }
-  if (!shown.timeline) return;
-  map.show(shown.timeline);
+  map.show(shown.timeline, shown.node);
+  map.setEdges(shown.edges);
+  map.setAreas(shown.areas);
   map.paint(time.step());
-  base(shown.dataset);
 }
 
 async function start() {
@@ -162,7 +168,6 @@ async function start() {
   for (const button of document.querySelectorAll("button[data-language]"))
     button.addEventListener("click", () => speak(button.dataset.language));
   onScheme(legend);
-  makeView();
   try {
     ({ datasets } = await read("/v1/datasets"));
   } catch (error) {
@@ -172,7 +177,11 @@ async function start() {
   if (!datasets.length) return at("places").replaceChildren(make("p", {}, say("empty")));
   alerts = makeAlerts(at("alerts"), at("banner"), datasets, (name, node) => show(datasets.find((one) => one.name === name), node));
   await show(datasets[0]);
-  alerts.load();
+  requestAnimationFrame(() => setTimeout(() => {
+    performance.mark("nodes"); // the first view has been painted
+    makeView();
+    alerts.load();
+  }));
   setInterval(() => document.hidden || refresh(), REFRESH_MS);
 }
 

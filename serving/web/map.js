@@ -4,7 +4,7 @@ import { LngLatBounds, Map as MapView, Marker, NavigationControl, setWorkerUrl }
   from "./vendor/maplibre/maplibre-gl.mjs";
 import { make } from "./api.js";
 import { changeColour, onScheme, pageColour, valueColour } from "./colours.js";
-import { unitOf } from "./language.js";
+import { say, unitOf } from "./language.js";
 import { nameOf } from "./timeline.js";
 
 setWorkerUrl(new URL("./vendor/maplibre/maplibre-gl-worker.mjs", import.meta.url).href);
@@ -41,12 +41,17 @@ const collection = (features) => ({ type: "FeatureCollection", features });
 const point = ({ lon, lat }, i) => (lon === null || lat === null ? [] :
   [{ type: "Feature", properties: { node: i }, geometry: { type: "Point", coordinates: [lon, lat] } }]);
 
-/** Makes the map in `host`. `choose(node)` hears a click; `padding()` says what lies over the edges. */
-export async function makeMap(host, choose, padding) {
+/**
+ * Makes the map in `host`. `choose(node)` hears a click, `drawn()` that the first nodes are there; `padding()` says what lies
+ * over the edges.
+ */
+export async function makeMap(host, choose, padding, drawn) {
   const map = new MapView({ container: host, style: style(), attributionControl: false, center: [11.343, 44.494],
     zoom: 11, fadeDuration: 0, dragRotate: false, pitchWithRotate: false, maxZoom: 17, validateStyle: false });
   host.felsina = map; // so that a test can ask where a node is drawn
   map.addControl(new NavigationControl({ showCompass: false }), "top-right");
+  map.getCanvas().dataset.label = "map"; // in the language chosen
+  map.getCanvas().ariaLabel = say("map");
   map.touchZoomRotate.disableRotation();
   await new Promise((resolve) => map.once("style.load", resolve));
   let timeline = null, chosen = null, marks = [], labels = [], bounds = null;
@@ -65,12 +70,12 @@ export async function makeMap(host, choose, padding) {
   map.on("mouseleave", "nodes", () => { map.getCanvas().style.cursor = ""; tip.hidden = true; });
   map.on("click", "nodes", ({ features: [{ id }] }) => choose(id));
 
-  const drawn = () => {
+  const ready = () => {
     if (!timeline || !map.isSourceLoaded("nodes")) return;
-    map.off("render", drawn);
-    performance.mark("nodes"); // the first view, as benchmarks/page.py measures it
+    map.off("render", ready);
+    drawn();
   };
-  map.on("render", drawn);
+  map.on("render", ready);
 
   const fit = (animate) => bounds && map.fitBounds(bounds, { padding: padding(), maxZoom: 15,
     animate: animate && !calm.matches });
