@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
+from serving.card import add_card
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import Bodies, Slots
+from serving.page import add_page
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
@@ -27,7 +27,6 @@ from serving.schemas import MOST_VALUES
 from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
 
-WEB = Path(__file__).parent / "web"
 Format = Literal["json", "geojson", "csv", "ngsi-ld"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
 Bands = Annotated[
@@ -273,16 +272,13 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         """Write past or future values of forcings, such as a weather forecast as issued."""
         return JSONResponse(accept(dataset, body, FORCED))
 
+    add_card(app, catalogue)
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
     _document_host(app)
 
-    @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
-
-    app.mount("/static", StaticFiles(directory=WEB), name="static")
+    add_page(app)
     return app
 
 

@@ -349,7 +349,7 @@ def test_the_page_and_its_files_are_served(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
-    assert client.get("/static/page.js").status_code == 200
+    assert client.get("/static/now/app.js").status_code == 200
 
 
 def test_a_fresh_observation_is_not_stale(empty_client: TestClient) -> None:

@@ -44,10 +44,10 @@ def test_an_unknown_dataset_is_not_found(client: TestClient, name: str) -> None:
     [
         "/v1/datasets/..%2f..%2fmlflow.db",
         "/v1/datasets/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
-        "/static/..%2fapi.py",
-        "/static/%2e%2e/api.py",
-        "/static/../api.py",
-        "/static//etc/passwd",
+        "/static/now/..%2f..%2fapi.py",
+        "/static/now/%2e%2e/%2e%2e/api.py",
+        "/static/now/../../api.py",
+        "/static/now//etc/passwd",
         "/v1/nosuch",
     ],
 )

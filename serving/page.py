@@ -1,0 +1,104 @@
+"""The page at `/` and its files: compressed once, cached for good under a name of their content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+WEB = Path(__file__).parent / "web"
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+"""The page loads nothing from elsewhere, runs no inline code, and tells nobody where one was."""
+_FOREVER = "public, max-age=31536000, immutable"
+_TYPES = {".mjs": "text/javascript", ".js": "text/javascript"}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file as it is sent.
+
+    Attributes:
+        plain: its bytes.
+        packed: the same, compressed with gzip.
+        media_type: for the header.
+        etag: of its content.
+    """
+
+    plain: bytes
+    packed: bytes
+    media_type: str
+    etag: str
+
+
+def add_page(app: FastAPI) -> None:
+    """Add the page and the files that it loads."""
+
+    async def page(request: Request) -> Response:
+        return _sent(request, _assets()["index.html"], "no-cache")
+
+    async def static(request: Request) -> Response:
+        version, path = request.path_params["version"], request.path_params["path"]
+        asset = _assets().get(path)
+        if asset is None:
+            raise HTTPException(404, f"no file {path!r} belongs to the page")
+        return _sent(request, asset, _FOREVER if version == _version() else "no-cache")
+
+    app.add_route("/", page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_route(
+        "/static/{version}/{path:path}", static, methods=["GET", "HEAD"], include_in_schema=False
+    )
+
+
+def _sent(request: Request, asset: Asset, cache: str) -> Response:
+    """A file, or 304 where the browser holds it."""
+    headers = HEADERS | {"cache-control": cache, "etag": asset.etag, "vary": "accept-encoding"}
+    if request.headers.get("if-none-match") == asset.etag:
+        return Response(status_code=304, headers=headers)
+    body = asset.plain
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["content-encoding"] = asset.packed, "gzip"
+    return Response(body, headers=headers, media_type=asset.media_type)
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """Digest of all files; they import each other, so one changed file renews all."""
+    digest = hashlib.sha256()
+    for path in _files():
+        digest.update(path.relative_to(WEB).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _files() -> list[Path]:
+    return sorted(path for path in WEB.rglob("*") if path.is_file())
+
+
+@lru_cache(maxsize=1)
+def _assets() -> dict[str, Asset]:
+    """Every file by its path; the page names the others by their version."""
+    found = {}
+    for path in _files():
+        name, plain = path.relative_to(WEB).as_posix(), path.read_bytes()
+        if name == "index.html":
+            plain = plain.replace(b'"/static/', f'"/static/{_version()}/'.encode())
+        found[name] = Asset(
+            plain=plain,
+            packed=gzip.compress(plain, 6, mtime=0),
+            media_type=_TYPES.get(path.suffix)
+            or mimetypes.guess_type(name)[0]
+            or "application/octet-stream",
+            etag=f'"{hashlib.sha256(plain).hexdigest()[:16]}"',
+        )
+    return found

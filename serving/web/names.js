@@ -1,0 +1,76 @@
+/** Names of quantities, methods and inputs, English and Italian; what is not here keeps the name that the service gives. */
+export const NAMES = {
+  // targets
+  flow: ["Traffic", "Traffico"],
+  speed: ["Traffic speed", "Velocità del traffico"],
+  load: ["Energy demand", "Domanda di energia"],
+  stage: ["River level", "Livello dei fiumi"],
+  discharge: ["River flow", "Portata dei fiumi"],
+  // methods
+  felsina: ["Felsina", "Felsina"],
+  ridge: ["linear regression", "regressione lineare"],
+  persistence: ["the last value stays", "resta l'ultimo valore"],
+  seasonal_naive_day: ["as yesterday", "come ieri"],
+  seasonal_naive_week: ["as a week ago", "come una settimana fa"],
+  profile_level: ["usual daily curve", "curva giornaliera abituale"],
+  backbone: ["without the network's correction", "senza la correzione della rete"],
+  // surrogates' inputs
+  wall_ratio: ["Wall area", "Superficie delle pareti"],
+  wall_w_m2k: ["Heat lost through walls", "Calore disperso dalle pareti"],
+  roof_ratio: ["Roof area", "Superficie del tetto"],
+  roof_w_m2k: ["Heat lost through the roof", "Calore disperso dal tetto"],
+  ground_ratio: ["Ground floor area", "Superficie a terra"],
+  ground_w_m2k: ["Heat lost to the ground", "Calore disperso nel suolo"],
+  window_ratio: ["Window area", "Superficie delle finestre"],
+  window_w_m2k: ["Heat lost through windows", "Calore disperso dalle finestre"],
+  window_g: ["Sun through the glass", "Sole attraverso i vetri"],
+  bridge_w_m2k: ["Thermal bridges", "Ponti termici"],
+  air_change_h: ["Air leaks and airing", "Ricambio d'aria"],
+  height_m: ["Height of the rooms", "Altezza dei locali"],
+  mass_kj_m2k: ["Heaviness of the building", "Massa termica dell'edificio"],
+  glass_north_south: ["Glass facing north and south", "Vetri rivolti a nord e sud"],
+  heating_c: ["Heating set to", "Riscaldamento impostato a"],
+  setback_k: ["Lowered at night by", "Riduzione notturna"],
+  on_from_h: ["Heating on from", "Riscaldamento acceso dalle"],
+  on_hours: ["Hours of heating a day", "Ore di riscaldamento al giorno"],
+  internal_w_m2: ["Heat of people and appliances", "Calore di persone e apparecchi"],
+  cooled: ["With cooling", "Con raffrescamento"],
+  cooling_c: ["Cooling set to", "Raffrescamento impostato a"],
+  heating_w_m2: ["Size of the heating plant", "Potenza dell'impianto"],
+  demand: ["Amount of traffic", "Quantità di traffico"],
+  speed_limit_m_s: ["Speed limit", "Limite di velocità"],
+  closed: ["Closed streets", "Strade chiuse"],
+  lanes: ["Lanes for cars", "Corsie per le auto"],
+  rain_mm: ["Rain", "Pioggia"],
+  rain_h: ["Duration of the rain", "Durata della pioggia"],
+  rain_peak: ["When it rains hardest", "Quando piove più forte"],
+  inflow_m3_s: ["Water entering", "Acqua in ingresso"],
+  rise_h: ["Hours to the peak", "Ore fino al colmo"],
+  fall_h: ["Hours to subside", "Ore di calo"],
+  infiltration_mm_h: ["Water the ground takes", "Acqua assorbita dal suolo"],
+  // their outputs
+  heating_kwh_m2: ["Heat needed in a year", "Calore necessario in un anno"],
+  cooling_kwh_m2: ["Cooling needed in a year", "Raffrescamento necessario in un anno"],
+  heat_pump_kwh_m2: ["Electricity, if a heat pump makes the heat", "Elettricità, con una pompa di calore"],
+  cold_h: ["Cold hours indoors in a year", "Ore fredde in casa in un anno"],
+  flow_veh_h: ["Vehicles an hour", "Veicoli all'ora"],
+  speed_m_s: ["Speed", "Velocità"],
+  max_depth_m: ["Greatest depth of water", "Massima profondità dell'acqua"],
+  arrival_h: ["Arrival of the water", "Arrivo dell'acqua"],
+};
+
+/**
+ * Ready-made changes. Each is offered by every surrogate that has all of its inputs. `set` gives a scalar; `cap` lowers a
+ * field to at most this, wherever it is higher today; `factor` multiplies today's value.
+ */
+export const MEASURES = [
+  { name: ["Insulate walls and roof", "Isolare pareti e tetto"], set: { wall_w_m2k: 0.28, roof_w_m2k: 0.24 } },
+  { name: ["New windows", "Nuove finestre"], set: { window_w_m2k: 1.4, window_g: 0.6, air_change_h: 0.6 } },
+  { name: ["Whole retrofit", "Riqualificazione completa"],
+    set: { wall_w_m2k: 0.28, roof_w_m2k: 0.24, window_w_m2k: 1.4, window_g: 0.6, air_change_h: 0.6 } },
+  { name: ["Heating 1 °C lower", "Riscaldamento 1 °C in meno"], add: { heating_c: -1 } },
+  { name: ["30 km/h everywhere", "30 km/h ovunque"], cap: { speed_limit_m_s: 30 / 3.6 } },
+  { name: ["20 % less traffic", "20 % di traffico in meno"], set: { demand: 0.8 } },
+  { name: ["Cloudburst: 100 mm in 2 h", "Nubifragio: 100 mm in 2 h"], set: { rain_mm: 100, rain_h: 2 } },
+  { name: ["The levee breaks: 100 m³/s", "Rottura dell'argine: 100 m³/s"], set: { inflow_m3_s: 100 } },
+];

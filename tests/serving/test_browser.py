@@ -1,0 +1,273 @@
+"""The page in a real browser: everything that a person does with it, and what must never happen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import uvicorn
+
+from pipelines.run import hold_observations
+from serving.api import create_app
+from serving.catalogue import Catalogue
+from serving.store import Store
+from tests.fixtures.greenhouse import Sealed
+from tests.fixtures.tiny import Tiny, free_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
+FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+WAIT_MS = 60_000
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 812}
+
+
+@pytest.fixture(scope="module")
+def address(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a forecaster and a surrogate."""
+    home = tmp_path_factory.mktemp("page") / "home"
+    for release in (tiny.release, sealed.release):
+        shutil.copytree(release, home / "releases" / release.name)
+    store = Store(home / "observations.db")
+    hold_observations(tiny.dataset, tiny.spec.reach, store)
+    app, port = create_app(Catalogue(home, store)), free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    url = f"http://127.0.0.1:{port}"
+    end = time.monotonic() + 30
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.05)
+    httpx.get(f"{url}/v1/forecasts/tiny", timeout=60).raise_for_status()
+    yield url
+    server.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Watched:
+    """A page, what it asked for and what it complained about."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def seen(self, selector: str) -> str:
+        return self.page.locator(selector).first.inner_text()
+
+    def violations(self) -> list[str]:
+        found = axe.Axe().run(self.page).response["violations"]
+        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found]
+
+
+@contextmanager
+def looked_at(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
+    """The page, loaded and its map drawn; at the end nothing may have gone wrong."""
+    context = browser.new_context(**{"viewport": WIDE, "locale": "en-GB"} | options)
+    context.set_default_timeout(WAIT_MS)
+    watched = Watched(context.new_page())
+    page = watched.page
+    page.on("request", lambda request: watched.requests.append(request.url))
+    page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+    page.on("console", lambda said: complain(watched, said.type, said.text, said.location["url"]))
+    page.goto(url)
+    page.wait_for_selector(".sketch", state="detached")  # the map has taken its place
+    page.wait_for_selector("#places tbody tr")
+    yield watched
+    assert watched.complaints == []
+    outside = [u for u in watched.requests if not u.startswith((url, "blob:", "data:"))]
+    assert outside == []
+    assert len(watched.requests) > 10
+    context.close()
+
+
+def complain(watched: Watched, kind: str, text: str, where: str) -> None:
+    """Keep what the console says; a server without alerts has none, which is no fault."""
+    if kind in ("error", "warning") and not urlsplit(where).path.startswith("/v1/alerts"):
+        watched.complaints.append(f"{text} ({where})")
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture where ``FELSINA_SCREENSHOTS`` names a folder."""
+    if folder := os.environ.get("FELSINA_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"page-{name}.png")
+
+
+def test_time_moves_colours_and_words_without_asking_again(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        asked = len([url for url in watched.requests if "/v1/forecasts/" in url])
+        assert asked == 1
+        assert watched.seen("#kind") == "forecast"
+        colours = lambda: page.eval_on_selector_all(  # noqa: E731
+            ".dot", "dots => dots.map(dot => dot.style.background)"
+        )
+        ahead, moment = colours(), watched.seen("#moment")
+        page.locator("#slider").focus()
+        for _ in range(9):
+            page.keyboard.press("ArrowLeft")
+        assert watched.seen("#kind") == "observed"
+        assert watched.seen("#moment") != moment
+        assert colours() != ahead
+        assert page.get_attribute("#slider", "aria-valuetext").endswith(", observed")
+        page.click("#play")
+        page.wait_for_selector("#kind.ahead")
+        page.click("#play")
+        assert len([url for url in watched.requests if "/v1/forecasts/" in url]) == asked
+
+
+def test_a_place_is_told_in_words_numbers_and_a_chart(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        answer = httpx.get(f"{address}/v1/forecasts/tiny").json()
+        names = [one["name"] or one["id"] for one in answer["features"]]
+        page.click("#places tbody tr:first-child button")
+        assert watched.seen("#places h2") in names
+        said = watched.seen(".sentence")
+        assert "8 in 10 chance between" in said
+        page.locator("#slider").focus()
+        page.keyboard.press("ArrowRight")
+        assert watched.seen(".sentence") != said
+        assert page.locator(".chart canvas").bounding_box()["height"] > 200
+        page.click("summary")
+        rows = page.locator("#places .scroll tbody tr")
+        rows.first.wait_for()
+        assert rows.count() >= len(answer["valid_times"])
+        page.click("#places .back")
+        assert page.evaluate("document.activeElement.closest('tbody') !== null")
+        keep(page, "places")
+
+
+def test_a_node_is_chosen_on_the_map(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        page.wait_for_timeout(500)
+        box = page.locator("#map").bounding_box()
+        for x in range(480, int(box["width"]) - 40, 6):  # the nodes lie where the map shows them
+            hit = page.evaluate(HIT, x)
+            if hit:
+                page.mouse.click(hit[0], hit[1])
+                break
+        page.wait_for_selector("#places h2")
+        assert watched.seen("#places h2")
+
+
+HIT = """x => {
+  const map = document.querySelector('#map'), box = map.getBoundingClientRect();
+  const column = [[x - 3, 60], [x + 3, box.height - 160]];
+  const found = map.felsina.queryRenderedFeatures(column, { layers: ['nodes'] })[0];
+  if (!found) return null;
+  const at = map.felsina.project(found.geometry.coordinates);
+  return [box.left + at.x, box.top + at.y];
+}"""
+
+
+def test_what_if_draws_the_difference(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        page.click("#tab-whatif")
+        page.wait_for_selector("#whatif .input")
+        assert "Choose a change" in watched.seen("#whatif .answer")
+        page.locator("#whatif input[type=range]").first.focus()
+        for _ in range(5):
+            page.keyboard.press("PageUp")
+        page.wait_for_selector("#whatif .answer .chances li")
+        bars = page.locator("#whatif .answer .chances b").all_inner_texts()
+        assert len(bars) == 4
+        assert any(set(bar) & set("123456789") for bar in bars)
+        assert "was off from the simulator by" in watched.seen("#whatif .answer > .quiet")
+        asked = [url for url in watched.requests if "/v1/scenarios/beds" in url]
+        assert len(asked) >= 2
+        page.locator("#whatif .back").click()
+        page.wait_for_selector("#whatif .answer .quiet")
+        assert "Choose a change" in watched.seen("#whatif .answer")
+
+
+def test_italian_is_whole_and_remembered(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        page.click("button[data-language=it]")
+        assert page.get_attribute("html", "lang") == "it"
+        assert page.title().startswith("Felsina: previsioni")
+        assert watched.seen("#tab-whatif") == "E se"
+        assert watched.seen("#kind") == "previsto"
+        page.reload()
+        page.wait_for_selector("#places tbody tr")
+        assert page.get_attribute("html", "lang") == "it"
+        page.click("#tab-card")
+        page.wait_for_selector("#card .own")
+        assert "Addestrato" in watched.seen("#card") or "privacy" in watched.seen("#card").lower()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en", "it"])
+def test_nothing_stands_in_anyones_way(browser, address: str, scheme: str, language: str) -> None:
+    locale = {"en": "en-GB", "it": "it-IT"}[language]
+    with looked_at(browser, address, color_scheme=scheme, locale=locale) as watched:
+        page = watched.page
+        assert page.get_attribute("html", "lang") == language
+        found = watched.violations()
+        page.click("#places tbody tr:first-child button")
+        page.wait_for_selector(".chart canvas")
+        found += watched.violations()
+        for tab, ready in {"alerts": "h2", "whatif": ".input", "card": ".own"}.items():
+            page.click(f"#tab-{tab}")
+            page.wait_for_selector(f"#{tab} {ready}")
+            found += watched.violations()
+        assert found == []
+
+
+def test_the_look_for_what_stands_in_the_way_sees(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        watched.page.evaluate("document.getElementById('play').removeAttribute('aria-label')")
+        assert any(one.startswith("button-name") for one in watched.violations())
+
+
+def test_a_phone_shows_the_map_above_and_nothing_beside(browser, address: str) -> None:
+    with looked_at(browser, address, viewport=PHONE, has_touch=True) as watched:
+        page = watched.page
+        widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert widths[0] <= widths[1] == PHONE["width"]
+        tops = [page.locator(one).bounding_box()["y"] for one in ("#map", "#time", "#panel")]
+        assert tops == sorted(tops)
+        assert watched.violations() == []
+        keep(page, "phone")
+
+
+def test_the_keyboard_reaches_everything(browser, address: str) -> None:
+    with looked_at(browser, address) as watched:
+        page = watched.page
+        reached = set()
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.id || document.activeElement.name"))
+        assert {"slider", "play", "layer", "tab-places"} <= reached
+        page.locator("#tab-places").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.id") == "tab-alerts"
+        assert page.get_attribute("#tab-alerts", "aria-selected") == "true"
