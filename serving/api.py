@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.contracts import FelsinaError, IntArray
 from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
 from serving.card import add_card
-from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
+from serving.catalogue import Catalogue, NotFound, check_grid, now
+from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
 from serving.page import add_page
+from serving.ready import Ready
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
 from serving.schemas import MOST_VALUES
-from serving.stateless import forecast_window
 from serving.store import FORCED, OBSERVED
 
-Format = Literal["json", "geojson", "csv", "ngsi-ld"]
 Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
-Bands = Annotated[
-    Literal["adaptive", "released"],
-    Query(description="Bands that follow what came true, or the release's own as backtested."),
-]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -59,6 +53,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         responses=_PROBLEMS,
     )
     app.add_middleware(Slots)
+    app.add_middleware(Ready, catalogue=catalogue)
     app.add_middleware(Bodies)
     _handle_errors(app)
     store = catalogue.store
@@ -82,22 +77,6 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             "synthetic": release.manifest["data"]["synthetic"],
             "data_as_of": None if latest is None else schemas.iso(latest),
         }
-
-    def asked(dataset: str, init_time: datetime | None, bands: Bands) -> Answer:
-        init = None if init_time is None else schemas.utc(init_time)
-        return catalogue.forecast(dataset, init, adaptive=bands == "adaptive")
-
-    def answered(runtime: Runtime, answer: Answer, nodes: IntArray, form: Format) -> Response:
-        head = formats.envelope(runtime.release, answer)
-        if form == "ngsi-ld":
-            content = ngsi_ld.as_ngsi_ld(head, runtime.release, answer, nodes)
-            return Response(content, media_type=ngsi_ld.MEDIA, headers={"Link": ngsi_ld.LINK})
-        if form == "csv":
-            content = formats.as_csv(runtime.release, answer, nodes)
-        else:
-            write = formats.as_geojson if form == "geojson" else formats.as_json
-            content = write(head, runtime.release, answer, nodes)
-        return Response(content, media_type=formats.MEDIA[form])
 
     def accept(dataset: str, body: schemas.Table, kind: str) -> dict[str, Any]:
         runtime = catalogue.runtime(dataset)
@@ -160,72 +139,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             }
         )
 
-    content = {media.partition(";")[0]: {} for media in formats.MEDIA.values()}
-
-    @app.get(
-        "/v1/forecasts/{dataset}",
-        response_model=schemas.ForecastAnswer | list[schemas.NgsiLdEntity],
-        responses={200: {"content": content}},
-        tags=["forecasts"],
-    )
-    def forecast(
-        dataset: str,
-        nodes: Nodes = None,
-        format: Format = "json",
-        init_time: AwareDatetime | None = None,
-        bands: Bands = "adaptive",
-    ) -> Any:
-        """The latest forecast, or the one from what was observed up to `init_time`."""
-        runtime = catalogue.runtime(dataset)
-        wanted = chosen(runtime, nodes)
-        return answered(runtime, asked(dataset, init_time, bands), wanted, format)
-
-    @app.get(
-        "/v1/forecasts/{dataset}/members", response_model=schemas.MembersAnswer, tags=["forecasts"]
-    )
-    def joint_members(
-        dataset: str,
-        nodes: Nodes = None,
-        init_time: AwareDatetime | None = None,
-        bands: Bands = "adaptive",
-    ) -> Any:
-        """Ways that all nodes and leads may go together, equally likely; the same quantiles."""
-        runtime = catalogue.runtime(dataset)
-        wanted = chosen(runtime, nodes)
-        if (size := runtime.template[:, :, 0].size * len(wanted)) > MOST_VALUES:
-            raise FelsinaError(
-                f"members of {len(wanted)} nodes are {size} values, over {MOST_VALUES}; "
-                "ask for fewer nodes"
-            )
-        answer = asked(dataset, init_time, bands)
-        return Response(
-            formats.members_json(runtime, answer, wanted), media_type=formats.MEDIA["json"]
-        )
-
-    @app.get(
-        "/v1/forecasts/{dataset}/areas", response_model=schemas.AreasAnswer, tags=["forecasts"]
-    )
-    def areas(
-        dataset: str, init_time: AwareDatetime | None = None, bands: Bands = "adaptive"
-    ) -> Any:
-        """Sums over each area and the city, for targets that add up, such as load or counts."""
-        runtime = catalogue.runtime(dataset)
-        answer = asked(dataset, init_time, bands)
-        return Response(formats.areas_json(runtime, answer), media_type=formats.MEDIA["json"])
-
-    @app.post(
-        "/v1/forecasts/{dataset}",
-        response_model=schemas.ForecastAnswer | list[schemas.NgsiLdEntity],
-        responses={200: {"content": content}},
-        tags=["forecasts"],
-    )
-    def forecast_from(
-        dataset: str, body: schemas.WindowBody, nodes: Nodes = None, format: Format = "json"
-    ) -> Any:
-        """A forecast from a window that you bring; nothing held is read, nothing is kept."""
-        runtime = catalogue.runtime(dataset)
-        wanted = chosen(runtime, nodes)
-        return answered(runtime, forecast_window(runtime, body), wanted, format)
+    add_forecasts(app, catalogue)
 
     @app.get(
         "/v1/observations/{dataset}",

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from serving import formats, schemas
-from serving.catalogue import Catalogue, now
+from serving.catalogue import STALE_STEPS, Catalogue, now
 from serving.release import Release, approval
 
 OWN = "felsina"
@@ -140,5 +140,5 @@ def _freshness(release: Release, latest: np.datetime64 | None) -> dict[str, Any]
     if latest is None:
         return {"data_as_of": None, "age_seconds": None, "stale": None}
     age = int((now() - latest) / np.timedelta64(1, "s"))
-    stale = age > formats.STALE_STEPS * release.spec.seconds
+    stale = age > STALE_STEPS * release.spec.seconds
     return {"data_as_of": schemas.iso(latest), "age_seconds": age, "stale": stale}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ from serving.served import Served
 from serving.store import FORCED, OBSERVED, Store
 
 _KEPT = 256
+STALE_STEPS = 3
+"""Data are stale when nothing newer came for this many steps."""
+
+_Key = tuple[str, int, np.datetime64, bool]
+"""Release, revision, init time, and whether bands follow what came true."""
 
 
 class NotFound(FelsinaError):
@@ -44,6 +50,28 @@ class Answer:
     adaptive: bool = False
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What an answer about datasets rests on; while it is equal, the answer is the same.
+
+    Attributes:
+        parts: release, revision and whether its data are stale, of each dataset.
+        next_at: when the next observation is expected, seconds since 1970; None if that is unknown.
+        step: seconds from one to the next.
+    """
+
+    parts: tuple[tuple[str, int, bool], ...]
+    next_at: int | None = field(default=None, compare=False)
+    step: int = field(default=0, compare=False)
+
+    def next_in(self, overdue: int) -> int | None:
+        """Seconds to the next observation; where it is overdue, a step or ``overdue`` seconds."""
+        if self.next_at is None:
+            return None
+        wait = self.next_at - int(time.time())
+        return wait if wait > 0 else min(self.step, overdue)
+
+
 class Catalogue:
     """Serves every verified release under a home folder; new ones are picked up while it runs.
 
@@ -55,7 +83,8 @@ class Catalogue:
     def __init__(self, home: Path, store: Store) -> None:
         self.home, self.store = home, store
         self._served = Served(home, lambda folder: Runtime(load_release(folder)))
-        self._answers: OrderedDict[tuple[str, int, np.datetime64, bool], Answer] = OrderedDict()
+        self._answers: OrderedDict[_Key, Answer] = OrderedDict()
+        self._making: dict[_Key, Future[Answer]] = {}
         self._lock = threading.Lock()
         self._following: dict[str, threading.Lock] = {}
 
@@ -75,8 +104,38 @@ class Catalogue:
             raise NotFound(f"no release of dataset {dataset!r} is served; served: {served}")
         return runtimes[dataset]
 
+    def due(self) -> bool:
+        """Whether ``standing`` is to be believed only after ``refresh``."""
+        return self._served.due() or self.store.slow()
+
+    def refresh(self) -> None:
+        """Look for new releases, and for what other processes wrote."""
+        self._served.champions()
+        self.store.states()
+
+    def standing(self, dataset: str | None = None) -> Standing | None:
+        """What an answer about a dataset rests on, or one about all; None if it is not served."""
+        served, states = self._served.held(), self.store.states()
+
+        def part(name: str) -> tuple[str, int, bool]:
+            release, (revision, latest) = served[name].release, states.get(name, (0, None))
+            stale = latest is not None and is_stale(latest, release.spec.seconds)
+            return release.id, revision, stale
+
+        if dataset is None:
+            return Standing(tuple(part(name) for name in served))
+        if dataset not in served:
+            return None
+        _, latest = states.get(dataset, (0, None))
+        step = served[dataset].release.spec.seconds
+        return Standing((part(dataset),), None if latest is None else latest + step, step)
+
     def forecast(
-        self, dataset: str, init_time: np.datetime64 | None = None, adaptive: bool = True
+        self,
+        dataset: str,
+        init_time: np.datetime64 | None = None,
+        adaptive: bool = True,
+        runtime: Runtime | None = None,
     ) -> Answer:
         """The forecast from what was observed up to ``init_time`` (the latest, when None).
 
@@ -84,12 +143,13 @@ class Catalogue:
             dataset: name of the dataset.
             init_time: time of the last observation shown to the model.
             adaptive: whether its bands follow what came true, where that is known.
+            runtime: the release to ask, where it is at hand; else the one that is served.
 
         Raises:
             NotFound: if nothing is served or held.
             FelsinaError: if ``init_time`` is off the grid or nothing was observed before it.
         """
-        runtime = self.runtime(dataset)
+        runtime = runtime or self.runtime(dataset)
         revision, latest = self.store.state(dataset)
         if latest is None:
             raise NotFound(
@@ -101,11 +161,23 @@ class Catalogue:
             if key in self._answers:
                 self._answers.move_to_end(key)
                 return self._answers[key]
-        answer = self._compute(runtime, init, latest, adaptive)
+            first = key not in self._making
+            made = self._making.setdefault(key, Future())
+        if not first:
+            return made.result()
+        try:
+            answer = self._compute(runtime, init, latest, adaptive)
+        except BaseException as error:
+            with self._lock:
+                del self._making[key]
+            made.set_exception(error)
+            raise
         with self._lock:
+            del self._making[key]
             self._answers[key] = answer
             while len(self._answers) > _KEPT:
                 self._answers.popitem(last=False)
+        made.set_result(answer)
         return answer
 
     def _compute(
@@ -183,6 +255,11 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def now() -> np.datetime64:
     """This moment, UTC, to the second."""
     return np.datetime64(int(time.time()), "s")
+
+
+def is_stale(latest: int, step: int) -> bool:
+    """Whether data are stale whose latest observation is of that second."""
+    return int(time.time()) - latest > STALE_STEPS * step
 
 
 def check_grid(runtime: Runtime, *times: np.datetime64) -> None:

@@ -1,28 +1,49 @@
-"""A forecast as JSON, GeoJSON or CSV bytes; its members and sums as JSON."""
+"""A forecast, or a part of it, as JSON, GeoJSON or CSV bytes."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import orjson
 
 from models.contracts import FloatArray, IntArray
-from models.joint import THRESHOLDS, check_additive, sum_quantiles
-from serving.catalogue import Answer, now
+from models.joint import THRESHOLDS
+from serving.catalogue import Answer, is_stale
 from serving.release import AUDIT, Release, approval
-from serving.runtime import Runtime
 from serving.schemas import iso
+from serving.selection import Selection
 
-STALE_STEPS = 3
-"""Data are stale when nothing newer came for this many steps."""
 MEDIA = {
     "json": "application/json",
     "geojson": "application/geo+json",
     "csv": "text/csv; charset=utf-8",
+    "arrow": "application/vnd.apache.arrow.stream",
 }
+
+
+@lru_cache
+def negotiated(accept: str) -> str:
+    """The format that an ``Accept`` header likes best; JSON where it names none of them.
+
+    Of two that it likes the same, the one it names first.
+    """
+    known = {media.partition(";")[0]: form for form, media in MEDIA.items()}
+    best, liked = "json", 0.0
+    for one in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in one.split(";"))
+        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            continue
+        if value > liked and (form := known.get(media)):
+            best, liked = form, value
+    return best
 
 
 def number(value: float) -> float | None:
@@ -43,11 +64,12 @@ def node_entry(release: Release, node: int) -> dict[str, Any]:
     }
 
 
-def envelope(release: Release, answer: Answer) -> dict[str, Any]:
-    """All of an answer but its features."""
+def envelope(release: Release, answer: Answer, leads: IntArray | None = None) -> dict[str, Any]:
+    """All of an answer but its features; the valid times of some ``leads``, or of all."""
     spec, manifest, forecast = release.spec, release.manifest, answer.forecast
     approved, decision = approval(release.sha256)
-    overdue = now() - answer.data_as_of > STALE_STEPS * np.timedelta64(spec.seconds, "s")
+    times = forecast.valid_times if leads is None else forecast.valid_times[leads]
+    latest = int(answer.data_as_of.astype("datetime64[s]").astype(np.int64))
     return {
         "dataset": spec.dataset,
         "domain": spec.domain,
@@ -57,10 +79,10 @@ def envelope(release: Release, answer: Answer) -> dict[str, Any]:
         "issued_at": iso(answer.computed_at),
         "init_time": iso(forecast.init_time),
         "data_as_of": iso(answer.data_as_of),
-        "stale": bool(overdue),
+        "stale": is_stale(latest, spec.seconds),
         "step": spec.step,
         "timezone": spec.timezone,
-        "valid_times": [iso(t) for t in forecast.valid_times],
+        "valid_times": [iso(t) for t in times],
         "model": {
             "name": spec.dataset,
             "version": release.id,
@@ -101,16 +123,20 @@ def privacy(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_json(head: dict[str, Any], release: Release, answer: Answer, nodes: IntArray) -> bytes:
+def as_json(release: Release, answer: Answer, chosen: Selection) -> bytes:
     """The answer of ``schemas.ForecastAnswer``; floats keep all their digits."""
-    features = [node_entry(release, n) | _told(release, answer, n) for n in nodes.tolist()]
+    head = envelope(release, answer, chosen.leads)
+    features = [
+        node_entry(release, n) | told
+        for n, told in zip(chosen.nodes.tolist(), _told(release, answer, chosen), strict=True)
+    ]
     return orjson.dumps(head | {"features": features}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def as_geojson(head: dict[str, Any], release: Release, answer: Answer, nodes: IntArray) -> bytes:
+def as_geojson(release: Release, answer: Answer, chosen: Selection) -> bytes:
     """A FeatureCollection (RFC 7946) of points; the envelope stands beside the features."""
     features = []
-    for n in nodes.tolist():
+    for n, told in zip(chosen.nodes.tolist(), _told(release, answer, chosen), strict=True):
         entry = node_entry(release, n)
         lon, lat = entry.pop("lon"), entry.pop("lat")
         place = None if lon is None or lat is None else {"type": "Point", "coordinates": [lon, lat]}
@@ -119,78 +145,43 @@ def as_geojson(head: dict[str, Any], release: Release, answer: Answer, nodes: In
                 "type": "Feature",
                 "id": entry.pop("id"),
                 "geometry": place,
-                "properties": entry | _told(release, answer, n),
+                "properties": entry | told,
             }
         )
+    head = envelope(release, answer, chosen.leads)
     body = {"type": "FeatureCollection"} | head | {"features": features}
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def as_csv(release: Release, answer: Answer, nodes: IntArray) -> bytes:
+def as_csv(release: Release, answer: Answer, chosen: Selection) -> bytes:
     """One row a node and lead: ``node, init_time, lead, valid_time, q0.05 ... q0.95``."""
     forecast = answer.forecast
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    levels = [f"q{level:g}" for level in forecast.levels]
+    levels = [f"q{forecast.levels[q]:g}" for q in chosen.levels]
     writer.writerow(["node", "init_time", "lead", "valid_time", *levels])
-    for n in nodes.tolist():
-        for h, valid in enumerate(forecast.valid_times):
-            cells = [str(v) for v in forecast.quantiles[h, n]]
-            row = [release.graph.ids[n], iso(forecast.init_time), h + 1, iso(valid), *cells]
-            writer.writerow(row)
+    init = iso(forecast.init_time)
+    times = list(forecast.valid_times[chosen.leads])
+    ahead = [(h, iso(t)) for h, t in zip(chosen.leads.tolist(), times, strict=True)]
+    for n in chosen.nodes.tolist():
+        for h, valid in ahead:
+            cells = [str(v) for v in forecast.quantiles[h, n, chosen.levels]]
+            writer.writerow([release.graph.ids[n], init, h + 1, valid, *cells])
     return out.getvalue().encode()
 
 
-def members_json(runtime: Runtime, answer: Answer, nodes: IntArray) -> bytes:
-    """The answer of ``schemas.MembersAnswer``."""
-    release, record = runtime.release, runtime.release.manifest["members"]
-    joint = runtime.members(answer.forecast)
-    body = envelope(release, answer) | {
-        "members": len(joint),
-        "method": record["method"],
-        "tail": record["tail"],
-        "features": [
-            {"id": release.graph.ids[n], "values": np.ascontiguousarray(joint[:, :, n])}
-            for n in nodes.tolist()
-        ],
-    }
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def areas_json(runtime: Runtime, answer: Answer) -> bytes:
-    """The answer of ``schemas.AreasAnswer``; a target that does not add up is refused."""
-    spec, graph = runtime.release.spec, runtime.release.graph
-    check_additive(spec.unit, spec.target)
-    joint = runtime.members(answer.forecast)
-    names = sorted(set(graph.areas) - {""})
-    areas = np.array(graph.areas)
-    groups = np.stack([np.ones(graph.nodes, bool), *(areas == name for name in names)])
-    quantiles = sum_quantiles(joint, groups, spec.quantiles)
-    total, *sums = (
-        {
-            "area": name,
-            "nodes": int(group.sum()),
-            "quantiles": by_level(quantiles[:, g], spec.quantiles),
-        }
-        for g, (name, group) in enumerate(zip(["", *names], groups, strict=True))
-    )
-    body = envelope(runtime.release, answer) | {
-        "members": len(joint),
-        "method": runtime.release.manifest["members"]["method"],
-        "total": total,
-        "areas": sums,
-    }
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _told(release: Release, answer: Answer, node: int) -> dict[str, Any]:
-    """What a forecast says of a node."""
+def _told(release: Release, answer: Answer, chosen: Selection) -> Iterator[dict[str, Any]]:
+    """What a forecast says of each of the nodes chosen."""
     forecast = answer.forecast
-    return {
-        "observed_fraction": round(float(forecast.observed_fraction[node]), 4),
-        "quantiles": by_level(forecast.quantiles[:, node], forecast.levels),
-        "exceedance": _exceedance(release, answer, node),
-    }
+    names = [f"{forecast.levels[q]:g}" for q in chosen.levels]
+    part = forecast.quantiles[np.ix_(chosen.leads, chosen.nodes, chosen.levels)]
+    table = np.ascontiguousarray(np.moveaxis(part, 0, -1))  # JSON wants each node's lists whole
+    for n, rows in zip(chosen.nodes.tolist(), table, strict=True):
+        yield {
+            "observed_fraction": round(float(forecast.observed_fraction[n]), 4),
+            "quantiles": dict(zip(names, rows, strict=True)),
+            "exceedance": _exceedance(release, answer, n, chosen.leads),
+        }
 
 
 def by_level(quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, FloatArray]:
@@ -198,7 +189,9 @@ def by_level(quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, Floa
     return {f"{v:g}": np.ascontiguousarray(quantiles[:, q]) for q, v in enumerate(levels)}
 
 
-def _exceedance(release: Release, answer: Answer, node: int) -> dict[str, dict[str, Any]]:
+def _exceedance(
+    release: Release, answer: Answer, node: int, leads: IntArray
+) -> dict[str, dict[str, Any]]:
     """By threshold, the probability that it is reached at a lead and within the horizon."""
     forecast = answer.forecast
     if forecast.exceedance is None or forecast.exceedance_within is None:
@@ -217,8 +210,8 @@ def _exceedance(release: Release, answer: Answer, node: int) -> dict[str, dict[s
         found[THRESHOLDS[k]] = {
             "level": float(level),
             "unit": forecast.unit,
-            "by_lead": [round(float(p), 4) for p in at_lead],
-            "within_lead": [None if np.isnan(p) else round(float(p), 4) for p in up_to_lead],
+            "by_lead": [round(float(p), 4) for p in at_lead[leads]],
+            "within_lead": [None if np.isnan(p) else round(float(p), 4) for p in up_to_lead[leads]],
             "within_horizon": None if np.isnan(whole) else round(float(whole), 4),
             "tail": bool(tail),
             "text": _chance(whole, least, most, bool(tail)),

@@ -22,9 +22,10 @@ from fastapi.responses import JSONResponse
 from models.contracts import FloatArray, IntArray
 from models.joint import THRESHOLDS
 from serving.catalogue import Answer
-from serving.formats import node_entry
+from serving.formats import envelope, node_entry
 from serving.release import Release
 from serving.schemas import JsonLdContext, iso
+from serving.selection import Selection
 
 MEDIA = "application/json"
 CONTEXT_PATH = "/v1/context.jsonld"
@@ -110,9 +111,9 @@ class _JsonLd(JSONResponse):
     media_type = "application/ld+json"
 
 
-def as_ngsi_ld(head: dict[str, Any], release: Release, answer: Answer, nodes: IntArray) -> bytes:
+def as_ngsi_ld(release: Release, answer: Answer, chosen: Selection) -> bytes:
     """An array for a broker's ``entityOperations/upsert``, by node and then by lead."""
-    spec = release.spec
+    spec, head = release.spec, envelope(release, answer)
     whole = _properties(
         {
             "datasetName": spec.dataset,
@@ -125,13 +126,14 @@ def as_ngsi_ld(head: dict[str, Any], release: Release, answer: Answer, nodes: In
         }
     )
     whole |= {"dateIssued": _moment(head["issued_at"]), "dataAsOf": _moment(head["data_as_of"])}
-    ends = answer.forecast.valid_times + np.timedelta64(spec.seconds, "s")
+    ends = [iso(t + np.timedelta64(spec.seconds, "s")) for t in answer.forecast.valid_times]
     entities = []
-    for n in nodes.tolist():
+    for n in chosen.nodes.tolist():
         node = whole | _place(release, n)
         node["observedFraction"] = _property(round(float(answer.forecast.observed_fraction[n]), 4))
         urn = f"urn:ngsi-ld:Forecast:{quote(spec.dataset, safe='')}:"
-        for h, (start, end) in enumerate(zip(head["valid_times"], ends, strict=True)):
+        for h in chosen.leads.tolist():
+            start = head["valid_times"][h]
             entities.append(
                 {
                     "id": f"{urn}{quote(release.graph.ids[n], safe='')}:{h + 1}",
@@ -139,19 +141,22 @@ def as_ngsi_ld(head: dict[str, Any], release: Release, answer: Answer, nodes: In
                     **node,
                     "lead": _property(h + 1),
                     "validFrom": _moment(start),
-                    "validTo": _moment(iso(end)),
-                    **_said(release, answer, n, h, start),
+                    "validTo": _moment(ends[h]),
+                    **_said(release, answer, n, h, chosen.levels),
                 }
             )
     return orjson.dumps(entities)
 
 
-def _said(release: Release, answer: Answer, node: int, lead: int, at: str) -> dict[str, Any]:
-    """The median with its quantiles, and the thresholds' probabilities, at a node and lead."""
+def _said(
+    release: Release, answer: Answer, node: int, lead: int, levels: IntArray
+) -> dict[str, Any]:
+    """The median with some quantiles, and the thresholds' probabilities, at a node and lead."""
     spec, forecast = release.spec, answer.forecast
-    unit = _unit(spec.unit)
+    unit, at = _unit(spec.unit), iso(forecast.valid_times[lead])
     values = forecast.quantiles[lead, node].tolist()
-    found = dict(zip(forecast.levels, values, strict=True))
+    shown = {*levels.tolist(), forecast.levels.index(0.5)}
+    found = {forecast.levels[q]: values[q] for q in sorted(shown)}
     said: dict[str, Any] = {
         "forecast": _property(found.pop(0.5))
         | unit

@@ -35,24 +35,43 @@ class Served(Generic[Loaded]):
         self._refused: dict[Path, int] = {}
         self._scan = threading.Lock()
         self._scanned = -_RESCAN_SECONDS
+        self._seen: tuple[int, ...] = ()
 
     def champions(self) -> dict[str, Loaded]:
         """Name to its release; one that fails verification is never among them.
 
-        One caller a second looks for changes; the others, and those who come while a release is
-        loaded, get what is loaded. Where a new release is refused the one before it stays.
+        One caller looks for changes, when they are ``due``; the others, and those who come while a
+        release is loaded, get what is loaded. Where a new release is refused the one before it
+        stays.
         """
-        first = not self._held
-        due = time.monotonic() - self._scanned >= _RESCAN_SECONDS
-        if due and self._scan.acquire(first):
+        first = not self._held and self._scan.locked()  # they wait for what is loaded first
+        if (first or self.due()) and self._scan.acquire(not self._held):
             try:
-                self._scanned = time.monotonic()
-                chosen = champions(self.home, self.surrogates)
-                found = {name: self._load(name, folder) for name, folder in chosen.items()}
-                self._held = {name: held for name, held in found.items() if held}
+                if self.due():
+                    self._look()
             finally:
                 self._scan.release()
+        return self.held()
+
+    def _look(self) -> None:
+        self._scanned, self._seen = time.monotonic(), self._changed()
+        chosen = champions(self.home, self.surrogates)
+        found = {name: self._load(name, folder) for name, folder in chosen.items()}
+        self._held = {name: held for name, held in found.items() if held}
+
+    def held(self) -> dict[str, Loaded]:
+        """``champions`` as they were last seen, without a look at the disk."""
         return {name: loaded for name, (_, loaded) in self._held.items()}
+
+    def due(self) -> bool:
+        """Whether it is time to look: a pointer or a folder is new, or a second has passed."""
+        late = time.monotonic() - self._scanned >= _RESCAN_SECONDS
+        return late or self._changed() != self._seen
+
+    def _changed(self) -> tuple[int, ...]:
+        """When releases and pointers came or went; files are replaced there, never rewritten."""
+        folders = (self.home / "releases", self.home / "champions")
+        return tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in folders)
 
     def _load(self, name: str, folder: Path) -> tuple[Path, Loaded] | None:
         """A release folder opened, or what was served before where it is refused."""

@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from sqlalchemy.schema import CreateTable
 
 from models.contracts import FelsinaError, FloatArray
+from serving.revisions import Revisions, State
 
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
@@ -79,6 +80,7 @@ class Store:
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
         self._create()
+        self._states = Revisions(self.engine, _revisions)
 
     def _create(self) -> None:
         """Create the tables; another process may be doing the same at this moment."""
@@ -145,6 +147,7 @@ class Store:
                 ]
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])
+        self._states.forget()
         return table.size
 
     def read(
@@ -181,14 +184,16 @@ class Store:
 
     def state(self, dataset: str) -> tuple[int, np.datetime64 | None]:
         """Revision of a dataset (0: nothing held) and the time of its latest observation."""
-        query = sa.select(_revisions.c.revision, _revisions.c.latest).where(
-            _revisions.c.dataset == dataset
-        )
-        with self.engine.connect() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return 0, None
-        return row.revision, None if row.latest is None else np.datetime64(row.latest, "s")
+        revision, latest = self.states().get(dataset, (0, None))
+        return revision, None if latest is None else np.datetime64(latest, "s")
+
+    def states(self) -> dict[str, State]:
+        """Revision and time of the latest observation of every dataset, not to be changed."""
+        return self._states.states()
+
+    def slow(self) -> bool:
+        """Whether ``states`` would take milliseconds now."""
+        return self._states.due()
 
     def issues(
         self, release: str, time: np.datetime64 | None = None

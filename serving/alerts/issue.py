@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from serving.alerts.rules import Rule, within_text
-from serving.catalogue import Answer, now
-from serving.formats import STALE_STEPS, node_entry
+from serving.catalogue import STALE_STEPS, Answer, now
+from serving.formats import node_entry
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.schemas import iso

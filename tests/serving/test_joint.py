@@ -199,7 +199,7 @@ def test_a_template_of_other_nodes_is_not_served(tiny: Tiny, store: Store, tmp_p
 
 
 def test_too_many_values_are_refused(client: TestClient, monkeypatch) -> None:
-    monkeypatch.setattr("serving.api.MOST_VALUES", 2000)
+    monkeypatch.setattr("serving.joint.MOST_VALUES", 2000)
     detail = refused(client, "/v1/forecasts/tiny/members")
     assert "members of 4 nodes are 2400 values" in detail
     assert get(client, "/v1/forecasts/tiny/members", nodes="a,b")["members"] == 100

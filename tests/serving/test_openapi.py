@@ -77,7 +77,7 @@ def test_every_route_is_documented(document, client: TestClient) -> None:
 
 
 def test_every_operation_says_what_it_answers(document) -> None:
-    names = {"json", "geo+json", "csv"}
+    names = {"json", "geo+json", "csv", "vnd.apache.arrow.stream"}
     for path, verbs in document["paths"].items():
         for operation in verbs.values():
             assert operation["summary"]

@@ -1,0 +1,202 @@
+"""Ready answers: the same bytes for as long as they are true, and no longer."""
+
+import gzip
+import threading
+import time
+from email.utils import parsedate_to_datetime
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.release import point_at
+from serving import catalogue as catalogue_module
+from serving.api import create_app
+from serving.catalogue import Catalogue
+from serving.ready import OVERDUE_SECONDS, Ready
+from serving.store import OBSERVED, Store
+from tests.fixtures.tiny import Tiny, reseal
+
+URL = "/v1/forecasts/tiny"
+PLAIN = {"accept-encoding": "identity"}
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Datasets in the order in which a forecast of them was computed."""
+    asked: list[str] = []
+    compute = Catalogue._compute
+
+    def counted(self, runtime, *rest):
+        asked.append(runtime.release.spec.dataset)
+        return compute(self, runtime, *rest)
+
+    monkeypatch.setattr(Catalogue, "_compute", counted)
+    return asked
+
+
+def write(store: Store, tiny: Tiny, value: float, node: str = "a") -> None:
+    stamp = np.array([tiny.builder.times(np.array([len(tiny.dataset.values) - 1]))[0]])
+    store.write("tiny", OBSERVED, stamp, [node], np.array([[value]]))
+
+
+def test_an_answer_is_given_again_byte_for_byte(client: TestClient) -> None:
+    for query in ("", "?format=geojson", "?format=csv", "?format=arrow", "?nodes=a&leads=1-3"):
+        first, second = (client.get(URL + query) for _ in range(2))
+        assert first.status_code == 200
+        assert first.content == second.content
+        assert first.headers == second.headers
+        assert first.headers["felsina-release"].startswith("tiny-")
+        assert parsedate_to_datetime(first.headers["last-modified"]).timestamp() <= time.time()
+
+
+def test_gzip_is_another_representation_of_the_same(client: TestClient) -> None:
+    plain = client.get(URL, headers=PLAIN)
+    zipped = client.get(URL, headers={"accept-encoding": "br, gzip"})
+    assert "content-encoding" not in plain.headers
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert zipped.content == plain.content  # the client unpacks it
+    assert int(zipped.headers["content-length"]) < len(plain.content) / 2
+    assert zipped.headers["etag"] != plain.headers["etag"]
+    assert "Accept-Encoding" in plain.headers["vary"]
+    refused = client.get(URL, headers={"accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in refused.headers
+    with client.stream("GET", URL, headers={"accept-encoding": "gzip"}) as raw:
+        assert gzip.decompress(b"".join(raw.iter_raw())) == plain.content
+
+
+def test_a_copy_that_still_stands_is_not_sent_again(client: TestClient, store, tiny) -> None:
+    first = client.get(URL, headers=PLAIN)
+    tag = first.headers["etag"]
+    for known in (tag, f'"x", W/{tag}', "*"):
+        again = client.get(URL, headers=PLAIN | {"if-none-match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == tag
+        assert again.headers["felsina-release"] == first.headers["felsina-release"]
+        assert "content-length" not in again.headers
+    assert client.get(URL, headers=PLAIN | {"if-none-match": '"x"'}).status_code == 200
+    zipped = {"accept-encoding": "gzip", "if-none-match": tag}
+    assert client.get(URL, headers=zipped).status_code == 200
+    write(store, tiny, 300.0)
+    changed = client.get(URL, headers=PLAIN | {"if-none-match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+
+
+def test_head_tells_what_get_would(client: TestClient) -> None:
+    for path in (URL, "/v1/datasets", "/v1/observations/tiny"):
+        head, got = client.head(path), client.get(path)
+        assert head.status_code == got.status_code == 200
+        assert head.content == b""
+        assert head.headers == got.headers
+    assert client.head("/v1/forecasts/nosuch").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", [URL, f"{URL}?format=csv", f"{URL}/members", f"{URL}/areas", "/v1/observations/tiny"]
+)
+def test_a_write_is_seen_by_the_next_answer(client, tiny, store, path) -> None:
+    """Written through the API, by this process's store and by another connection."""
+    (init,) = tiny.times(len(tiny.dataset.values) - 1, len(tiny.dataset.values))
+    other = Store(store.engine.url.render_as_string(False))
+
+    def post() -> None:
+        body = {"times": [init], "values": {"a": [310.0]}}
+        assert client.post("/v1/observations/tiny", json=body).status_code == 200
+
+    seen = [client.get(path).content]
+    assert client.get(path).content == seen[0]
+    for change in (post, lambda: write(store, tiny, 20.0), lambda: write(other, tiny, 250.0)):
+        change()
+        found = client.get(path).content
+        assert found not in seen
+        seen.append(found)
+
+
+def test_a_write_elsewhere_leaves_an_answer_as_it_is(client, tiny, store, computed) -> None:
+    first = client.get(URL).content
+    stamp = tiny.builder.times(np.array([0]))
+    store.write("another", OBSERVED, stamp, ["a"], np.ones((1, 1)))
+    assert client.get(URL).content == first
+    assert computed == ["tiny"]
+
+
+def test_a_new_release_is_seen_by_the_next_answer(tiny, store, tmp_path) -> None:
+    (home := tmp_path / "home").mkdir()
+    (home / "releases").mkdir()
+    same = reseal(tiny.release, home, lambda manifest: None)
+    client = TestClient(create_app(Catalogue(home, store)))
+    first = client.get(URL)
+    assert first.headers["felsina-release"] == same.name
+    newer = reseal(tiny.release, home, lambda m: m["privacy"].update(statement="another"))
+    for chosen in (newer, same, newer):
+        point_at(home, chosen)
+        answer = client.get(URL)
+        assert answer.headers["felsina-release"] == chosen.name
+        assert answer.json()["model"]["version"] == chosen.name
+    listed = client.get("/v1/datasets").json()["datasets"]
+    assert [one["release"] for one in listed] == [newer.name]
+
+
+def test_an_answer_says_when_it_turns_stale(client, tiny, monkeypatch) -> None:
+    """The clock alone makes another answer of it, and says until when a copy may be kept."""
+    latest = int(tiny.builder.times(np.array([len(tiny.dataset.values) - 1]))[0].astype(int))
+
+    def at(second: int):
+        monkeypatch.setattr(catalogue_module.time, "time", lambda: float(latest + second))
+        return client.get(URL)
+
+    fresh = at(600)
+    assert fresh.json()["stale"] is False
+    assert fresh.headers["cache-control"] == "public, max-age=3000, must-revalidate"
+    assert at(3 * 3600).json()["stale"] is False
+    overdue = at(3 * 3600 + 1)
+    assert overdue.json()["stale"] is True
+    bound = f"public, max-age={OVERDUE_SECONDS}, must-revalidate"
+    assert overdue.headers["cache-control"] == bound
+
+
+def test_what_is_no_answer_is_not_kept(client, empty_client, tiny) -> None:
+    assert empty_client.get(URL).status_code == 404
+    end = len(tiny.dataset.values)
+    assert empty_client.post("/v1/observations/tiny", json=tiny.observed(end - 48, end)).is_success
+    assert empty_client.get(URL).status_code == 200
+    refused = client.get(URL, params={"nodes": "nosuch"})
+    assert refused.status_code == 422
+    assert "etag" not in refused.headers
+
+
+def test_those_who_ask_at_once_wait_for_one(client, computed) -> None:
+    start, answers = threading.Barrier(8), []
+
+    def ask(form: str) -> None:
+        start.wait()
+        answers.append(client.get(URL, params={"format": form}))
+
+    forms = ("json", "csv") * 4
+    threads = [threading.Thread(target=ask, args=(form,)) for form in forms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 2
+    assert computed == ["tiny"]
+
+
+def test_what_was_not_asked_for_long_makes_room(client, tiny, store) -> None:
+    app = create_app(Catalogue(tiny.home, store))
+    whole = len(client.get(URL, headers=PLAIN).content)
+    ready = Ready(app, Catalogue(tiny.home, store), most=int(4.5 * whole))
+    small = TestClient(ready)
+    for first in range(1, 7):
+        small.get(URL, params={"leads": f"{first}-6"}, headers=PLAIN)
+        small.get(URL, headers=PLAIN)
+        assert sum(len(kept.body) for kept in ready._kept.values()) == ready._bytes
+        assert ready._bytes <= ready.most
+    queries = [key[1] for key in ready._kept]
+    assert b"" in queries
+    assert b"leads=1-6" not in queries
+    tight = Ready(app, Catalogue(tiny.home, store), most=whole)
+    assert TestClient(tight).get(URL, headers=PLAIN).status_code == 200
+    assert not tight._kept
