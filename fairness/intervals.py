@@ -86,8 +86,8 @@ def block_bootstrap(
 ) -> Interval:
     """Percentile intervals of a circular bootstrap of whole weeks, the check of ``jackknife``.
 
-    With strongly dependent days it covers less than it says: 88 % for 95 % at an autocorrelation
-    of .5 (``benchmarks/accountability.md``).
+    With dependent days it covers less than it says: 87 % for 95 % at an autoregression of .5
+    (``benchmarks/accountability.md``).
     """
     _check_days(daily)
     days = len(daily)
@@ -130,8 +130,8 @@ def watch(weekly: FloatArray, confidence: float = 0.95) -> Sequence:
 
     Four weeks are one step, and the first interval comes after six. The variance is estimated from
     the steps, with ``n / (n - 4)`` for what so few leave unsure: with days that depend on each
-    other (autoregression of .8) 4.8 % of sequences of four years then ever miss, for 5 %; with
-    weeks as steps 27 % did (``benchmarks/accountability.md``).
+    other (autoregression of .8) 5.3 % of sequences of four years then ever miss, for 5 %; with
+    weeks as steps some 27 % did.
 
     Args:
         weekly: [W, K] weekly figures, such as a group's loss less that of all.
