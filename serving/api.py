@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import AwareDatetime
@@ -19,6 +20,7 @@ from models.contracts import FelsinaError, IntArray
 from serving import formats, ngsi_ld, schemas
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
+from serving.openapi import describe, operation_id
 from serving.release import approval
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
@@ -57,8 +59,16 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_PROBLEMS,
+        generate_unique_id_function=operation_id,
     )
     app.add_middleware(BodyLimit)
+    app.add_middleware(
+        CORSMiddleware,  # keys are no cookies, so pages of any origin may ask
+        allow_origins=["*"],
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+        expose_headers=["ETag", "Felsina-Release", "Link", "Retry-After"],
+    )
     _handle_errors(app)
     store = catalogue.store
 
@@ -273,7 +283,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
-    _document_host(app)
+    describe(app)
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
@@ -305,26 +315,6 @@ def _handle_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem(422, "The input does not fit", f"{where}: {first['msg']}")
-
-
-def _document_host(app: FastAPI) -> None:
-    """Add the routes that BentoML itself serves to the OpenAPI document."""
-    document = app.openapi
-    text = {"200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-    host = {
-        "/healthz": "The process is alive.",
-        "/readyz": "Releases are loaded.",
-        "/metrics": "Prometheus metrics.",
-    }
-
-    def with_host() -> dict[str, Any]:
-        schema = document()
-        for path, summary in host.items():
-            operation = {"summary": summary, "tags": ["operations"], "responses": text}
-            schema["paths"].setdefault(path, {"get": operation})
-        return schema
-
-    app.openapi = with_host  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _version() -> str:
