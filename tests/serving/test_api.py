@@ -390,17 +390,3 @@ def test_an_ensemble_of_weather_is_the_mixture_of_its_members(
     lacking = body | {"ensemble": [*members, {"temp_c": [None] * 6}]}
     (warning,) = post(client, "/v1/forecasts/tiny", lacking)["warnings"]
     assert "temp_c is not known for 6 of 6 leads" in warning
-
-
-def test_pages_of_other_origins_may_ask(client: TestClient) -> None:
-    origin = {"origin": "https://map.example"}
-    answer = client.get("/v1/datasets", headers=origin)
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert "access-control-allow-credentials" not in answer.headers
-    asked = origin | {
-        "access-control-request-method": "GET",
-        "access-control-request-headers": "authorization",
-    }
-    assert client.options("/v1/datasets", headers=asked).status_code == 200
-    asked["access-control-request-method"] = "DELETE"
-    assert client.options("/v1/datasets", headers=asked).status_code == 400
