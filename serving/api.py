@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -18,6 +19,7 @@ from serving.card import add_card
 from serving.catalogue import Catalogue, NotFound, check_grid, now
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
+from serving.openapi import describe, operation_id
 from serving.page import add_page
 from serving.ready import Ready
 from serving.release import approval
@@ -51,10 +53,18 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_PROBLEMS,
+        generate_unique_id_function=operation_id,
     )
     app.add_middleware(Slots)
     app.add_middleware(Ready, catalogue=catalogue)
     app.add_middleware(Bodies)
+    app.add_middleware(
+        CORSMiddleware,  # keys are no cookies, so pages of any origin may ask
+        allow_origins=["*"],
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+        expose_headers=["ETag", "Felsina-Release", "Link", "Retry-After"],
+    )
     _handle_errors(app)
     store = catalogue.store
 
@@ -190,7 +200,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
-    _document_host(app)
+    describe(app)
 
     add_page(app)
     return app
@@ -218,26 +228,6 @@ def _handle_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem(422, "The input does not fit", f"{where}: {first['msg']}")
-
-
-def _document_host(app: FastAPI) -> None:
-    """Add the routes that BentoML itself serves to the OpenAPI document."""
-    document = app.openapi
-    text = {"200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-    host = {
-        "/healthz": "The process is alive.",
-        "/readyz": "Releases are loaded.",
-        "/metrics": "Prometheus metrics.",
-    }
-
-    def with_host() -> dict[str, Any]:
-        schema = document()
-        for path, summary in host.items():
-            operation = {"summary": summary, "tags": ["operations"], "responses": text}
-            schema["paths"].setdefault(path, {"get": operation})
-        return schema
-
-    app.openapi = with_host  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _version() -> str:

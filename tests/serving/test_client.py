@@ -1,7 +1,6 @@
 """The apps' client against the real app; against a small server that is busy, breaks, streams."""
 
 import ast
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.store import Store
 from tests.fixtures.greenhouse import Sealed
-from tests.fixtures.tiny import Tiny
+from tests.fixtures.tiny import Tiny, free_port
 
 
 @pytest.fixture
@@ -132,9 +131,7 @@ class Moody:
     def __init__(self) -> None:
         self.seen: list[Request] = []
         self.busy = [429, 503]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def datasets(self, request: Request) -> Response:

@@ -2,8 +2,11 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from openapi_spec_validator import validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from starlette.testclient import TestClient
 
+from serving.openapi import EXAMPLES
 from tests.fixtures.tiny import Tiny
 
 
@@ -74,6 +77,48 @@ def test_every_route_is_documented(document, client: TestClient) -> None:
     host = {("/healthz", "get"), ("/readyz", "get"), ("/metrics", "get")}
     documented = {(path, method) for path, verbs in document["paths"].items() for method in verbs}
     assert documented == operations | host
+
+
+def test_the_document_is_valid(document) -> None:
+    validate(document)
+    del document["paths"]["/v1/datasets"]["get"]["responses"]
+    document["info"].pop("title")
+    with pytest.raises(OpenAPIValidationError):
+        validate(document)
+
+
+def test_examples_may_be_posted(document) -> None:
+    for path, example in EXAMPLES.items():
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert content["example"] == example
+        assert faults(example, content["schema"], document) == []
+    given = document["paths"]["/v1/forecasts/{dataset}"]["post"]["requestBody"]["content"]
+    assert faults({"past": {}}, given["application/json"]["schema"], document) != []
+
+
+def test_names_are_of_one_operation_each_and_tags_are_explained(document) -> None:
+    operations = [one for verbs in document["paths"].values() for one in verbs.values()]
+    names = [one["operationId"] for one in operations if "operationId" in one]
+    assert len(names) == len(set(names)) == len(operations) - len(("healthz", "readyz", "metrics"))
+    explained = {tag["name"] for tag in document["tags"]}
+    assert {tag for one in operations for tag in one["tags"]} <= explained
+
+
+def test_who_needs_a_key_is_said(document) -> None:
+    optional, needed = [{}, {"bearer": []}], [{"bearer": []}]
+    said = {
+        (method, path): operation["security"]
+        for path, verbs in document["paths"].items()
+        for method, operation in verbs.items()
+        if path.startswith("/v")
+    }
+    assert said["get", "/v1/datasets"] == optional
+    assert said["post", "/v1/forecasts/{dataset}"] == optional
+    assert said["post", "/v1/observations/{dataset}"] == needed
+    rules = pytest.importorskip("serving.gate.rules")
+    for (method, path), security in said.items():
+        read = rules.role_for(method.upper(), path.replace("{dataset}", "some")) == "read"
+        assert security == (optional if read else needed)
 
 
 def test_every_operation_says_what_it_answers(document) -> None:

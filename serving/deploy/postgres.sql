@@ -1,0 +1,2 @@
+-- The image makes the database `felsina`; MLflow keeps its own.
+CREATE DATABASE mlflow;
