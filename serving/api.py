@@ -19,6 +19,7 @@ from models.contracts import FelsinaError, IntArray
 from serving import formats, schemas
 from serving.alerts.routes import add_alerts
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
+from serving.events.routes import add_events
 from serving.gate import BodyLimit
 from serving.release import approval
 from serving.runtime import Runtime
@@ -271,6 +272,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     add_scenarios(app, catalogue.home)
     add_alerts(app, catalogue)
+    add_events(app, catalogue)
     _document_host(app)
 
     @app.get("/", include_in_schema=False)

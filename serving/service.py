@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bentoml
 
+from serving.alerts.watch import Watch
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.store import Store
@@ -26,6 +27,9 @@ _catalogue = Catalogue(_home, Store(_place if "://" in _place else Path(_place))
 @bentoml.asgi_app(create_app(_catalogue), path="/")
 class Felsina:
     """Forecasts from verified releases."""
+
+    def __init__(self) -> None:
+        Watch(_catalogue).start()
 
     def __is_ready__(self) -> bool:
         """Ready once a release is verified and loaded."""
