@@ -17,6 +17,7 @@ from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
 from serving.card import add_card
 from serving.catalogue import Catalogue, NotFound, check_grid, now
+from serving.events.routes import add_events
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
 from serving.openapi import describe, operation_id
@@ -200,6 +201,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
+    add_events(app, catalogue)
     describe(app)
 
     add_page(app)

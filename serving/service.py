@@ -15,6 +15,7 @@ from pathlib import Path
 
 import bentoml
 
+from serving.alerts.watch import Watch
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.gate import connection
@@ -41,6 +42,9 @@ _app = create_app(_catalogue)
 @bentoml.asgi_app(_app, path="/")
 class Felsina:
     """Forecasts from verified releases."""
+
+    def __init__(self) -> None:
+        Watch(_catalogue).start()
 
     def __is_ready__(self) -> bool:
         """Ready once a release is verified and loaded."""

@@ -33,17 +33,16 @@ CHANGED = 0.1
 
 
 class Engine:
-    """Evaluates the rules of every dataset that is served.
+    """Evaluates the rules of every dataset that is served, while it has the lease.
 
     Args:
-        catalogue: forecasts.
-        held: what the alerts keep.
-        events: told of each issue and each change of an alert.
-        lease: whoever has it evaluates.
+        catalogue: of forecasts; its store keeps what is told.
     """
 
-    def __init__(self, catalogue: Catalogue, held: Held, events: EventLog, lease: Lease) -> None:
-        self.catalogue, self.held, self.events, self.lease = catalogue, held, events, lease
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue, database = catalogue, catalogue.store.engine
+        self.held, self.events = Held(database), EventLog(database)
+        self.lease = Lease(database, "alerts")
         self._seen: dict[str, str] = {}
 
     def tick(self) -> bool:

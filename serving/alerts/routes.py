@@ -13,11 +13,10 @@ from sqlalchemy.exc import IntegrityError
 
 from models.contracts import FelsinaError
 from serving.alerts import cap, schemas
-from serving.alerts.engine import Engine, shown, tell_event
+from serving.alerts.engine import shown, tell_event
 from serving.alerts.held import Alert, Held, Message
 from serving.alerts.rules import DEFAULT, Rule, problem, rules_of, within_text
 from serving.catalogue import Catalogue, NotFound, now
-from serving.events.lease import Lease
 from serving.events.log import EventLog
 from serving.runtime import Runtime
 from serving.schemas import iso
@@ -31,7 +30,6 @@ MOST_RULES = 50
 def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
     """Add the routes of alerts over the releases of a catalogue."""
     held, events = Held(catalogue.store.engine), EventLog(catalogue.store.engine)
-    app.state.alerts = Engine(catalogue, held, events, Lease(catalogue.store.engine, "alerts"))
 
     def named(name: str) -> Alert:
         alert = held.alert(name)

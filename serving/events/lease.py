@@ -65,6 +65,11 @@ class Lease:
         self._until = time.time() + self.seconds if taken else 0.0
         return taken
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has it, as far as it knows."""
+        return self._until > time.time()
+
     def release(self) -> None:
         """Give it back, so that another need not wait."""
         self._until = 0.0

@@ -100,6 +100,13 @@ class EventLog:
         with self.engine.connect() as connection:
             return connection.execute(sa.select(_last.c.number)).scalar_one()
 
+    def kept(self) -> tuple[int, int]:
+        """Numbers of the first event that is kept, the next one where none is, and the latest."""
+        with self.engine.connect() as connection:
+            last = connection.execute(sa.select(_last.c.number)).scalar_one()
+            first = connection.execute(sa.select(sa.func.min(_events.c.id))).scalar_one()
+        return (last + 1 if first is None else first), last
+
     def after(
         self,
         number: int,

@@ -19,9 +19,15 @@ def city(tiny: Tiny, tmp_path: Path) -> City:
 
 @pytest.fixture(scope="session")
 def lived(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> City:
-    """Two days, each issue evaluated as it came."""
+    """Two days, each issue evaluated as it came; read it, and change a ``twin`` of it."""
     place = tmp_path_factory.mktemp("lived")
     city = City(tiny, place / "home", Store(place / "observations.db"))
     city.engine.tick()
     city.run(city.first + 1, city.first + 1 + HOURS)
     return city
+
+
+@pytest.fixture
+def changeable(lived: City, tmp_path: Path) -> City:
+    """The same two days, to go on from."""
+    return lived.twin(tmp_path / "twin.db")

@@ -116,54 +116,56 @@ def test_there_is_one_alert_a_rule_and_node_at_a_time(lived: City) -> None:
         assert ("ended" in kinds) == (alert["state"] == "ended")
 
 
-def test_a_new_process_raises_nothing_twice(lived: City) -> None:
-    before, last = lived.alerts(), lived.engine.events.last()
-    lived.engine.lease.release()
-    lived.restart()
-    assert lived.engine.tick()
-    assert lived.alerts() == before
-    assert lived.engine.events.last() == last
+def test_a_new_process_raises_nothing_twice(changeable: City) -> None:
+    before, last = changeable.alerts(), changeable.engine.events.last()
+    changeable.engine.lease.release()
+    changeable.restart()
+    assert changeable.engine.tick()
+    assert changeable.alerts() == before
+    assert changeable.engine.events.last() == last
 
 
-def test_a_correction_of_the_past_changes_nothing_that_was_told(lived: City, tiny: Tiny) -> None:
+def test_a_correction_of_the_past_changes_nothing_that_was_told(
+    changeable: City, tiny: Tiny
+) -> None:
     def told() -> dict[tuple[str, int], str]:
-        names = [alert["id"] for alert in lived.alerts()]
-        messages = lived.engine.held.messages(names)
+        names = [alert["id"] for alert in changeable.alerts()]
+        messages = changeable.engine.held.messages(names)
         return {(m.alert, m.number): repr(m) for m in messages}
 
-    before, last = told(), lived.engine.events.last()
-    ended = {alert["id"]: alert for alert in lived.alerts("ended")}
+    before, last = told(), changeable.engine.events.last()
+    ended = {alert["id"]: alert for alert in changeable.alerts("ended")}
     assert ended
-    time = tiny.builder.times(np.arange(lived.first + 3, lived.first + 4))
-    lived.store.write("tiny", OBSERVED, time, list("abd"), np.array([[0.0, 0.0, 0.0]]))
-    assert lived.engine.tick()
-    assert lived.engine.events.last() > last  # the correction was seen
+    time = tiny.builder.times(np.arange(changeable.first + 3, changeable.first + 4))
+    changeable.store.write("tiny", OBSERVED, time, list("abd"), np.array([[0.0, 0.0, 0.0]]))
+    assert changeable.engine.tick()
+    assert changeable.engine.events.last() > last  # the correction was seen
     assert before.items() <= told().items()
-    assert ended.items() <= {alert["id"]: alert for alert in lived.alerts()}.items()
+    assert ended.items() <= {alert["id"]: alert for alert in changeable.alerts()}.items()
 
 
-def test_acknowledging_is_kept_once_with_who_and_when(lived: City) -> None:
-    alert = lived.alerts()[0]["id"]
+def test_acknowledging_is_kept_once_with_who_and_when(changeable: City) -> None:
+    alert = changeable.alerts()[0]["id"]
     path = f"/v1/alerts/{alert}/acknowledge"
-    answer = lived.client.post(path, json={"by": "control room", "note": "pumps are out"})
+    answer = changeable.client.post(path, json={"by": "control room", "note": "pumps are out"})
     assert answer.status_code == 200
     schemas.Alert.model_validate(answer.json())
     record = answer.json()["acknowledged"]
     assert (record["by"], record["note"]) == ("control room", "pumps are out")
-    again = lived.client.post(path, json={})
+    again = changeable.client.post(path, json={})
     assert again.status_code == 422
     assert "control room" in again.json()["detail"]
-    lived.engine.tick()
-    assert [a["acknowledged"] for a in lived.alerts() if a["id"] == alert] == [record]
-    assert lived.client.post("/v1/alerts/nosuch/acknowledge", json={}).status_code == 404
+    changeable.engine.tick()
+    assert [a["acknowledged"] for a in changeable.alerts() if a["id"] == alert] == [record]
+    assert changeable.client.post("/v1/alerts/nosuch/acknowledge", json={}).status_code == 404
 
 
-def test_data_that_stopped_leave_an_alert_up_and_marked(lived: City) -> None:
+def test_data_that_stopped_leave_an_alert_up_and_marked(changeable: City) -> None:
     """The series is years old, so each of its alerts is told as stale, and none ends for that."""
-    assert all(alert["stale"] for alert in lived.alerts())
-    before = lived.alerts("active")
-    lived.engine.tick()
-    assert lived.alerts("active") == before
+    assert all(alert["stale"] for alert in changeable.alerts())
+    before = changeable.alerts("active")
+    changeable.engine.tick()
+    assert changeable.alerts("active") == before
 
 
 def test_a_feed_that_dies_is_told_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,18 +225,18 @@ def test_a_rule_of_its_own_takes_the_default_ones_place(city: City) -> None:
         ({"clear_after": 0}, "clear_after"),
     ],
 )
-def test_rules_that_mean_nothing_are_refused(lived: City, change: dict, words: str) -> None:
+def test_rules_that_mean_nothing_are_refused(changeable: City, change: dict, words: str) -> None:
     body = {"dataset": "tiny", "threshold": 2, "within": 6} | change
-    answer = lived.client.post("/v1/alerts/rules", json=body)
+    answer = changeable.client.post("/v1/alerts/rules", json=body)
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
 
 
-def test_what_is_not_there_is_said(lived: City) -> None:
-    assert lived.client.delete("/v1/alerts/rules/nosuch").status_code == 404
-    assert lived.client.delete("/v1/alerts/rules/default-tiny").status_code == 422
+def test_what_is_not_there_is_said(changeable: City) -> None:
+    assert changeable.client.delete("/v1/alerts/rules/nosuch").status_code == 404
+    assert changeable.client.delete("/v1/alerts/rules/default-tiny").status_code == 422
     body = {"dataset": "nosuch", "threshold": 2, "within": 6}
-    assert lived.client.post("/v1/alerts/rules", json=body).status_code == 404
+    assert changeable.client.post("/v1/alerts/rules", json=body).status_code == 404
 
 
 def test_one_of_two_processes_evaluates_and_the_other_takes_over(city: City) -> None:

@@ -148,15 +148,15 @@ def test_the_replay_is_what_the_release_would_have_said(lived: City) -> None:
     np.testing.assert_allclose(made.probability[rule.id][0], told, atol=1e-4)
 
 
-def test_each_rule_shows_how_it_would_have_done(lived: City) -> None:
-    assert backtest_missing(lived.catalogue, lived.engine.held) == 1
-    assert backtest_missing(lived.catalogue, lived.engine.held) == 0
-    (rule,) = lived.get("/v1/alerts/rules")["rules"]
+def test_each_rule_shows_how_it_would_have_done(changeable: City) -> None:
+    assert backtest_missing(changeable.catalogue, changeable.engine.held) == 1
+    assert backtest_missing(changeable.catalogue, changeable.engine.held) == 0
+    (rule,) = changeable.get("/v1/alerts/rules")["rules"]
     schemas.Rule.model_validate(rule)
     found = rule["backtest"]
     assert (found["from"], found["to"]) == (
-        lived.tiny.times(lived.first, lived.first + 1)[0],
-        lived.tiny.times(lived.first + 48, lived.first + 49)[0],
+        changeable.tiny.times(changeable.first, changeable.first + 1)[0],
+        changeable.tiny.times(changeable.first + 48, changeable.first + 49)[0],
     )
     assert found["issues"] == 49
     assert found["events"] == found["hits"] + found["misses"] > 0
