@@ -57,7 +57,8 @@ function drawCard(host, card, dataset) {
     make("dl", { className: "facts" }, ...fact("card_trained", span(card.trained)), ...fact("card_tested", span(card.tested)),
       ...fact("card_approval", known ? say(`approval_${card.approval}_about`) : card.approval), ...fact("card_decision", card.decision),
       ...fact("card_source", [source.publisher, source.attribution].filter(Boolean).join(" · ")), ...fact("card_licence", source.licence),
-      ...fact("card_release", make("span", {}, card.release, " ", digest))),
+      ...fact("card_release", make("span", {}, card.release, " ", digest)),
+      ...fact("apps", make("a", { href: `/v1/forecasts/${encodeURIComponent(card.dataset)}` }, "JSON"))),
   );
 }
 

@@ -4,7 +4,7 @@ import { pageColour as colour } from "./colours.js";
 import { say, unitOf } from "./language.js";
 import { BANDS } from "./timeline.js";
 
-const HEIGHT = 250;
+const HEIGHT = 225;
 export const bandName = (low) => `band${BANDS.findIndex((band) => band[0] === low)}`;
 const { uPlot } = window;
 
@@ -40,13 +40,15 @@ function drawMarks({ ctx, bbox, valToPos }, view, step) {
     ctx.fillText(text, x, y);
   };
   ctx.save(); // uPlot remembers the context's state
-  view.thresholds.forEach(({ value, text }, k) => {
+  let free = Infinity;
+  for (const { value, text } of view.thresholds) { // from the lowest up; one that lies too near the last has no room for words
     const y = valToPos(value, "y", true);
-    if (y < top || y > bottom) return;
+    if (y < top || y > bottom) continue;
     line(left, y, right, y, "threshold", [7, 4]);
-    if (k % 2) write(text, right - 6 * px, y - 2 * px, "threshold", "right"); // so that near ones do not overlap
-    else write(text, left + 6 * px, y - 2 * px, "threshold");
-  });
+    if (y > free) continue;
+    write(text, left + 6 * px, y - 2 * px, "threshold");
+    free = y - 15 * px;
+  }
   const made = valToPos(view.init / 1000, "x", true), x = valToPos(view.x[step], "x", true), above = top - 5 * px;
   if (view.split) {
     line(made, top - 18 * px, made, bottom, "quiet", [2, 3]);

@@ -11,7 +11,7 @@ export const WORDS = {
   moment: ["Moment shown", "Momento mostrato"],
   layer: ["What to look at", "Che cosa guardare"],
   sections: ["Sections", "Sezioni"],
-  apps: ["Apps read the same numbers:", "Le applicazioni leggono gli stessi numeri:"],
+  apps: ["For apps", "Per le applicazioni"],
   play: ["Play through time", "Scorri nel tempo"],
   pause: ["Pause", "Pausa"],
   observed: ["observed", "osservato"],

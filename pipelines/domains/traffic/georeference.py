@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from models.contracts import FloatArray, IntArray
 from pipelines.domains.traffic.network import Network, parsed
 
 _NO_PROJECTION = {"", "!", "-"}
+_UTM = re.compile(r"\+proj=utm \+zone=(\d+)(?!.*\+south)")
+_DECIMALS = 5
+"""Of degrees: a metre."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,38 @@ def georeference(network: Network) -> Georeference:
     crs = location.get("projParameter", "").strip()
     x, y = map(float, location.get("netOffset", "0,0").split(","))
     return Georeference("" if crs in _NO_PROJECTION else crs, (x, y))
+
+
+def edge_lines(network: Network) -> list[list[list[float]]] | None:
+    """Each edge's line as degrees east and north, to be drawn on a map; None off northern UTM."""
+    where = georeference(network)
+    zone = _UTM.match(where.crs)
+    if zone is None:
+        return None
+    return [
+        degrees(edge.shape - where.offset_m, int(zone[1])).round(_DECIMALS).tolist()
+        for edge in network.edges.values()
+    ]
+
+
+def degrees(xy_m: FloatArray, zone: int) -> FloatArray:
+    """Longitude and latitude [P, 2] of points in a northern zone of UTM (WGS84).
+
+    Krueger's series to the third power of the flattening, exact to less than a millimetre; see
+    Karney, Transverse Mercator with an accuracy of a few nanometers, J. Geodesy 85 (2011).
+    """
+    flattening = 1 / 298.257223563
+    n = flattening / (2 - flattening)
+    radius = 0.9996 * 6378137 / (1 + n) * (1 + n**2 / 4 + n**4 / 64)
+    xi, eta = xy_m[:, 1] / radius, (xy_m[:, 0] - 500_000) / radius
+    beta = n / 2 - 2 * n**2 / 3 + 37 * n**3 / 96, n**2 / 48 + n**3 / 15, 17 * n**3 / 480
+    delta = 2 * n - 2 * n**2 / 3 - 2 * n**3, 7 * n**2 / 3 - 8 * n**3 / 5, 56 * n**3 / 15
+    back = sum(b * np.sin(2 * j * (xi + 1j * eta)) for j, b in enumerate(beta, 1))
+    xi, eta = xi - np.real(back), eta - np.imag(back)
+    conformal = np.arcsin(np.sin(xi) / np.cosh(eta))
+    north = conformal + sum(d * np.sin(2 * j * conformal) for j, d in enumerate(delta, 1))
+    east = np.arctan2(np.sinh(eta), np.cos(xi))
+    return np.degrees(np.stack([east, north], axis=1)) + [6 * zone - 183, 0]
 
 
 def street_points(network: Network, spacing_m: float) -> StreetPoints:

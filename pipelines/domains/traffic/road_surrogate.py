@@ -11,6 +11,7 @@ import numpy as np
 from models.contracts import FloatArray
 from models.scenario import TRAIN, Input, Output, ScenarioSpec
 from pipelines.domains.traffic.draws import DEMAND, KM_H
+from pipelines.domains.traffic.georeference import edge_lines
 from pipelines.domains.traffic.measures import Intervention
 from pipelines.domains.traffic.network import IGNORING, Edge, Network, parsed
 from pipelines.domains.traffic.recording import Span
@@ -36,6 +37,7 @@ def spec_of(name: str, network: Network, span: Span) -> ScenarioSpec:
     """What is asked and answered, with today as the default of every street."""
     today = fields_of(network, Intervention())
     limits, _, lanes = (tuple(column) for column in today.T.round(4).tolist())
+    lines = edge_lines(network)
     return ScenarioSpec(
         name=name,
         domain="traffic",
@@ -64,6 +66,7 @@ def spec_of(name: str, network: Network, span: Span) -> ScenarioSpec:
             "network_sha256": network.digest,
             "span_s": [span.begin, span.end],
             "warm_up_s": span.warm_up,
+            **({} if lines is None else {"lines": lines}),
         },
     )
 
