@@ -71,11 +71,14 @@ class Follower:
     store: Store
     held: Held
 
-    def correction(self, init: np.datetime64, latest: np.datetime64) -> FloatArray | None:
+    def correction(
+        self, init: np.datetime64, latest: np.datetime64
+    ) -> tuple[FloatArray | None, FloatArray | None]:
         """The correction [P, H, N] of the forecast of ``init``; between issues the latest one's.
 
         None for an ``init`` that lies before what is kept or after the ``latest`` observation,
-        and for a city that is too large.
+        and for a city that is too large. With it what the graph says of ``init``, [H, N, Q], where
+        that was found out on the way.
         """
         release = self.runtime.release
         spec, nodes = release.spec, release.graph.nodes
@@ -84,20 +87,21 @@ class Follower:
         size = spec.horizon * nodes * len(spec.quantiles)
         warm_up = min(WARM_UP, MOST_NUMBERS // (10 * stride * nodes))
         if init > latest or 2 * pending * size > MOST_NUMBERS or not warm_up:
-            return None
+            return None, None
         step = np.timedelta64(spec.seconds, "s")
         every = stride * step
         between = int((init + step).astype(np.int64)) % (stride * spec.seconds)
         last = init - np.timedelta64(between if stride > 1 else 0, "s")
-        if same := self._kept(last):
-            return same[last].moved
+        times = self.store.issue_times(release.id)
+        if last in times:
+            return self._kept(last)[last].moved, None
+        if times and times[-1] > last:
+            return None, None
         kept = self._kept()
-        if kept and max(kept) > last:
-            return None
         before = max(kept, default=last - warm_up * every)
         count = int(min((last - before) / every, warm_up))
         fresh = [last - back * every for back in range(count - 1, -1, -1)]
-        found = self._issue(fresh, kept, stride)
+        found, static = self._issue(fresh, kept, stride)
         after = last - 2 * pending * every
         try:
             self.store.keep_issues(
@@ -105,7 +109,8 @@ class Follower:
             )
         except SQLAlchemyError as error:
             log.error("issue %s of %s is not kept: %s", last, release.id, error)
-        return self._kept(last).get(last, found[last]).moved
+        moved = self._kept(last).get(last, found[last]).moved
+        return moved, static if last == init else None
 
     def _kept(self, time: np.datetime64 | None = None) -> dict[np.datetime64, Issue]:
         """Issues by time, the oldest first: all that are kept, or that of one time."""
@@ -124,8 +129,12 @@ class Follower:
 
     def _issue(
         self, fresh: list[np.datetime64], kept: dict[np.datetime64, Issue], stride: int
-    ) -> dict[np.datetime64, Issue]:
-        """The issues kept, with what they have taught by now, and the ``fresh`` ones after them."""
+    ) -> tuple[dict[np.datetime64, Issue], FloatArray | None]:
+        """The issues kept, with what they have taught by now, and the ``fresh`` ones after them.
+
+        With them the last one's quantiles [H, N, Q] as the graph gave them, where it was alone: in
+        a batch the graph's sums come out otherwise in the last digits.
+        """
         spec, nodes = self.runtime.release.spec, self.runtime.release.graph.nodes
         step = np.timedelta64(spec.seconds, "s")
         builder = self.held(fresh[-1], int((fresh[-1] - min([*kept, *fresh])) / step))
@@ -135,7 +144,7 @@ class Follower:
             return end - int((fresh[-1] - time) / step)
 
         bands = AdaptiveBands(spec.quantiles, spec.horizon, nodes, stride)
-        found = dict(kept)
+        found, given = dict(kept), None
         if kept:
             bands.correction = kept[max(kept)].moved.copy()
         known = row(min(kept, default=fresh[0]))  # later rows may hold values that came late
@@ -144,7 +153,8 @@ class Follower:
             times = fresh[start : start + batch]
             window = builder.batch(np.array([row(time) for time in times]))
             blind = np.isnan(window.past).mean(axis=1) > MOST_MISSING
-            static = np.where(blind[:, None, :, None], np.nan, self.runtime.predict(window))
+            given = self.runtime.predict(window)
+            static = np.where(blind[:, None, :, None], np.nan, given)
             for time, quantiles in zip(times, static, strict=True):
                 past = [i for i in found if row(i) > known - spec.horizon]
                 origins = np.array([row(i) for i in past], int)
@@ -155,4 +165,4 @@ class Follower:
                 moved = bands.correction.copy()
                 said = corrected(quantiles, moved, spec.quantiles, spec.nonnegative)
                 found[time] = Issue(moved, said, np.zeros((spec.horizon, nodes), bool))
-        return found
+        return found, given[0] if given is not None and len(given) == 1 else None

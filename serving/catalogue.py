@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
-from models.windows import WindowBuilder
 from serving.bands import Follower
+from serving.held import Held
 from serving.release import load_release
 from serving.runtime import Runtime
 from serving.served import Served
-from serving.store import FORCED, OBSERVED, Store
+from serving.store import Store
 
 _KEPT = 256
 STALE_STEPS = 3
@@ -86,6 +86,7 @@ class Catalogue:
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
         self._making: dict[_Key, Future[Answer]] = {}
         self._lock = threading.Lock()
+        self._windows: dict[str, Held] = {}
         self._following: dict[str, threading.Lock] = {}
 
     def runtimes(self) -> dict[str, Runtime]:
@@ -185,7 +186,8 @@ class Catalogue:
     ) -> Answer:
         spec = runtime.release.spec
         check_grid(runtime, init)
-        builder = self.held(runtime, init)
+        held = self._held(runtime)
+        builder = held.builder(init)
         origin = spec.reach - 1
         window = builder.batch(np.array([origin]))
         if np.isnan(window.past).all():
@@ -193,63 +195,25 @@ class Catalogue:
                 f"nothing of {spec.dataset} was observed in the {spec.lookback} steps up to "
                 f"{init}Z; the latest observation held is {latest}Z"
             )
-        moved = None
+        moved = static = None
         if adaptive:
-            follower = Follower(
-                runtime, self.store, lambda time, rows: self.held(runtime, time, rows)
-            )
+            follower = Follower(runtime, self.store, held.builder)
             with self._lock:
                 following = self._following.setdefault(runtime.release.id, threading.Lock())
             with following:  # those who come meanwhile find the issue kept
-                moved = follower.correction(init, latest)
-        forecast = runtime.forecast(builder, window, origin, moved)
+                moved, static = follower.correction(init, latest)
+        forecast = runtime.forecast(builder, window, origin, moved, static)
         warnings = tuple(input_warnings(runtime, window, builder.forcings))
         return Answer(forecast, latest, now(), warnings, moved is not None)
 
-    def held(self, runtime: Runtime, init: np.datetime64, more: int = 0) -> WindowBuilder:
-        """Held observations and forcings for the window of ``init`` and the ``more`` before it."""
-        spec, graph = runtime.release.spec, runtime.release.graph
-        steps = spec.reach + more
-        start = init - np.timedelta64((steps - 1) * spec.seconds, "s")
-        values = np.full((steps, graph.nodes), np.nan)
-        for near, far in _merged([(near, far + more) for near, far in spec.spans]):
-            first = steps - min(far, steps)
-            since = start + np.timedelta64(first * spec.seconds, "s")
-            rows = steps - near - first
-            values[first : first + rows] = self.store.read(
-                spec.dataset, OBSERVED, list(graph.ids), since, rows, spec.seconds
-            )
-        return WindowBuilder(spec, start, values, self._forcings(runtime, start, steps))
-
-    def _forcings(self, runtime: Runtime, start: np.datetime64, steps: int) -> FloatArray:
-        """[steps + H, M, F] held forcings, NaN where none is held."""
-        spec, ids = runtime.release.spec, runtime.release.graph.ids
-        steps += spec.horizon
-        places = runtime.forcing_places
-        names = {f.name: [f.name, *(f"{f.name}@{i}" for i in ids)] for f in spec.forcings}
-        held = set(self.store.held(spec.dataset, FORCED)) if names else set()
-        wanted = {n: i for i, n in enumerate(c for g in names.values() for c in g if c in held)}
-        table = self.store.read(spec.dataset, FORCED, list(wanted), start, steps, spec.seconds)
-        out = np.full((steps, places, len(names)), np.nan)
-        for f, group in enumerate(names.values()):
-            if group[0] in held:
-                out[:, :, f] = table[:, [wanted[group[0]]]]
-            for n, column in enumerate(group[1:]):
-                if places > 1 and column in held:
-                    given = table[:, wanted[column]]
-                    out[:, n, f] = np.where(np.isnan(given), out[:, n, f], given)
-        return out
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Half-open ranges that cover the same, each number once."""
-    out: list[tuple[int, int]] = []
-    for near, far in sorted(spans):
-        if out and near <= out[-1][1]:
-            out[-1] = out[-1][0], max(out[-1][1], far)
-        else:
-            out.append((near, far))
-    return out
+    def _held(self, runtime: Runtime) -> Held:
+        """What is held for a release, kept in memory for as long as the release is served."""
+        with self._lock:
+            if runtime.release.id not in self._windows:
+                served = {one.release.id for one in self._served.held().values()}
+                self._windows = {i: held for i, held in self._windows.items() if i in served}
+                self._windows[runtime.release.id] = Held(runtime, self.store)
+            return self._windows[runtime.release.id]
 
 
 def now() -> np.datetime64:

@@ -23,10 +23,10 @@ class Runtime:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        session = open_session(release.folder / MODEL)
+        self.session = open_session(release.folder / MODEL)
         missing = release.manifest["calibration"].get("missing")  # not in older releases
-        self.predict = widened(predictor(session), missing, release.spec)
-        shapes = {node.name: node.shape for node in session.get_inputs()}
+        self.predict = widened(predictor(self.session), missing, release.spec)
+        shapes = {node.name: node.shape for node in self.session.get_inputs()}
         self.forcing_places = int(shapes["past_forcings"][2]) if "past_forcings" in shapes else 1
         """Number of places at which forcings are given, 1 for city-wide ones."""
         spec, graph = release.spec, release.graph
@@ -39,15 +39,17 @@ class Runtime:
         window: Window,
         origin: int,
         moved: FloatArray | None = None,
+        static: FloatArray | None = None,
     ) -> Forecast:
         """The forecast of a window whose last observation is row ``origin``.
 
         Several windows are members of one ensemble, alike but for their forcings: their forecasts
-        are mixed. ``moved`` [P, H, N] is the correction of the bands, if any.
+        are mixed. ``moved`` [P, H, N] is the correction of the bands, if any; ``static`` [H, N, Q]
+        is what the graph says of the window, where that is known already.
         """
         spec = self.release.spec
         leads = origin + np.arange(1, spec.horizon + 1)
-        found = self.predict(window)
+        found = self.predict(window) if static is None else static[None]
         quantiles = mix(found, spec.quantiles) if len(found) > 1 else found[0]
         if moved is not None:
             quantiles = corrected(quantiles, moved, spec.quantiles, spec.nonnegative)

@@ -25,6 +25,8 @@ from serving.revisions import Revisions, State
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
 _ATTEMPTS = 50
+_REMEMBERED = 4096
+"""Revisions of a dataset whose changes are remembered."""
 
 _metadata = sa.MetaData()
 _columns = sa.Table(
@@ -52,6 +54,16 @@ _revisions = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("latest", sa.BigInteger),
 )
+_changes = sa.Table(
+    "changes",
+    _metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+"""The span of time that a revision changed; one that has no row may have changed anything."""
 _issues = sa.Table(
     "issues",
     _metadata,
@@ -147,6 +159,7 @@ class Store:
                 ]
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])
+            self._remember(connection, dataset, kind, min(seconds), max(seconds))
         self._states.forget()
         return table.size
 
@@ -195,6 +208,18 @@ class Store:
         """Whether ``states`` would take milliseconds now."""
         return self._states.due()
 
+    def changes(self, dataset: str, after: int, to: int) -> list[tuple[str, int, int]] | None:
+        """Kind, first and last second of what changed ``after`` a revision, up ``to`` another.
+
+        None where that is not known of each of them.
+        """
+        query = sa.select(_changes.c.kind, _changes.c.first, _changes.c.last).where(
+            _changes.c.dataset == dataset, _changes.c.revision > after, _changes.c.revision <= to
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).fetchall()
+        return [(r.kind, r.first, r.last) for r in rows] if len(rows) == to - after else None
+
     def issues(
         self, release: str, time: np.datetime64 | None = None
     ) -> list[tuple[np.datetime64, bytes, bytes, bytes]]:
@@ -205,6 +230,13 @@ class Store:
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(_issues.c.issued)).fetchall()
         return [(np.datetime64(r.issued, "s"), r.moved, r.quantiles, r.taught) for r in rows]
+
+    def issue_times(self, release: str) -> list[np.datetime64]:
+        """Times of the issues of a release that are kept, the oldest first."""
+        query = sa.select(_issues.c.issued).where(_issues.c.release == release)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.order_by(_issues.c.issued)).scalars()
+            return [np.datetime64(second, "s") for second in found]
 
     def keep_issues(
         self,
@@ -268,6 +300,17 @@ class Store:
             set_={"revision": _revisions.c.revision + 1, "latest": later},
         )
         connection.execute(upsert)
+
+    def _remember(
+        self, connection: sa.Connection, dataset: str, kind: str, first: int, last: int
+    ) -> None:
+        """What the revision just made has changed, by time."""
+        revision = sa.select(_revisions.c.revision).where(_revisions.c.dataset == dataset)
+        row = {"dataset": dataset, "kind": kind, "first": first, "last": last}
+        row["revision"] = revision.scalar_subquery()
+        connection.execute(sa.insert(_changes).values(row))
+        old = _changes.c.revision <= revision.scalar_subquery() - _REMEMBERED
+        connection.execute(sa.delete(_changes).where(_changes.c.dataset == dataset, old))
 
 
 def _engine(place: str) -> sa.Engine:
