@@ -55,7 +55,8 @@ export function firstLanguage() {
 }
 
 export const percent = (share) =>
-  Number.isFinite(share) ? new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 0 }).format(share) : "–";
+  Number.isFinite(share) ? new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: 0 }).format(share)
+    .replace("-", "−") : "–";
 
 /** Writes numbers with as many decimals as their size asks for. */
 export function numbersLike(values) {

@@ -85,7 +85,8 @@ export function makeWhatIf(host, draw) {
       make("p", { className: "note" }, say("whatif_outside", { input: named(input), value: plain(value), low: plain(low), high: plain(high) })));
     if (found.places.length === 1) {
       draw(null);
-      parts.answer.replaceChildren(...warnings, ...detail.outputs.map((one) => pair(one, found.scenarios, 0)),
+      const told = detail.outputs.filter(({ name }) => found.scenarios.some(({ outputs }) => outputs[name].quantiles["0.5"][0] > 0));
+      parts.answer.replaceChildren(...warnings, ...told.map((one) => pair(one, found.scenarios, 0)),
         ...errors(found.error, detail.outputs[0]));
       return;
     }
@@ -162,10 +163,10 @@ export function makeWhatIf(host, draw) {
     host.replaceChildren(make("h2", {}, say("tab_whatif")),
       ...choice(say("whatif_which"), every.map((one) => [one.name, named(one.name)]), detail.name, (name) => open(name)),
       make("p", { className: "quiet" }, say("whatif_about", { simulator: detail.simulator })),
-      ...choice(say("whatif_setting"), detail.presets.map((name) => [name, name]), preset, (name) => { preset = name; answer(); }),
+      ...choice(say("whatif_setting"), detail.presets.map((name) => [name, named(name)]), preset, (name) => { preset = name; answer(); }),
       ...(lacking.length ? [make("p", { className: "note" }, say("whatif_need", { inputs: lacking.map(named_).join(", ") }))] : [
         ...(buttons.length ? [make("h3", {}, say("whatif_measures")), make("div", { className: "measures" }, ...buttons, reset)] : [reset]),
-        ...detail.scalars.filter((one) => !rest.includes(one)).map(slider), parts.answer,
+        parts.answer, make("h3", {}, say("whatif_adjust")), ...detail.scalars.filter((one) => !rest.includes(one)).map(slider),
         ...(rest.length ? [make("details", {}, make("summary", {}, say("whatif_inputs")), ...rest.map(slider))] : [])]));
     if (!lacking.length) answer();
   }

@@ -105,6 +105,7 @@ export const WORDS = {
   whatif_which: ["About", "Riguarda"],
   whatif_setting: ["Setting", "Contesto"],
   whatif_measures: ["What is changed?", "Che cosa si cambia?"],
+  whatif_adjust: ["Set it yourself", "Imposta tu i valori"],
   whatif_inputs: ["All inputs", "Tutti i parametri"],
   whatif_reset: ["Back to today", "Torna a oggi"],
   whatif_today: ["today", "oggi"],

@@ -19,7 +19,7 @@ def test_degrees_are_those_of_proj(zone: int, code: str) -> None:
     xy = rng.uniform([200_000, 0], [800_000, 8_000_000], (200, 2))
     expected = np.stack(warp.transform(code, "EPSG:4326", *xy.T.tolist()), axis=1)
     assert np.abs(degrees(xy, zone) - expected).max() < MILLIMETRE
-    assert np.abs(degrees(xy + [1, 0], zone) - expected).max() > MILLIMETRE
+    assert np.abs(degrees(xy + 1.0, zone) - expected).max() > MILLIMETRE
 
 
 @pytest.mark.skipif("FELSINA_DATA" not in os.environ, reason="needs FELSINA_DATA")

@@ -36,6 +36,8 @@ from pipelines.domains.scenarios import FINISHED, Frozen, read_keys
 from pipelines.settings import held
 from training.experiments import Experiments, write_experiments
 
+EXAMPLE = "an invented plain"
+"""Preset of a terrain with a breach that was never trained on, for those who have none at hand."""
 HELD_OUT_SCENARIOS, HELD_OUT_TERRAINS = "held-out scenarios", "held-out terrains"
 _WATCH_S = 300.0
 _MM_H = 1e-3 / 3600
@@ -140,7 +142,14 @@ def sample(
     relief = float(np.ceil(fields[..., 0].max()))
     experiments = Experiments(
         out,
-        spec_of(asked.name, asked.rows, asked.columns, asked.cell_m, relief),
+        spec_of(
+            asked.name,
+            asked.rows,
+            asked.columns,
+            asked.cell_m,
+            relief,
+            {EXAMPLE: _example(fields, [split for split, _, _ in runs])},
+        ),
         scalars,
         fields,
         np.concatenate(parts),
@@ -150,6 +159,13 @@ def sample(
     progress("written", 1.0)
     write_experiments(out, experiments)
     shutil.rmtree(folder)
+
+
+def _example(fields: FloatArray, split: list[str]) -> list[list[float]]:
+    """The fields [P, 3] of the first held-out terrain that water enters, else of the first."""
+    held_out = np.flatnonzero(np.array(split) == HELD_OUT_TERRAINS)
+    entered = fields[held_out, :, 2].sum(axis=1) > 0
+    return fields[held_out[np.argmax(entered)]].astype(float).round(4).tolist()
 
 
 def _arrays(drawn: list[_Drawn]) -> tuple[FloatArray, FloatArray]:

@@ -44,8 +44,24 @@ _VOLUME = 0.5
 """Weight of the error of the water's volume, beside that of cells' depths."""
 
 
-def spec_of(name: str, rows: int, columns: int, cell_m: float, relief_m: float) -> ScenarioSpec:
-    """What is asked and answered on a grid, of terrains with so much relief."""
+def spec_of(
+    name: str,
+    rows: int,
+    columns: int,
+    cell_m: float,
+    relief_m: float,
+    presets: dict[str, list[list[float]]] | None = None,
+) -> ScenarioSpec:
+    """What is asked and answered on a grid, of terrains with so much relief.
+
+    Args:
+        name: of the surrogate.
+        rows: of the grid.
+        columns: of the grid.
+        cell_m: width of a cell.
+        relief_m: highest ground above the lowest.
+        presets: terrains by name, [cells, 3] in the order of the fields.
+    """
     depths = [Output("max_depth_m", "m", f"Largest depth within {HOURS:g} h.")]
     depths += [
         Output(f"depth_{hour:g}h_m", "m", f"Depth after {hour:g} h.", total_weight=_VOLUME)
@@ -68,6 +84,7 @@ def spec_of(name: str, rows: int, columns: int, cell_m: float, relief_m: float) 
             Input("source", "", 0, 1, "Share of the inflow that enters here; 1 in all.", 0.0),
         ),
         outputs=(*depths, arrival),
+        presets=presets or {},
         facts={
             "rows": rows,
             "columns": columns,

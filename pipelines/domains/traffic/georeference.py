@@ -85,7 +85,7 @@ def degrees(xy_m: FloatArray, zone: int) -> FloatArray:
     conformal = np.arcsin(np.sin(xi) / np.cosh(eta))
     north = conformal + sum(d * np.sin(2 * j * conformal) for j, d in enumerate(delta, 1))
     east = np.arctan2(np.sinh(eta), np.cos(xi))
-    return np.degrees(np.stack([east, north], axis=1)) + [6 * zone - 183, 0]
+    return np.degrees(np.stack([east + np.radians(6 * zone - 183), north], axis=1))
 
 
 def street_points(network: Network, spacing_m: float) -> StreetPoints:
