@@ -52,6 +52,9 @@ class Lease:
         """Take or renew it; whether this process has it now."""
         if self._until - time.time() > self.seconds / 2:
             return True
+        if self._taken():
+            self._until = 0.0
+            return False
         with self.engine.begin() as connection:
             taken = self._renew(connection, others=True)
         if not taken:
@@ -91,6 +94,13 @@ class Lease:
                 self._until = 0.0
                 raise LeaseLost(f"another process has taken over {self.name}")
             yield connection
+
+    def _taken(self) -> bool:
+        """Whether another has it; asked first, since to read is cheaper than to try to write."""
+        query = sa.select(_leases.c.holder, _leases.c.until).where(_leases.c.name == self.name)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return row is not None and row.holder != self.holder and row.until >= time.time()
 
     @property
     def _mine(self) -> sa.ColumnElement[bool]:

@@ -4,10 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,41 +17,8 @@ from serving.events import delivery, schemas, webhooks
 from serving.events.log import EventLog
 from serving.events.webhooks import Webhooks
 from serving.store import Store
+from tests.fixtures.listening import Receiver
 from tests.fixtures.tiny import Tiny, free_port
-
-
-class Receiver:
-    """Somebody else's server, which answers what the test says."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[int | str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                answer = outer.answers.pop(0) if outer.answers else 204
-                if answer == "hang":
-                    time.sleep(3)
-                elif answer == "flood":
-                    self.wfile.write(b"HTTP/1.1 " + b"x" * 10**6)
-                elif isinstance(answer, int):
-                    self.send_response(answer)
-                    self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-                    self.end_headers()
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.server.daemon_threads = True
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
