@@ -90,33 +90,29 @@ def _register(known: dict[str, Any]) -> None:
         choices = list(choices)
         return choices[number // 2 % len(choices)] if number % 2 and choices else given
 
-    @schemathesis.hook
-    def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-        for name, choices in (("dataset", datasets), ("release", surrogates), ("name", datasets)):
-            if path_parameters and name in path_parameters:
-                path_parameters[name] = one_of(choices, path_parameters[name])
-        return path_parameters
-
-    @schemathesis.hook
-    def map_query(context: Any, query: Any) -> Any:
-        every = list(datasets.values())
-        for name, part in (("nodes", "nodes"), ("init_time", "times")):
-            if query and name in query:
-                about = every[len(repr(query)) % len(every)]
-                query[name] = one_of(about[part], query[name])
-        return query
-
-    @schemathesis.hook
-    def map_body(context: Any, body: Any) -> Any:
-        if not isinstance(body, dict) or not isinstance(body.get("values"), dict):
-            return body
-        number = sum(repr(body).encode())
+    def body(given: Any) -> Any:
+        number = sum(repr(given).encode())
         if number % 3 == 0:
-            return body
+            return given
         about = list(datasets.values())[number // 3 % len(datasets)]
         columns = about["nodes" if number % 3 == 1 else "forcings"][:3]
-        times = about["times"][-3:]
-        return body | {"times": times, "values": {c: [1.0, None, 2.5] for c in columns}}
+        values = {column: [1.0, None, 2.5] for column in columns}
+        return given | {"times": about["times"][-3:], "values": values}
+
+    @schemathesis.hook
+    def map_case(context: Any, case: Any) -> Any:
+        if not case.meta.generation.mode.is_positive:
+            return case  # what is wrong on purpose stays wrong
+        for name, choices in (("dataset", datasets), ("release", surrogates), ("name", datasets)):
+            if name in (case.path_parameters or {}):
+                case.path_parameters[name] = one_of(choices, case.path_parameters[name])
+        about = list(datasets.values())[len(repr(case.query)) % len(datasets)]
+        for name, part in (("nodes", "nodes"), ("init_time", "times")):
+            if name in (case.query or {}):
+                case.query[name] = one_of(about[part], case.query[name])
+        if isinstance(case.body, dict) and {"times", "values"} <= case.body.keys():
+            case.body = body(case.body)
+        return case
 
 
 def main() -> None:
