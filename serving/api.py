@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -38,9 +39,16 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": text,
     }
     for status, text in {
+        400: "The request is malformed.",
+        401: "A key is needed, or the one that was sent opens nothing.",
+        403: "The key's role or datasets do not allow this.",
         404: "Nothing of that name is served, or nothing is held yet.",
+        408: "The body came too slowly.",
         413: "Body too large.",
         422: "The input does not fit; `detail` says where and why.",
+        429: "Over the rate, the quota, or what the server can compute; see `Retry-After`.",
+        503: "The server starts or ends; try again.",
+        504: "No answer in time; ask for less at once.",
     }.items()
 }
 
@@ -209,9 +217,11 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
 
 def _handle_errors(app: FastAPI) -> None:
-    def problem(status: int, title: str, detail: str) -> JSONResponse:
+    def problem(
+        status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> JSONResponse:
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        return JSONResponse(body, status, media_type="application/problem+json")
+        return JSONResponse(body, status, headers, media_type="application/problem+json")
 
     @app.exception_handler(FelsinaError)
     def refused(_: Request, error: FelsinaError) -> JSONResponse:
@@ -223,7 +233,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), str(error.detail))
+        return problem(error.status_code, str(error.detail), str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

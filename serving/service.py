@@ -21,6 +21,7 @@ from serving.catalogue import Catalogue
 from serving.gate import connection
 from serving.gate.gate import Gate, anonymous_allowed
 from serving.gate.metrics import log
+from serving.gate.rules import methods_of
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
@@ -54,7 +55,7 @@ class Felsina:
 Felsina.add_asgi_middleware(
     Gate,  # pyright: ignore[reportArgumentType]  (a class whose instance is the app)
     catalogue=_catalogue,
-    templates=[getattr(route, "path", "") for route in _app.routes],
+    routes=methods_of(_app.routes),
     anonymous=anonymous_allowed(),
 )
 connection.install()

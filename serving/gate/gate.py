@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from serving.gate.keys import PREFIX, Key, Keys, Ring
 from serving.gate.metrics import Metrics, Told
 from serving.gate.problems import PROBLEM, Headers, Refusal, busy
 from serving.gate.rates import Buckets, Quotas, address_of, burst_of
-from serving.gate.rules import dataset_of, hidden, limited, role_for
+from serving.gate.rules import SAFE, dataset_of, hidden, limited, role_for
 
 ANONYMOUS = "anonymous"
 ANONYMOUS_RATE = 10.0
 ANONYMOUS_BURST = 100.0
 """A page asks for some thirty answers at once, and an office shares an address."""
+_READ = "GET, HEAD"
 _ALWAYS = ("/healthz", "/livez", "/metrics")
 _WHAT = {
     404: "nothing is served at this path; /openapi.json lists what is",
@@ -39,7 +40,7 @@ class Gate:
     Args:
         app: what lies behind.
         catalogue: its store's database holds the keys.
-        templates: paths of the routes, for metrics.
+        routes: path and methods of each route, as ``rules.methods_of`` has them.
         anonymous: whether callers without a key may read.
         drain: of the process; one of its own by default.
     """
@@ -48,29 +49,27 @@ class Gate:
         self,
         app: ASGIApp,
         catalogue: Catalogue,
-        templates: Iterable[str],
+        routes: Mapping[str, Iterable[str]],
         anonymous: bool = True,
         drain: Drain | None = None,
     ) -> None:
         self.app, self.anonymous = app, anonymous
         keys = Keys(catalogue.store.engine)
         self.ring, self.quotas, self.buckets = Ring(keys), Quotas(keys), Buckets()
-        self.metrics = Metrics(templates, catalogue)
+        self.metrics = Metrics(routes, catalogue)
+        self.routes = {path: ", ".join(sorted(methods)) for path, methods in routes.items()}
         self.drain = drain or Drain()
         self.drain.at_end = self.quotas.give_back
-        self._watching = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it; tell of it either way."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-                return
+            self.drain.watch()  # the process begins
             await self.app(scope, receive, send)
             return
-        if not self._watching:
-            self._watching = True
-            self.drain.watch()
         told = Told(scope["method"], scope["path"], time.perf_counter())
         self.drain.in_flight += 1
         self.metrics.in_flight.inc()
@@ -82,15 +81,16 @@ class Gate:
             self.metrics.ended(told)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, told: Told) -> None:
-        answer = _Answer(send, told)
+        answer = _Answer(send, told, lambda: self.routes.get(self.metrics.route(told.path), _READ))
         try:
             answer.more = await self._admit(scope, told)
-            if told.path == "/metrics" and told.method in ("GET", "HEAD"):
+            if told.path == "/metrics":
+                if told.method not in SAFE:
+                    raise _problem(405)
                 await answer.text(await asyncio.to_thread(self.metrics.text))
                 return
             await self.app(_reading(scope), receive, answer.send)
         except Refusal as refusal:
-            told.refused = refusal.reason
             await refusal.send(answer.send)
         except Exception as error:
             told.error = _where(error)
@@ -138,10 +138,16 @@ class Gate:
 
 
 class _Answer:
-    """The answer on its way out: what others answered in plain text becomes a problem."""
+    """The answer on its way out: what others answered in plain text becomes a problem.
 
-    def __init__(self, send: Send, told: Told) -> None:
-        self._send, self.told = send, told
+    Args:
+        send: to the client.
+        told: what is told of the request.
+        allow: the methods of its route.
+    """
+
+    def __init__(self, send: Send, told: Told, allow: Callable[[], str]) -> None:
+        self._send, self.told, self._allow = send, told, allow
         self.more: Headers = ()
         self._instead: Refusal | None = None
 
@@ -149,6 +155,7 @@ class _Answer:
         """Send a message on, with the caller's rate."""
         if message["type"] == "http.response.start":
             status = self.told.status = message["status"]
+            self.told.refused = message.get("refused", "")
             headers = list(message.get("headers", ()))
             named = dict(headers)
             if release := named.get(b"felsina-release", b"").decode("latin-1"):
@@ -156,6 +163,9 @@ class _Answer:
                 self.told.dataset = release.rpartition("-")[0]
             elif status < 300:
                 self.told.dataset = dataset_of(self.told.path) or ""
+            if status == 405:  # the app names the methods of the first of several routes
+                headers = [pair for pair in headers if pair[0] != b"allow"]
+                headers.append((b"allow", self._allow().encode()))
             if status >= 400 and not named.get(b"content-type", b"").startswith(PROBLEM):
                 kept = tuple(pair for pair in headers if pair[0] in (b"allow", b"retry-after"))
                 self._instead = _problem(status, kept + self.more)

@@ -25,7 +25,7 @@ from serving.catalogue import Catalogue
 
 log = logging.getLogger("felsina.requests")
 OTHER = "other"
-_OF_THE_HOST = ("/healthz", "/livez", "/readyz", "/metrics", "/static/{path:path}")
+_OF_THE_HOST = ("/healthz", "/livez", "/readyz", "/metrics")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

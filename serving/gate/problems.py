@@ -45,7 +45,8 @@ class Refusal(Exception):
             (b"cache-control", b"no-store"),
             *self.headers,
         ]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        start = {"type": "http.response.start", "status": self.status, "headers": headers}
+        await send(start | {"refused": self.reason})  # for the gate; servers look past it
         await send({"type": "http.response.body", "body": body})
 
 

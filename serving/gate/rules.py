@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from starlette.routing import BaseRoute, Mount
+
 SAFE = ("GET", "HEAD", "OPTIONS")
 _ASKING = ("/v1/forecasts/", "/v1/scenarios/")
 _WRITING = ("/v1/observations/", "/v1/forcings/")
@@ -27,6 +31,20 @@ def role_for(method: str, path: str) -> str:
 def limited(path: str) -> bool:
     """Whether rates and keys concern a path: the API, not the page, its files and health."""
     return path.startswith(_LIMITED)
+
+
+def methods_of(routes: Iterable[BaseRoute]) -> dict[str, set[str]]:
+    """The path of each route, such as ``/v1/datasets/{dataset}``, with the methods it knows."""
+    found: dict[str, set[str]] = {}
+    for route in routes:
+        path = getattr(route, "path", "")
+        if isinstance(route, Mount):
+            path += "/{path:path}"
+        methods = found.setdefault(path, set())
+        methods.update(getattr(route, "methods", None) or {"GET"})
+        if "GET" in methods:
+            methods.add("HEAD")
+    return found
 
 
 def dataset_of(path: str) -> str | None:

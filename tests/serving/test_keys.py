@@ -14,12 +14,14 @@ from starlette.testclient import TestClient
 from models.contracts import FelsinaError
 from serving.api import create_app
 from serving.catalogue import Catalogue
+from serving.gate import MOST_BYTES
 from serving.gate import gate as gates
 from serving.gate.gate import Gate
 from serving.gate.keys import Key, Keys, digest, expiry
 from serving.gate.metrics import log
 from serving.gate.problems import Refusal
 from serving.gate.rates import Quotas
+from serving.gate.rules import methods_of
 from serving.store import Store
 from tests.fixtures.tiny import Tiny, felsina
 
@@ -35,8 +37,8 @@ def guarded(tiny: Tiny, store: Store, **choices) -> TestClient:
     """The API behind a gate of its own."""
     catalogue = Catalogue(tiny.home, store)
     app = create_app(catalogue)
-    templates = [getattr(route, "path", "") for route in app.routes]
-    return TestClient(Gate(app, catalogue, templates, **choices), raise_server_exceptions=False)
+    behind = Gate(app, catalogue, methods_of(app.routes), **choices)
+    return TestClient(behind, raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -269,11 +271,12 @@ def test_requests_are_counted_and_logged_without_what_was_sent(
     assert lines[3]["refused"] == "key"
     for kept_out in ("secret", "hidden", "testclient", "nodes", secret):
         assert kept_out not in caplog.text
+    oversized = client.post("/v1/forecasts/tiny", content=b" " * (MOST_BYTES + 1))
+    assert oversized.status_code == 413
     text = client.get("/metrics").text
-    assert (
-        'felsina_requests_total{dataset="tiny",method="GET",outcome="200"' in text
-        or 'route="/v1/forecasts/{dataset}"' in text
-    )
+    forecasts = [x for x in text.splitlines() if 'route="/v1/forecasts/{dataset}"' in x]
+    assert any('dataset="tiny",method="GET",outcome="200"' in line for line in forecasts)
+    assert 'felsina_refused_total{reason="too_large"} 1.0' in text
     assert 'felsina_refused_total{reason="key"} 1.0' in text
     assert 'felsina_data_age_seconds{dataset="tiny"}' in text
     assert 'felsina_release_loaded{dataset="tiny"' in text
