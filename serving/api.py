@@ -20,6 +20,7 @@ from serving import formats, schemas
 from serving.catalogue import Answer, Catalogue, NotFound, check_grid, now
 from serving.gate import BodyLimit
 from serving.release import approval
+from serving.retention import rule_of
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
 from serving.schemas import MOST_VALUES
@@ -148,6 +149,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             entry(runtime)
             | {
                 "privacy": formats.privacy(release.manifest),
+                "retention": rule_of(catalogue.home, dataset),
                 "forcings": [
                     {"name": f.name, "unit": f.unit, "known_future": f.known_future}
                     for f in release.spec.forcings

@@ -7,12 +7,14 @@ observations are held: a path of an sqlite file, or the URL of a PostgreSQL data
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import bentoml
 
 from serving.api import create_app
 from serving.catalogue import Catalogue
+from serving.retention import every_day
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
@@ -25,6 +27,9 @@ _catalogue = Catalogue(_home, Store(os.environ.get("FELSINA_STORE") or _home / "
 @bentoml.asgi_app(create_app(_catalogue), path="/")
 class Felsina:
     """Forecasts from verified releases."""
+
+    def __init__(self) -> None:
+        threading.Thread(target=every_day, args=(_catalogue,), daemon=True).start()
 
     def __is_ready__(self) -> bool:
         """Ready once a release is verified and loaded."""
