@@ -229,6 +229,29 @@ def ingest(
     ingest_one(source, Published(path, graph, nodes, horizon), dataset)
 
 
+@data.command()
+def retention(
+    apply: Annotated[bool, typer.Option("--apply", help="Delete what is due.")] = False,
+    json: Json = False,
+) -> None:
+    """What the rules in retention.toml delete of served datasets, and who answers for them."""
+    from pipelines.commands.retention import retain
+
+    retain(apply, json)
+
+
+@data.command()
+def forget(
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset.")],
+    nodes: Annotated[str, typer.Option(help="Node ids, comma separated.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the record of the deletion.")],
+) -> None:
+    """Delete what the store holds of nodes: observations, own forcings, forecasts as issued."""
+    from pipelines.commands.retention import forget_nodes
+
+    forget_nodes(dataset, nodes, reason)
+
+
 @release.command()
 def build(
     dataset: Dataset,

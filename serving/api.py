@@ -25,6 +25,7 @@ from serving.openapi import describe, operation_id
 from serving.page import add_page
 from serving.ready import Ready
 from serving.release import approval
+from serving.retention import rule_of
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
 from serving.schemas import MOST_VALUES
@@ -150,6 +151,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             entry(runtime)
             | {
                 "privacy": formats.privacy(release.manifest),
+                "retention": rule_of(catalogue.home, dataset),
                 "forcings": [
                     {"name": f.name, "unit": f.unit, "known_future": f.known_future}
                     for f in release.spec.forcings

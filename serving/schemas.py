@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.contracts import FelsinaError, FloatArray
+from serving.retention import Rule
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True, ge=-1e30, le=1e30)]
 Column = list[Number | None]
@@ -275,6 +276,9 @@ class DatasetDetail(DatasetEntry):
     """A served dataset with its nodes and forcings, and its release's word on privacy."""
 
     privacy: Privacy
+    retention: Rule | None = Field(
+        description="How long the dataset is kept and who answers for it; null without a rule."
+    )
     forcings: list[ForcingEntry]
     node_list: list[NodeEntry]
 

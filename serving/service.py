@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 
 import bentoml
@@ -22,6 +23,7 @@ from serving.gate import connection
 from serving.gate.gate import Gate, anonymous_allowed
 from serving.gate.metrics import log
 from serving.gate.rules import methods_of
+from serving.retention import every_day
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
@@ -46,6 +48,7 @@ class Felsina:
 
     def __init__(self) -> None:
         Watch(_catalogue).start()
+        threading.Thread(target=every_day, args=(_catalogue,), daemon=True).start()
 
     def __is_ready__(self) -> bool:
         """Ready once a release is verified and loaded."""

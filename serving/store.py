@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from sqlalchemy.schema import CreateTable
 
 from models.contracts import FelsinaError, FloatArray
+from serving import tables
 from serving.revisions import Revisions, State
 
 OBSERVED, FORCED = "observed", "forced"
@@ -27,53 +28,6 @@ _PIECE = 20_000
 _ATTEMPTS = 50
 _REMEMBERED = 4096
 """Revisions of a dataset whose changes are remembered."""
-
-_metadata = sa.MetaData()
-_columns = sa.Table(
-    "columns",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("dataset", sa.String, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("name", sa.String, nullable=False),
-    sa.UniqueConstraint("dataset", "kind", "name"),
-)
-_values = sa.Table(
-    "values",
-    _metadata,
-    sa.Column("column_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("value", sa.Float(53)),
-    sa.Column("issued_at", sa.BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-_revisions = sa.Table(
-    "revisions",
-    _metadata,
-    sa.Column("dataset", sa.String, primary_key=True),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("latest", sa.BigInteger),
-)
-_changes = sa.Table(
-    "changes",
-    _metadata,
-    sa.Column("dataset", sa.String, primary_key=True),
-    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("first", sa.BigInteger, nullable=False),
-    sa.Column("last", sa.BigInteger, nullable=False),
-)
-"""The span of time that a revision changed; one that has no row may have changed anything."""
-_issues = sa.Table(
-    "issues",
-    _metadata,
-    sa.Column("release", sa.String, primary_key=True),
-    sa.Column("issued", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("moved", sa.LargeBinary, nullable=False),
-    sa.Column("quantiles", sa.LargeBinary, nullable=False),
-    sa.Column("taught", sa.LargeBinary, nullable=False),
-)
-"""Forecasts as issued; what the parts are is said by ``serving.bands``."""
 
 
 class Store:
@@ -92,15 +46,21 @@ class Store:
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
         self._create()
-        self._states = Revisions(self.engine, _revisions)
+        self._states = Revisions(self.engine, tables.revisions)
 
     def _create(self) -> None:
         """Create the tables; another process may be doing the same at this moment."""
         for attempt in range(_ATTEMPTS):
             try:
                 with self.engine.begin() as connection:
-                    for table in _metadata.sorted_tables:
+                    new = not sa.inspect(connection).has_table(tables.values.name)
+                    for table in tables.metadata.sorted_tables:
                         connection.execute(CreateTable(table, if_not_exists=True))
+                    if new and self.engine.dialect.name == "postgresql":
+                        # its statistics are a sample of values, which would outlive deletion
+                        connection.execute(
+                            sa.text('ALTER TABLE "values" ALTER value SET STATISTICS 0')
+                        )
                 return
             except (OperationalError, ProgrammingError, IntegrityError) as error:
                 if attempt == _ATTEMPTS - 1:
@@ -136,12 +96,12 @@ class Store:
         """
         seconds = times.astype("datetime64[s]").astype(np.int64).tolist()
         issued = 0 if issued_at is None else int(issued_at.astype("datetime64[s]").astype(np.int64))
-        insert = self._insert(_values)
+        insert = self.insert(tables.values)
         given = insert.excluded
         upsert = insert.on_conflict_do_update(
             index_elements=["column_id", "time"],
             set_={"value": given.value, "issued_at": given.issued_at},
-            where=given.issued_at >= _values.c.issued_at,
+            where=given.issued_at >= tables.values.c.issued_at,
         )
         if not replace:
             upsert = insert.on_conflict_do_nothing()
@@ -149,7 +109,7 @@ class Store:
         latest = max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
         with self.engine.begin() as connection:
             self._revise(connection, dataset, latest)  # first: writers of a dataset queue here
-            ids = self._ids(connection, dataset, kind, names, create=True)
+            ids = self.ids(connection, dataset, kind, names, create=True)
             for column, name in enumerate(names):
                 cells = [None if np.isnan(v) else float(v) for v in table[:, column]]
                 rows = [
@@ -170,13 +130,15 @@ class Store:
         first = int(start.astype("datetime64[s]").astype(np.int64))
         table = np.full((steps, len(names)), np.nan)
         with self.engine.connect() as connection:
-            ids = self._ids(connection, dataset, kind, names)
+            ids = self.ids(connection, dataset, kind, names)
             position = {ids[name]: i for i, name in enumerate(names) if name in ids}
-            query = sa.select(_values.c.column_id, _values.c.time, _values.c.value).where(
-                _values.c.column_id.in_(position),
-                _values.c.time >= first,
-                _values.c.time < first + steps * step,
-                _values.c.value.is_not(None),
+            query = sa.select(
+                tables.values.c.column_id, tables.values.c.time, tables.values.c.value
+            ).where(
+                tables.values.c.column_id.in_(position),
+                tables.values.c.time >= first,
+                tables.values.c.time < first + steps * step,
+                tables.values.c.value.is_not(None),
             )
             rows = connection.execute(query).fetchall() if position else []
         if rows:
@@ -189,8 +151,8 @@ class Store:
 
     def held(self, dataset: str, kind: str) -> list[str]:
         """Names of the columns held."""
-        query = sa.select(_columns.c.name).where(
-            _columns.c.dataset == dataset, _columns.c.kind == kind
+        query = sa.select(tables.columns.c.name).where(
+            tables.columns.c.dataset == dataset, tables.columns.c.kind == kind
         )
         with self.engine.connect() as connection:
             return list(connection.execute(query).scalars())
@@ -213,8 +175,12 @@ class Store:
 
         None where that is not known of each of them.
         """
-        query = sa.select(_changes.c.kind, _changes.c.first, _changes.c.last).where(
-            _changes.c.dataset == dataset, _changes.c.revision > after, _changes.c.revision <= to
+        query = sa.select(
+            tables.changes.c.kind, tables.changes.c.first, tables.changes.c.last
+        ).where(
+            tables.changes.c.dataset == dataset,
+            tables.changes.c.revision > after,
+            tables.changes.c.revision <= to,
         )
         with self.engine.connect() as connection:
             rows = connection.execute(query).fetchall()
@@ -224,18 +190,18 @@ class Store:
         self, release: str, time: np.datetime64 | None = None
     ) -> list[tuple[np.datetime64, bytes, bytes, bytes]]:
         """Time and parts of the issues of a release that are kept, the oldest first."""
-        query = sa.select(*list(_issues.c)[1:]).where(_issues.c.release == release)
+        query = sa.select(*list(tables.issues.c)[1:]).where(tables.issues.c.release == release)
         if time is not None:
-            query = query.where(_issues.c.issued == _seconds(time))
+            query = query.where(tables.issues.c.issued == _seconds(time))
         with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(_issues.c.issued)).fetchall()
+            rows = connection.execute(query.order_by(tables.issues.c.issued)).fetchall()
         return [(np.datetime64(r.issued, "s"), r.moved, r.quantiles, r.taught) for r in rows]
 
     def issue_times(self, release: str) -> list[np.datetime64]:
         """Times of the issues of a release that are kept, the oldest first."""
-        query = sa.select(_issues.c.issued).where(_issues.c.release == release)
+        query = sa.select(tables.issues.c.issued).where(tables.issues.c.release == release)
         with self.engine.connect() as connection:
-            found = connection.execute(query.order_by(_issues.c.issued)).scalars()
+            found = connection.execute(query.order_by(tables.issues.c.issued)).scalars()
             return [np.datetime64(second, "s") for second in found]
 
     def keep_issues(
@@ -255,22 +221,23 @@ class Store:
             for time, parts in issues.items()
         ]
         newest = max(rows, key=lambda row: row["issued"])
-        insert = self._insert(_issues)
+        insert = self.insert(tables.issues)
         upsert = insert.on_conflict_do_update(
             index_elements=["release", "issued"], set_={"taught": insert.excluded.taught}
         )
-        old = (_issues.c.release == release) & (_issues.c.issued <= _seconds(drop_to))
+        old = (tables.issues.c.release == release) & (tables.issues.c.issued <= _seconds(drop_to))
         with self.engine.begin() as connection:
             first = connection.execute(insert.on_conflict_do_nothing(), newest).rowcount
             if first and len(rows) > 1:
                 connection.execute(upsert, [row for row in rows if row is not newest])
-            connection.execute(sa.delete(_issues).where(old))
+            connection.execute(sa.delete(tables.issues).where(old))
 
-    def _insert(self, table: sa.Table) -> Any:
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT of the database's own dialect, which can say what to do on conflict."""
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         return dialect.insert(table)
 
-    def _ids(
+    def ids(
         self,
         connection: sa.Connection,
         dataset: str,
@@ -278,26 +245,27 @@ class Store:
         names: Iterable[str],
         create: bool = False,
     ) -> dict[str, int]:
-        query = sa.select(_columns.c.name, _columns.c.id).where(
-            _columns.c.dataset == dataset, _columns.c.kind == kind
+        """Numbers of a dataset's columns by name; with ``create`` those of ``names`` too."""
+        query = sa.select(tables.columns.c.name, tables.columns.c.id).where(
+            tables.columns.c.dataset == dataset, tables.columns.c.kind == kind
         )
         known = {name: number for name, number in connection.execute(query)}
         new = [name for name in names if name not in known] if create else []
         if not new:
             return known
         rows = [{"dataset": dataset, "kind": kind, "name": name} for name in new]
-        connection.execute(self._insert(_columns).on_conflict_do_nothing(), rows)
+        connection.execute(self.insert(tables.columns).on_conflict_do_nothing(), rows)
         return {name: number for name, number in connection.execute(query)}
 
     def _revise(self, connection: sa.Connection, dataset: str, latest: int | None) -> None:
-        insert = self._insert(_revisions).values(dataset=dataset, revision=1, latest=latest)
-        held, given = _revisions.c.latest, insert.excluded.latest
+        insert = self.insert(tables.revisions).values(dataset=dataset, revision=1, latest=latest)
+        held, given = tables.revisions.c.latest, insert.excluded.latest
         later = sa.case(
             (held.is_(None), given), (given.is_(None), held), (given > held, given), else_=held
         )
         upsert = insert.on_conflict_do_update(
             index_elements=["dataset"],
-            set_={"revision": _revisions.c.revision + 1, "latest": later},
+            set_={"revision": tables.revisions.c.revision + 1, "latest": later},
         )
         connection.execute(upsert)
 
@@ -305,12 +273,16 @@ class Store:
         self, connection: sa.Connection, dataset: str, kind: str, first: int, last: int
     ) -> None:
         """What the revision just made has changed, by time."""
-        revision = sa.select(_revisions.c.revision).where(_revisions.c.dataset == dataset)
+        revision = sa.select(tables.revisions.c.revision).where(
+            tables.revisions.c.dataset == dataset
+        )
         row = {"dataset": dataset, "kind": kind, "first": first, "last": last}
         row["revision"] = revision.scalar_subquery()
-        connection.execute(sa.insert(_changes).values(row))
-        old = _changes.c.revision <= revision.scalar_subquery() - _REMEMBERED
-        connection.execute(sa.delete(_changes).where(_changes.c.dataset == dataset, old))
+        connection.execute(sa.insert(tables.changes).values(row))
+        old = tables.changes.c.revision <= revision.scalar_subquery() - _REMEMBERED
+        connection.execute(
+            sa.delete(tables.changes).where(tables.changes.c.dataset == dataset, old)
+        )
 
 
 def _engine(place: str) -> sa.Engine:
@@ -345,4 +317,5 @@ def _write_ahead(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
     cursor.close()

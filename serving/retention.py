@@ -1,0 +1,206 @@
+"""How long what is held is kept, who answers for it, and the daily round that sees to it.
+
+Rules stand in ``retention.toml`` under ``FELSINA_HOME``, a table a dataset::
+
+    [bologna-mts]
+    responsible = "Mobility office, City of Bologna"
+    contact = "mobility@city.example"
+    purpose = "Forecasting traffic on regional roads"
+    legal_basis = "Public interest, GDPR article 6(1)(e)"
+    keep_days = { observations = 730, forcings = 730, issues = 60 }
+
+What has no number of days is kept. A rule never takes what the served model reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from models.contracts import FelsinaError
+from serving.erasure import Eraser
+from serving.release import Release
+from serving.store import FORCED, OBSERVED, Store
+
+if TYPE_CHECKING:
+    from serving.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+RULES = "retention.toml"
+_KINDS = {"observations": OBSERVED, "forcings": FORCED}
+_DAY = 86_400
+_LOOK = 600
+"""Seconds between two looks at whether the daily round is due."""
+
+
+class KeepDays(BaseModel):
+    """Days that each kind is kept; None, for ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    observations: int | None = Field(default=None, ge=1, le=100_000)
+    forcings: int | None = Field(default=None, ge=1, le=100_000)
+    issues: int | None = Field(default=None, ge=1, le=100_000, description="Forecasts as issued.")
+
+
+_FOR_EVER = KeepDays(observations=None, forcings=None, issues=None)
+
+
+class Rule(BaseModel):
+    """How long the data of a dataset are kept, and who answers for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    responsible: str = Field(min_length=1, description="Person or office.")
+    contact: str = Field(min_length=1)
+    purpose: str = Field(min_length=1)
+    legal_basis: str = Field(min_length=1)
+    keep_days: KeepDays
+
+
+_FILE = TypeAdapter(dict[str, Rule])
+
+
+def load_rules(home: Path) -> dict[str, Rule]:
+    """Rules by dataset; none where there is no file.
+
+    Raises:
+        FelsinaError: naming the dataset and the member that is wrong.
+    """
+    path = home / RULES
+    if not path.is_file():
+        return {}
+    try:
+        return _FILE.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
+    except (ValueError, OSError) as error:
+        raise FelsinaError(f"{path}: no TOML: {error}") from error
+
+
+def rule_of(home: Path, dataset: str) -> dict[str, Any] | None:
+    """The rule of a dataset for those who ask; None where there is none, or no sound file."""
+    try:
+        rule = load_rules(home).get(dataset)
+    except FelsinaError as error:
+        log.error("%s", error)
+        return None
+    return None if rule is None else rule.model_dump()
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a round deletes of a dataset.
+
+    Attributes:
+        dataset: of which.
+        what: kind, for people.
+        before: what is older goes; None where age is not the reason.
+        rows: how many there are.
+        delete: does it.
+    """
+
+    dataset: str
+    what: str
+    before: np.datetime64 | None
+    rows: int
+    delete: Callable[[], int]
+
+
+def due(eraser: Eraser, release: Release, rule: Rule | None, now: np.datetime64) -> list[Due]:
+    """What is to be deleted of the dataset of a served release.
+
+    Raises:
+        FelsinaError: if a rule would take what the release reads.
+    """
+    dataset, days = release.spec.dataset, rule.keep_days if rule else _FOR_EVER
+    cuts = _cuts(release, days, eraser.store.state(dataset)[1], now)
+    found = []
+    for name, kind in _KINDS.items():
+        if (before := cuts[name]) is not None:
+            reason = f"{RULES}: {name} are kept {getattr(days, name)} days"
+            found.append(
+                Due(
+                    dataset,
+                    name,
+                    before,
+                    eraser.older(dataset, kind, before),
+                    lambda k=kind, b=before, r=reason: eraser.drop_older(dataset, k, b, r),
+                )
+            )
+    meant = eraser.issues(dataset, release.id, cuts["issues"])
+    reason = "of replaced releases" + (f", or older than {days.issues} days" if days.issues else "")
+    found.append(
+        Due(
+            dataset,
+            f"forecasts as issued ({reason})",
+            cuts["issues"],
+            eraser.count_issues(meant),
+            lambda: eraser.drop_issues(dataset, meant, reason),
+        )
+    )
+    return found
+
+
+def _cuts(
+    release: Release, days: KeepDays, latest: np.datetime64 | None, now: np.datetime64
+) -> dict[str, np.datetime64 | None]:
+    """Times before which each kind is deleted, once none is later than what the release reads."""
+    spec = release.spec
+    step = np.timedelta64(spec.seconds, "s")
+    reads = {"observations": spec.reach, "forcings": spec.reach, "issues": 2 * spec.horizon}
+    cuts: dict[str, np.datetime64 | None] = {}
+    for name, steps in reads.items():
+        if (kept := getattr(days, name)) is None:
+            cuts[name] = None
+            continue
+        cuts[name] = cut = now - np.timedelta64(kept * _DAY, "s")
+        first = cut if latest is None else latest - (steps - 1) * step
+        if cut > first:
+            least = -(-int((now - first).astype(np.int64)) // _DAY)
+            raise FelsinaError(
+                f"{RULES}: {spec.dataset} keeps {name} {kept} days, but release {release.id} reads "
+                f"them from {first}Z on; nothing was deleted: keep {least} days or more, or serve "
+                "another release"
+            )
+    return cuts
+
+
+def tidy(home: Path, store: Store, releases: dict[str, Release], by: str = "server") -> None:
+    """Apply every rule; one that cannot be applied is logged, and stops no other."""
+    eraser, now = Eraser(store, by), np.datetime64("now", "s")
+    try:
+        rules = load_rules(home)
+    except FelsinaError as error:
+        log.error("%s", error)
+        return
+    for dataset, release in releases.items():
+        try:
+            for item in due(eraser, release, rules.get(dataset), now):
+                if gone := item.delete():
+                    log.info("retention: deleted %d %s of %s", gone, item.what, dataset)
+        except FelsinaError as error:
+            log.error("%s", error)
+
+
+def every_day(catalogue: Catalogue) -> None:
+    """Tidy once a day for as long as the process lives; of several workers one does."""
+    while True:
+        try:
+            if Eraser(catalogue.store, "server").claim("retention", _DAY):
+                served = catalogue.runtimes().items()
+                releases = {dataset: runtime.release for dataset, runtime in served}
+                tidy(catalogue.home, catalogue.store, releases)
+        except Exception:  # a database that is away today is there tomorrow
+            log.exception("retention: the daily round failed")
+        time.sleep(_LOOK)

@@ -1,0 +1,71 @@
+"""The tables of the store, the same in sqlite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+columns = sa.Table(
+    "columns",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.UniqueConstraint("dataset", "kind", "name"),
+)
+values = sa.Table(
+    "values",
+    metadata,
+    sa.Column("column_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.Float(53)),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+revisions = sa.Table(
+    "revisions",
+    metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("latest", sa.BigInteger),
+)
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+"""The span of time that a revision changed; one that has no row may have changed anything."""
+issues = sa.Table(
+    "issues",
+    metadata,
+    sa.Column("release", sa.String, primary_key=True),
+    sa.Column("issued", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("moved", sa.LargeBinary, nullable=False),
+    sa.Column("quantiles", sa.LargeBinary, nullable=False),
+    sa.Column("taught", sa.LargeBinary, nullable=False),
+)
+"""Forecasts as issued; what the parts are is said by ``serving.bands``."""
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("what", sa.String, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+)
+"""What was deleted, of whom, why and by whom; never the values."""
+chores = sa.Table(
+    "chores",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""When one of the processes last did what only one of them does."""
