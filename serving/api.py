@@ -18,6 +18,7 @@ from serving import formats, schemas
 from serving.catalogue import Catalogue, NotFound, check_grid, now
 from serving.forecasts import add_forecasts
 from serving.gate import BodyLimit
+from serving.inference import add_inference
 from serving.ready import Ready
 from serving.release import approval
 from serving.runtime import Runtime
@@ -52,8 +53,8 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         redoc_url=None,
         responses=_PROBLEMS,
     )
-    app.add_middleware(Ready, catalogue=catalogue)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Ready, catalogue=catalogue)
     _handle_errors(app)
     store = catalogue.store
 
@@ -185,6 +186,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         """Write past or future values of forcings, such as a weather forecast as issued."""
         return JSONResponse(accept(dataset, body, FORCED))
 
+    add_inference(app, catalogue)
     add_scenarios(app, catalogue.home)
     _document_host(app)
 
@@ -197,27 +199,29 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
 
 def _handle_errors(app: FastAPI) -> None:
-    def problem(status: int, title: str, detail: str) -> JSONResponse:
+    def problem(request: Request, status: int, title: str, detail: str) -> JSONResponse:
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if request.url.path.startswith("/v2"):  # where the Open Inference Protocol has it
+            body["error"] = detail
         return JSONResponse(body, status, media_type="application/problem+json")
 
     @app.exception_handler(FelsinaError)
-    def refused(_: Request, error: FelsinaError) -> JSONResponse:
-        return problem(422, "The input does not fit", str(error))
+    def refused(request: Request, error: FelsinaError) -> JSONResponse:
+        return problem(request, 422, "The input does not fit", str(error))
 
     @app.exception_handler(NotFound)
-    def absent(_: Request, error: NotFound) -> JSONResponse:
-        return problem(404, "Not found", str(error))
+    def absent(request: Request, error: NotFound) -> JSONResponse:
+        return problem(request, 404, "Not found", str(error))
 
     @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), str(error.detail))
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(request, error.status_code, str(error.detail), str(error.detail))
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return problem(422, "The input does not fit", f"{where}: {first['msg']}")
+        return problem(request, 422, "The input does not fit", f"{where}: {first['msg']}")
 
 
 def _document_host(app: FastAPI) -> None:
