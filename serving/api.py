@@ -21,6 +21,7 @@ from serving.catalogue import Catalogue, NotFound, check_grid, now
 from serving.events.routes import add_events
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
+from serving.inference import add_inference
 from serving.openapi import describe, operation_id
 from serving.page import add_page
 from serving.ready import Ready
@@ -208,6 +209,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         return JSONResponse(accept(dataset, body, FORCED))
 
     add_card(app, catalogue)
+    add_inference(app, catalogue)
     add_scenarios(app, catalogue.home)
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
@@ -220,28 +222,35 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
 def _handle_errors(app: FastAPI) -> None:
     def problem(
-        status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+        request: Request,
+        status: int,
+        title: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
     ) -> JSONResponse:
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if request.url.path.startswith("/v2"):  # where the Open Inference Protocol has it
+            body["error"] = detail
         return JSONResponse(body, status, headers, media_type="application/problem+json")
 
     @app.exception_handler(FelsinaError)
-    def refused(_: Request, error: FelsinaError) -> JSONResponse:
-        return problem(422, "The input does not fit", str(error))
+    def refused(request: Request, error: FelsinaError) -> JSONResponse:
+        return problem(request, 422, "The input does not fit", str(error))
 
     @app.exception_handler(NotFound)
-    def absent(_: Request, error: NotFound) -> JSONResponse:
-        return problem(404, "Not found", str(error))
+    def absent(request: Request, error: NotFound) -> JSONResponse:
+        return problem(request, 404, "Not found", str(error))
 
     @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail), str(error.detail), error.headers)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail)
+        return problem(request, error.status_code, detail, detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return problem(422, "The input does not fit", f"{where}: {first['msg']}")
+        return problem(request, 422, "The input does not fit", f"{where}: {first['msg']}")
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Served(Generic[Loaded]):
     ) -> None:
         self.home, self.surrogates = home, surrogates
         self._open = load
+        self._folders = (str(home / "releases"), str(home / "champions"))
         self._held: dict[str, tuple[Path, Loaded]] = {}
         self._refused: dict[Path, int] = {}
         self._scan = threading.Lock()
@@ -70,8 +72,7 @@ class Served(Generic[Loaded]):
 
     def _changed(self) -> tuple[int, ...]:
         """When releases and pointers came or went; files are replaced there, never rewritten."""
-        folders = (self.home / "releases", self.home / "champions")
-        return tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in folders)
+        return tuple(_changed_at(folder) for folder in self._folders)
 
     def _load(self, name: str, folder: Path) -> tuple[Path, Loaded] | None:
         """A release folder opened, or what was served before where it is refused."""
@@ -87,3 +88,10 @@ class Served(Generic[Loaded]):
             log.error("%s is not served: %s", folder.name, error)
             self._refused[folder] = changed
             return held
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 (each request asks; a path takes thrice)
+    except FileNotFoundError:
+        return 0
