@@ -118,9 +118,9 @@ def missing_record(predict: Predict, builder: WindowBuilder, origins: IntArray) 
         origins: of the calibration windows.
     """
     spec, table = builder.spec, empty_table(builder.spec)
-    tried = _try(predict, builder, origins, table)
-    found = len(np.unique(tried.window))
-    if found < LEAST:
+    tried = _try(predict, builder, origins, table) if len(origins) else None
+    found = 0 if tried is None else len(np.unique(tried.window))
+    if tried is None or found < LEAST:
         return {
             "method": "none",
             "left_out": f"{found} calibration windows with a complete past are fewer than {LEAST}",

@@ -81,6 +81,7 @@ def test_too_few_complete_windows_leave_the_table_out() -> None:
     assert "factor" not in record
     assert str(LEAST - 1) in record["left_out"]
     assert "factor" in missing_record(last_value, walk(0), np.arange(100, 100 + LEAST))
+    assert "factor" not in missing_record(last_value, walk(0), np.arange(0))
     gone = walk(0)
     gone.values[:, :] = np.nan
     assert "factor" not in missing_record(last_value, gone, np.arange(100, 900))
