@@ -174,19 +174,18 @@ class Engine:
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
-        for alert in self.held.alerts(active=True):
-            runtime = runtimes.get(alert.dataset)
-            if alert.said["stale"] or runtime is None:
-                continue
-            _, latest = self.catalogue.store.state(alert.dataset)
-            if latest is None or not overdue(runtime, latest):
+        fresh = [a for a in self.held.alerts(active=True, most=None) if not a.said["stale"]]
+        for dataset in {alert.dataset for alert in fresh} & set(runtimes):
+            _, latest = self.catalogue.store.state(dataset)
+            if latest is None or not overdue(runtimes[dataset], latest):
                 continue
             with self.lease.transaction() as connection:
-                for same in self.held.read(connection, alert.dataset, active=True):
-                    if same.id == alert.id:
-                        last = self.held.messages([same.id], connection)[-1]
-                        stale = replace(same, said=same.said | {"stale": True})
-                        self._update(connection, stale, last)
+                active = self.held.read(connection, dataset, active=True)
+                told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
+                for alert in active:
+                    if not alert.said["stale"]:
+                        stale = replace(alert, said=alert.said | {"stale": True})
+                        self._update(connection, stale, told.get(alert.id))
 
 
 def tell_event(events: EventLog, connection: sa.Connection, alert: Alert, change: str) -> None:

@@ -237,6 +237,16 @@ def test_what_is_not_there_is_said(changeable: City) -> None:
     assert changeable.client.delete("/v1/alerts/rules/default-tiny").status_code == 422
     body = {"dataset": "nosuch", "threshold": 2, "within": 6}
     assert changeable.client.post("/v1/alerts/rules", json=body).status_code == 404
+    for path in ("/v1/alerts/a%00b.cap", "/v1/alerts?dataset=a%00b", "/v1/alerts?state=up"):
+        assert changeable.client.get(path).status_code == 422
+    alert = changeable.alerts()[0]["id"]
+    odd = {"by": "\x00\u202e", "note": "'; drop table alerts; --"}
+    answer = changeable.client.post(f"/v1/alerts/{alert}/acknowledge", json=odd)
+    assert answer.json()["acknowledged"]["note"] == odd["note"]
+    half = '{"note": "\\ud800"}'
+    path = f"/v1/alerts/{changeable.alerts()[1]['id']}/acknowledge"
+    head = {"content-type": "application/json"}
+    assert changeable.client.post(path, content=half, headers=head).status_code == 422
 
 
 def test_one_of_two_processes_evaluates_and_the_other_takes_over(city: City) -> None:
