@@ -5,6 +5,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from serving.alerts import schemas
 from serving.alerts.rules import Rule
@@ -275,3 +276,21 @@ def test_a_process_that_lost_its_lease_writes_nothing(city: City) -> None:
     assert thief.acquire()
     assert not slow.tick()
     assert slow.events.last() == last
+
+
+def test_an_issue_that_could_not_be_kept_is_evaluated_again(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert city.engine.tick()
+    last = city.engine.events.last()
+    city.feed(city.first + 1, city.first + 2)
+    with monkeypatch.context() as broken:
+
+        def full(*_: object) -> None:
+            raise OperationalError("write", {}, Exception("disk is full"))
+
+        broken.setattr(city.engine.held, "set_mark", full)
+        assert city.engine.tick()
+    assert city.engine.events.last() == last
+    assert city.engine.tick()
+    assert city.engine.events.last() > last
