@@ -59,8 +59,8 @@ class Engine:
                 self._evaluate(runtime, own.get(dataset, []))
             except LeaseLost:
                 return False
-            except FelsinaError as error:
-                log.warning("the alerts of %s stay as they are: %s", dataset, error)
+            except Exception:  # tried again at the next turn; other datasets need not wait for it
+                log.exception("the alerts of %s stay as they are", dataset)
         self._note_stale(runtimes)
         return True
 
@@ -73,26 +73,39 @@ class Engine:
         mark = f"{issue} {digest}"
         if latest is None or self._seen.get(dataset) == mark:
             return
-        self._seen[dataset] = mark  # one that fails is not tried again before something changes
-        answer = self.catalogue.forecast(dataset)
+        try:
+            answer = self.catalogue.forecast(dataset)
+        except FelsinaError as error:  # there is none before something changes
+            log.warning("the alerts of %s stay as they are: %s", dataset, error)
+            self._seen[dataset] = mark
+            return
         found = Issue(runtime, answer, self._latest(runtime, answer.forecast.init_time))
         with self.lease.transaction() as connection:
             before = self.held.mark(connection, dataset)
-            if before == mark:
-                return
-            if before.rpartition(" ")[0] != issue:
-                self.events.append(connection, "forecast", dataset, found.event())
-            active = self.held.read(connection, dataset, active=True)
-            told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
-            for rule in rules:
-                mine = {alert.node: alert for alert in active if alert.rule == rule.id}
-                self._apply(connection, rule, found, mine, told)
-            kept = {rule.id for rule in rules}
-            for alert in active:
-                if alert.rule not in kept:
-                    note = "its rule was removed, or the release now served cannot answer it"
-                    self._end(connection, alert, alert.said, note, told.get(alert.id))
-            self.held.set_mark(connection, dataset, mark)
+            if before != mark:
+                self._apply_all(
+                    connection, rules, found, told_before=before.startswith(issue + " ")
+                )
+                self.held.set_mark(connection, dataset, mark)
+        self._seen[dataset] = mark
+
+    def _apply_all(
+        self, connection: sa.Connection, rules: list[Rule], found: Issue, told_before: bool
+    ) -> None:
+        """All rules of a dataset at one issue; one that was told before is told no more."""
+        dataset = found.runtime.release.spec.dataset
+        if not told_before:
+            self.events.append(connection, "forecast", dataset, found.event())
+        active = self.held.read(connection, dataset, active=True)
+        told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
+        for rule in rules:
+            mine = {alert.node: alert for alert in active if alert.rule == rule.id}
+            self._apply(connection, rule, found, mine, told)
+        kept = {rule.id for rule in rules}
+        for alert in active:
+            if alert.rule not in kept:
+                note = "its rule was removed, or the release now served cannot answer it"
+                self._end(connection, alert, alert.said, note, told.get(alert.id))
 
     def _latest(self, runtime: Runtime, init: np.datetime64) -> dict[str, float]:
         spec, ids = runtime.release.spec, list(runtime.release.graph.ids)
@@ -174,19 +187,18 @@ class Engine:
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
-        for alert in self.held.alerts(active=True):
-            runtime = runtimes.get(alert.dataset)
-            if alert.said["stale"] or runtime is None:
-                continue
-            _, latest = self.catalogue.store.state(alert.dataset)
-            if latest is None or not overdue(runtime, latest):
+        fresh = [a for a in self.held.alerts(active=True, most=None) if not a.said["stale"]]
+        for dataset in {alert.dataset for alert in fresh} & set(runtimes):
+            _, latest = self.catalogue.store.state(dataset)
+            if latest is None or not overdue(runtimes[dataset], latest):
                 continue
             with self.lease.transaction() as connection:
-                for same in self.held.read(connection, alert.dataset, active=True):
-                    if same.id == alert.id:
-                        last = self.held.messages([same.id], connection)[-1]
-                        stale = replace(same, said=same.said | {"stale": True})
-                        self._update(connection, stale, last)
+                active = self.held.read(connection, dataset, active=True)
+                told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
+                for alert in active:
+                    if not alert.said["stale"]:
+                        stale = replace(alert, said=alert.said | {"stale": True})
+                        self._update(connection, stale, told.get(alert.id))
 
 
 def tell_event(events: EventLog, connection: sa.Connection, alert: Alert, change: str) -> None:

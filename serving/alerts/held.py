@@ -154,7 +154,7 @@ class Held:
             return bool(connection.execute(sa.delete(_rules).where(_rules.c.id == name)).rowcount)
 
     def alerts(
-        self, dataset: str | None = None, active: bool | None = None, most: int = MOST_LISTED
+        self, dataset: str | None = None, active: bool | None = None, most: int | None = MOST_LISTED
     ) -> list[Alert]:
         """Alerts, the latest first."""
         with self.engine.connect() as connection:

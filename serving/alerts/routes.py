@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +21,9 @@ from serving.events.log import EventLog
 from serving.runtime import Runtime
 from serving.schemas import iso
 
+_NAME = r"^[A-Za-z0-9-]{1,200}$"
+Name = Annotated[str, Path(pattern=_NAME)]
+Dataset = Annotated[str | None, Query(pattern=_NAME, description="All, when left out.")]
 FEED_SECONDS = 86400
 """An alert that ended stays in the feed for so long, so that its end is seen."""
 MOST_RULES = 50
@@ -39,7 +42,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
 
     @app.get("/v1/alerts", response_model=schemas.AlertList, tags=["alerts"])
     def alerts(
-        dataset: str | None = None,
+        dataset: Dataset = None,
         state: Annotated[
             Literal["active", "ended", "all"], Query(description="Which; the latest 1000.")
         ] = "active",
@@ -49,7 +52,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
         return JSONResponse({"alerts": [shown(alert) for alert in found]})
 
     @app.get("/v1/alerts/rules", response_model=schemas.RuleList, tags=["alerts"])
-    def rules(dataset: str | None = None) -> Any:
+    def rules(dataset: Dataset = None) -> Any:
         """Every rule, with how it would have done since its release was trained."""
         runtimes = catalogue.runtimes()
         chosen = [d for d in runtimes if dataset in (None, d)]
@@ -75,7 +78,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
         return JSONResponse(_entry(rule, runtime, None))
 
     @app.delete("/v1/alerts/rules/{id}", response_model=schemas.Removed, tags=["alerts"])
-    def remove_rule(id: str) -> Any:
+    def remove_rule(id: Name) -> Any:
         """Remove a rule; its alerts end."""
         if id.startswith(DEFAULT):
             raise FelsinaError(f"{id} is a default rule; it ends when its dataset has another")
@@ -92,7 +95,8 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
     def cap_feed(request: Request) -> Response:
         """An Atom feed of CAP 1.2 messages: what is up, and what ended in the last day."""
         since = int(now().astype(np.int64)) - FEED_SECONDS
-        alerts = [a for a in held.alerts() if a.ended_at is None or a.ended_at >= since]
+        ended = [a for a in held.alerts(active=False) if (a.ended_at or 0) >= since]
+        alerts = held.alerts(active=True) + ended
         told: dict[str, list[Message]] = {}
         for message in held.messages([alert.id for alert in alerts]):
             told.setdefault(message.alert, []).append(message)
@@ -107,7 +111,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
         tags=["alerts"],
     )
     def cap_alert(
-        id: str,
+        id: Name,
         request: Request,
         message: Annotated[
             int | None, Query(ge=1, le=10**6, description="Which; the latest, if left out.")
@@ -126,7 +130,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
         )
 
     @app.post("/v1/alerts/{id}/acknowledge", response_model=schemas.Alert, tags=["alerts"])
-    def acknowledge(id: str, body: schemas.AcknowledgeBody, request: Request) -> Any:
+    def acknowledge(id: Name, body: schemas.AcknowledgeBody, request: Request) -> Any:
         """Say that somebody has seen an alert; the first to say so stays."""
         alert = named(id)
         caller = getattr(request.state, "caller", "anonymous")

@@ -12,11 +12,11 @@ from serving.catalogue import Catalogue
 from serving.events.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
-EVALUATE_SECONDS, DELIVER_SECONDS, REPLAY_SECONDS = 1.0, 1.0, 5.0
+EVALUATE_SECONDS, DELIVER_SECONDS, REPLAY_SECONDS, FORGET_SECONDS = 1.0, 1.0, 5.0, 600.0
 
 
 class Watch:
-    """Three threads: one that a slow receiver or a long replay holds up holds up no other.
+    """Threads of their own: what a slow receiver or a long replay holds up holds up no other.
 
     Only the process that has the engine's lease does any of it.
 
@@ -35,6 +35,7 @@ class Watch:
             (self.engine.tick, EVALUATE_SECONDS),
             (self.deliver, DELIVER_SECONDS),
             (self.replay, REPLAY_SECONDS),
+            (self.forget, FORGET_SECONDS),
         ):
             threading.Thread(target=self._repeat, args=(work, seconds), daemon=True).start()
 
@@ -48,10 +49,14 @@ class Watch:
         if self.engine.lease.held:
             self.webhooks.deliver()
 
-    def replay(self) -> None:
-        """Replay rules that have no backtest yet, and forget old events, if it is its turn."""
+    def forget(self) -> None:
+        """Forget events that are no longer kept, if it is this process's turn."""
         if self.engine.lease.held:
             self.engine.events.prune()
+
+    def replay(self) -> None:
+        """Replay rules that have no backtest yet, if it is this process's turn."""
+        if self.engine.lease.held:
             backtest_missing(self.engine.catalogue, self.engine.held)
 
     def _repeat(self, work: Callable[[], object], seconds: float) -> None:

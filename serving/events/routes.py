@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Query
+from fastapi import FastAPI, Header, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from serving.catalogue import Catalogue, NotFound
@@ -54,7 +54,7 @@ def add_events(app: FastAPI, catalogue: Catalogue) -> None:
         return JSONResponse(made.shown() | {"url": made.url, "secret": made.secret})
 
     @app.delete("/v1/webhooks/{id}", response_model=schemas.Removed, tags=["events"])
-    def remove_webhook(id: str) -> Any:
+    def remove_webhook(id: Annotated[str, Path(pattern=r"^[a-z0-9]{1,40}$")]) -> Any:
         """Be posted to no more."""
         if not hooks.remove(id):
             raise NotFound(f"no webhook {id!r} is held; /v1/webhooks lists them")

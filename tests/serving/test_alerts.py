@@ -5,6 +5,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from serving.alerts import schemas
 from serving.alerts.rules import Rule
@@ -237,6 +238,16 @@ def test_what_is_not_there_is_said(changeable: City) -> None:
     assert changeable.client.delete("/v1/alerts/rules/default-tiny").status_code == 422
     body = {"dataset": "nosuch", "threshold": 2, "within": 6}
     assert changeable.client.post("/v1/alerts/rules", json=body).status_code == 404
+    for path in ("/v1/alerts/a%00b.cap", "/v1/alerts?dataset=a%00b", "/v1/alerts?state=up"):
+        assert changeable.client.get(path).status_code == 422
+    alert = changeable.alerts()[0]["id"]
+    odd = {"by": "\x00\u202e", "note": "'; drop table alerts; --"}
+    answer = changeable.client.post(f"/v1/alerts/{alert}/acknowledge", json=odd)
+    assert answer.json()["acknowledged"]["note"] == odd["note"]
+    half = '{"note": "\\ud800"}'
+    path = f"/v1/alerts/{changeable.alerts()[1]['id']}/acknowledge"
+    head = {"content-type": "application/json"}
+    assert changeable.client.post(path, content=half, headers=head).status_code == 422
 
 
 def test_one_of_two_processes_evaluates_and_the_other_takes_over(city: City) -> None:
@@ -265,3 +276,21 @@ def test_a_process_that_lost_its_lease_writes_nothing(city: City) -> None:
     assert thief.acquire()
     assert not slow.tick()
     assert slow.events.last() == last
+
+
+def test_an_issue_that_could_not_be_kept_is_evaluated_again(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert city.engine.tick()
+    last = city.engine.events.last()
+    city.feed(city.first + 1, city.first + 2)
+    with monkeypatch.context() as broken:
+
+        def full(*_: object) -> None:
+            raise OperationalError("write", {}, Exception("disk is full"))
+
+        broken.setattr(city.engine.held, "set_mark", full)
+        assert city.engine.tick()
+    assert city.engine.events.last() == last
+    assert city.engine.tick()
+    assert city.engine.events.last() > last
