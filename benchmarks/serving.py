@@ -40,8 +40,12 @@ _ENVIRONMENT = {
 TICKS = os.sysconf("SC_CLK_TCK")
 JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
 TEN = "nodes=" + ",".join(f"n{n:04}" for n in range(10))
+_CACHED = (1.0, "empty", 1.5)
 BARS = {
-    "cached GET, JSON": (1.0, "empty", 1.5),
+    "cached GET, JSON": _CACHED,
+    "cached GET, ten nodes": _CACHED,
+    "cached GET, gzip": _CACHED,
+    "cached GET, 304": _CACHED,
     "computed GET": (None, "floor", 2.5),
     "Arrow tensors": (None, "floor", 2.0),
     "JSON tensors": (None, "floor", 6.0),

@@ -72,7 +72,8 @@ def add_scenarios(app: FastAPI, home: Path) -> None:
         """Quantiles of what the simulator would answer to each scenario."""
         surrogate = found(release)
         content = _answer(surrogate, body, extrapolate)
-        return Response(content, media_type=MEDIA["json"])
+        headers = {"felsina-release": surrogate.id}
+        return Response(content, media_type=MEDIA["json"], headers=headers)
 
 
 @lru_cache(maxsize=32)

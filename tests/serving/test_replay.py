@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from models.contracts import QUANTILES
+from serving.formats import MEDIA
 from serving.gate import MOST_BYTES
 from tests.factories import NODES
 from tests.fixtures.greenhouse import Sealed
+from tests.fixtures.tensors import as_batch, as_stream
 from tests.fixtures.tiny import Server, Tiny, felsina, free_port
 
 pytestmark = pytest.mark.slow
@@ -104,8 +106,12 @@ def test_the_host_answers_its_own_routes(server: Server) -> None:
     assert page.headers["content-type"].startswith("text/html")
 
 
-def test_no_process_of_the_server_holds_torch_or_pandas(server: Server) -> None:
+def test_no_process_of_the_server_holds_torch_or_pandas(server: Server, tiny: Tiny) -> None:
     forecast(server)
+    assert server.client.get("/v1/forecasts/tiny", params={"format": "arrow"}).is_success
+    window = tiny.builder.batch(tiny.origins[:1]).inputs()
+    body, head = as_stream(as_batch(window)), {"content-type": MEDIA["arrow"]}
+    assert server.client.post("/v2/models/tiny/infer", content=body, headers=head).is_success
     post(server, "/v1/scenarios/beds", {"inputs": {"glass_share": 0.5}})
     pids = server.pids()
     maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)

@@ -12,11 +12,11 @@ from serving.formats import MEDIA
 from serving.release import load_release
 from serving.runtime import Runtime
 from serving.tensors import Graph
+from tests.fixtures.tensors import Arrays, as_batch, as_stream
 from tests.fixtures.tiny import Tiny
 
 URL = "/v2/models/tiny/infer"
 ARROW = {"content-type": MEDIA["arrow"]}
-Arrays = dict[str, np.ndarray]
 
 
 @pytest.fixture
@@ -40,24 +40,6 @@ def as_json(arrays: Arrays) -> dict[str, Any]:
             for name, array in arrays.items()
         ]
     }
-
-
-def as_batch(arrays: Arrays) -> pa.RecordBatch:
-    columns = [
-        pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
-        for array in arrays.values()
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=list(arrays))
-
-
-def as_stream(*batches: pa.RecordBatch, **options: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(
-        sink, batches[0].schema, options=pa.ipc.IpcWriteOptions(**options)
-    ) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
 
 
 def read(content: bytes) -> np.ndarray:
