@@ -100,7 +100,7 @@ export async function makeMap(host, choose, padding, drawn) {
       const here = value(i, step), known = Number.isFinite(here);
       map.setFeatureState({ source: "nodes", id: i }, {
         colour: known ? valueColour((here - low) / (high - low)) : pageColour("gap"), chosen: i === chosen,
-        halo: known ? Math.min(40, 10 + 44 * width(i, step) / (high - low)) : 0 });
+        halo: known ? Math.min(32, 10 + 40 * width(i, step) / (high - low)) : 0 });
       const level = known ? reached(i, step) : 0;
       if (level) marks.push(new Marker({ element: make("div", { className: "mark", textContent: level, ariaHidden: "true" }),
         offset: [10, -10] }).setLngLat([lon, lat]).addTo(map));

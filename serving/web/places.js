@@ -71,11 +71,12 @@ export function makePlaces(host, choose, go) {
     const span = duration((Date.parse(forecast.valid_times.at(-1)) - timeline.init) / 1000);
     const row = ([name, { level, unit, within_horizon: chance, tail, text }]) => {
       const words = say("chance", { k: name.slice(-1), level: number(level), unit: unitOf(unit), span });
-      const shown = chance === null ? say("unknown") : text.match(/^[<>] \d+ %/)?.[0] ?? percent(chance);
+      const bound = text.match(/^([<>]) (\d+) %/); // no more is said than the trained quantiles tell
+      const shown = chance === null ? say("unknown") : bound ? `${bound[1]} ${percent(bound[2] / 100)}` : percent(chance);
       const bar = make("i", { className: "bar" });
       bar.style.setProperty("--share", chance ?? 0);
       return make("li", {}, make("span", {}, words), make("b", {}, shown), bar,
-        ...(tail && !/^[<>]/.test(text) ? [make("small", { className: "quiet" }, say("tail"))] : []));
+        ...(tail && !bound ? [make("small", { className: "quiet" }, say("tail"))] : []));
     };
     return [make("h3", {}, say("chances")), make("ul", { className: "chances" }, ...every.map(row))];
   }

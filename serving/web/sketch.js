@@ -68,7 +68,7 @@ export function makeSketch(host, choose, padding) {
       node.dot.setAttribute("fill", fill);
       node.dot.classList.toggle("chosen", i === chosen);
       node.halo.setAttribute("fill", fill);
-      node.halo.setAttribute("r", known ? Math.min(40, RADIUS + 44 * width(i, step) / (high - low)) : 0);
+      node.halo.setAttribute("r", known ? Math.min(32, RADIUS + 40 * width(i, step) / (high - low)) : 0);
     });
   }
 

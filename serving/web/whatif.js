@@ -1,7 +1,7 @@
 /** What if: asks a simulator's stand-in for today and for a change, and draws the difference. */
 
 import { ask, make, read } from "./api.js";
-import { changeColour } from "./colours.js";
+import { changeColour, changeGradient } from "./colours.js";
 import { either, named, numbersLike, percent, plain, say, unitOf } from "./language.js";
 import { MEASURES } from "./names.js";
 
@@ -119,7 +119,9 @@ export function makeWhatIf(host, draw) {
       pen.fillStyle = changeColour(value / most);
       pen.fillRect(p % columns, Math.floor(p / columns), 1, 1);
     });
-    return [canvas];
+    const ramp = make("i", { className: "ramp" }), number = numbersLike([most]);
+    ramp.style.background = changeGradient();
+    return [canvas, ramp, make("p", { className: "ends" }, make("span", {}, number(-most)), make("span", {}, `+${number(most)}`))];
   }
 
   function choice(label, options, value, heard) {
@@ -160,14 +162,14 @@ export function makeWhatIf(host, draw) {
     const rest = detail.scalars.filter(({ name }) => offered.length && !near.has(name));
     parts.answer = make("div", { className: "answer", ariaLive: "polite" });
     const lacking = preset ? [] : detail.fields.filter((one) => one.default === null);
-    host.replaceChildren(make("h2", {}, say("tab_whatif")),
+    host.replaceChildren(make("h2", {}, say("whatif_measures")),
       ...choice(say("whatif_which"), every.map((one) => [one.name, named(one.name)]), detail.name, (name) => open(name)),
-      make("p", { className: "quiet" }, say("whatif_about", { simulator: detail.simulator })),
       ...choice(say("whatif_setting"), detail.presets.map((name) => [name, named(name)]), preset, (name) => { preset = name; answer(); }),
       ...(lacking.length ? [make("p", { className: "note" }, say("whatif_need", { inputs: lacking.map(named_).join(", ") }))] : [
-        ...(buttons.length ? [make("h3", {}, say("whatif_measures")), make("div", { className: "measures" }, ...buttons, reset)] : [reset]),
+        ...(buttons.length ? [make("div", { className: "measures" }, ...buttons, reset)] : [reset]),
         parts.answer, make("h3", {}, say("whatif_adjust")), ...detail.scalars.filter((one) => !rest.includes(one)).map(slider),
         ...(rest.length ? [make("details", {}, make("summary", {}, say("whatif_inputs")), ...rest.map(slider))] : [])]));
+    host.append(make("p", { className: "quiet hint" }, say("whatif_about", { simulator: detail.simulator })));
     if (!lacking.length) answer();
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -17,15 +18,17 @@ import httpx
 import pytest
 import uvicorn
 
+from models.record import canonical_json, sha256_file
 from pipelines.run import hold_observations
 from serving.api import create_app
 from serving.catalogue import Catalogue
+from serving.release import INPUTS, MANIFEST, release_id
 from serving.store import Store
 from tests.fixtures.greenhouse import Sealed
 from tests.fixtures.tiny import Tiny, free_port
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -39,12 +42,27 @@ WAIT_MS = 60_000
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 812}
 
 
+def placed(release: Path, home: Path) -> None:
+    """A surrogate resealed with a line on the map for each of its places, as streets have."""
+    folder = home / "releases" / "placed"
+    shutil.copytree(release, folder)
+    spec = json.loads((folder / INPUTS).read_bytes())
+    starts = [11.30 + 0.01 * place for place in range(len(spec["answered"]))]
+    spec["facts"]["lines"] = [[[lon, 44.49], [lon + 0.01, 44.50]] for lon in starts]
+    (folder / INPUTS).write_bytes(canonical_json(spec))
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][INPUTS] = sha256_file(folder / INPUTS)
+    content = canonical_json(manifest)
+    (folder / MANIFEST).write_bytes(content)
+    folder.rename(folder.with_name(release_id(manifest["dataset"], content)))
+
+
 @pytest.fixture(scope="module")
 def address(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a forecaster and a surrogate."""
     home = tmp_path_factory.mktemp("page") / "home"
-    for release in (tiny.release, sealed.release):
-        shutil.copytree(release, home / "releases" / release.name)
+    shutil.copytree(tiny.release, home / "releases" / tiny.release.name)
+    placed(sealed.release, home)
     store = Store(home / "observations.db")
     hold_observations(tiny.dataset, tiny.spec.reach, store)
     app, port = create_app(Catalogue(home, store)), free_port()
@@ -62,11 +80,16 @@ def address(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+def playwright() -> Iterator[Playwright]:
+    with sync_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield opened
+    opened.close()
 
 
 @dataclass
@@ -177,6 +200,7 @@ def test_a_node_is_chosen_on_the_map(browser, address: str) -> None:
         assert watched.seen("#places h2")
 
 
+NODES = "document.querySelector('#map').felsina.getLayoutProperty('nodes', 'visibility')"
 HIT = """x => {
   const map = document.querySelector('#map'), box = map.getBoundingClientRect();
   const column = [[x - 3, 60], [x + 3, box.height - 160]];
@@ -201,11 +225,14 @@ def test_what_if_draws_the_difference(browser, address: str) -> None:
         assert len(bars) == 4
         assert any(set(bar) & set("123456789") for bar in bars)
         assert "was off from the simulator by" in watched.seen("#whatif .answer > .quiet")
+        assert "Difference by place" in watched.seen("#legend")
+        assert page.evaluate(NODES) == "none"  # the difference stands alone on the map
         asked = [url for url in watched.requests if "/v1/scenarios/beds" in url]
         assert len(asked) >= 2
         page.locator("#whatif .back").click()
-        page.wait_for_selector("#whatif .answer .quiet")
+        page.wait_for_selector("#whatif .answer > .quiet:only-child")
         assert "Choose a change" in watched.seen("#whatif .answer")
+        assert page.evaluate(NODES) == "visible"
 
 
 def test_italian_is_whole_and_remembered(browser, address: str) -> None:
@@ -257,6 +284,23 @@ def test_a_phone_shows_the_map_above_and_nothing_beside(browser, address: str) -
         assert tops == sorted(tops)
         assert watched.violations() == []
         keep(page, "phone")
+
+
+def test_without_webgl_the_first_drawing_stays(playwright, address: str) -> None:
+    flags = ["--no-sandbox", "--disable-3d-apis"]
+    opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    page = opened.new_page(locale="en-GB")
+    page.goto(address)
+    page.wait_for_selector("#nomap:not([hidden])", timeout=WAIT_MS)
+    dots = page.locator(".sketch .dots circle:not(.halo)")
+    before = dots.first.get_attribute("fill")
+    page.locator("#slider").focus()
+    for _ in range(9):
+        page.keyboard.press("ArrowLeft")
+    assert dots.first.get_attribute("fill") != before
+    dots.first.click()
+    page.wait_for_selector("#places h2")
+    opened.close()
 
 
 def test_the_keyboard_reaches_everything(browser, address: str) -> None:

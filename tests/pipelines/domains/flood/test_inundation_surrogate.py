@@ -9,7 +9,12 @@ from models.scenario import CALIBRATION, STOPPING, TRAIN
 from pipelines.domains.flood.hydrographs import Hydrograph
 from pipelines.domains.flood.inundation_answering import answer_scenario, flooded_share
 from pipelines.domains.flood.inundation_question import fitted_wave
-from pipelines.domains.flood.inundation_sampling import Design, sample, simulated
+from pipelines.domains.flood.inundation_sampling import (
+    HELD_OUT_TERRAINS,
+    Design,
+    sample,
+    simulated,
+)
 from pipelines.domains.flood.inundation_surrogate import STEP_S, inflow_m3_s, storm_mm_h
 from pipelines.surrogates import release_surrogate, surrogate_settings
 from serving.surrogate import load_surrogate
@@ -71,6 +76,17 @@ def test_drawn_experiments_are_whole_and_the_same_again(folder, tmp_path):
         sample(SMALL, tmp_path, tmp_path, kill)
     sample(SMALL, tmp_path, tmp_path, silent)
     assert open_experiments(tmp_path).digests == drawn.digests
+
+
+def test_a_terrain_that_water_enters_comes_as_a_preset(folder):
+    drawn = open_experiments(folder)
+    (terrain,) = drawn.spec.presets.values()
+    held_out = drawn.split == HELD_OUT_TERRAINS
+    same = [np.allclose(fields, terrain, atol=1e-4) for fields in drawn.fields]
+    assert (np.array(same) & held_out).any()
+    assert not (np.array(same) & (drawn.split == TRAIN)).any()
+    entered = drawn.fields[held_out, :, 2].sum(1) > 0
+    assert (np.array(terrain)[:, 2].sum() > 0) == entered.any()
 
 
 def test_a_coarser_grid_floods_like_places(folder):
