@@ -14,9 +14,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,10 +40,13 @@ class Served:
     process: subprocess.Popen[bytes]
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer, each one's start first."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        found = [p for p in family if "_bentoml_impl.worker.service" in " ".join(p.cmdline())]
-        return sorted(found, key=lambda p: p.create_time())
+        """The processes that answer, the eldest first."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if "_bentoml_impl.worker.service" in child.cmdline():
+                    found.append(child)
+        return sorted(found, key=lambda child: child.create_time())
 
     def request(
         self, method: str, path: str, body: bytes = b"", kind: str = "application/json"
@@ -199,13 +202,14 @@ async def closed_loop(port: int, draw: Draw, connections: int, seconds: float) -
     return seen
 
 
-async def open_loop(port: int, draw: Draw, rate: float, seconds: float, most: int = 400) -> Seen:
+async def open_loop(port: int, draw: Draw, rate: float, seconds: float, most: int = 128) -> Seen:
     """Requests come at random moments, so many a second, however many are being answered.
 
-    The wait for a free connection counts as latency; there are at most ``most``.
+    ``most`` connections take turns, so that all workers are asked; the wait for one counts as
+    latency.
     """
     seen, began = Seen(), time.perf_counter()
-    free = [Connection(port) for _ in range(most)]
+    free = deque(Connection(port) for _ in range(most))
     gate = asyncio.Semaphore(most)
     tasks: set[asyncio.Task[None]] = set()
     clock = random.Random(0)
@@ -213,7 +217,7 @@ async def open_loop(port: int, draw: Draw, rate: float, seconds: float, most: in
     async def one(due: float) -> None:
         kind, request = draw()
         async with gate:
-            connection = free.pop()  # the one used last, so that few are open when few are needed
+            connection = free.popleft()
             status, _ = await connection.ask(request)
             free.append(connection)
         seen.add(kind, status, time.perf_counter() - due)

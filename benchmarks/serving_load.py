@@ -254,14 +254,13 @@ async def kill_one(served: Served, seconds: float) -> bool:
     while len([p for p in served.workers() if p.pid != victim]) < 2 and time.monotonic() < ends:
         await asyncio.sleep(0.2)
     back = time.perf_counter() - began - seconds / 4
-    lost = seen.statuses[LOST]
+    lost, asked = seen.statuses[LOST], sum(seen.statuses.values())
     print(
-        f"\nkill -9 of one of two workers: {sum(seen.statuses.values())} requests, lost {lost} of "
-        f"the {asking} in flight (bar: no more); other statuses "
-        f"{ {s: n for s, n in seen.statuses.items() if s not in (200, LOST)} or 'none' }; two "
-        f"workers again after {back:.0f} s"
+        f"\nkill -9 of one of two workers: {asked} requests, lost {lost} of the {asking} in flight "
+        f"(bar: no more), {seen.statuses[429]} told to come back; two workers again after "
+        f"{back:.0f} s"
     )
-    return lost <= asking and seen.accepted + lost == sum(seen.statuses.values())
+    return lost <= asking and seen.accepted + lost + seen.statuses[429] == asked
 
 
 async def kill_all(served: Served, seconds: float) -> bool:

@@ -14,10 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.catalogue import Catalogue
 from serving.gate.drain import Drain
-from serving.gate.keys import PREFIX, Key, Keys, Ring
+from serving.gate.keys import PREFIX, Key, Keys
 from serving.gate.metrics import Metrics, Told
 from serving.gate.problems import PROBLEM, Headers, Refusal, busy
 from serving.gate.rates import Buckets, Quotas, address_of, burst_of
+from serving.gate.ring import Ring
 from serving.gate.rules import SAFE, dataset_of, hidden, limited, role_for
 
 ANONYMOUS = "anonymous"

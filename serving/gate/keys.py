@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -25,7 +22,6 @@ RATE = 100.0
 """Requests a second of a key that is given no rate of its own."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 _ATTEMPTS = 50
-_FRESH_SECONDS = 1.0
 
 _metadata = sa.MetaData()
 _keys = sa.Table(
@@ -218,43 +214,6 @@ class Keys:
         here = (_spent.c.name == name) & (_spent.c.day == day)
         with self.engine.begin() as connection:
             connection.execute(sa.update(_spent).where(here).values(used=_spent.c.used - part))
-
-
-class Ring:
-    """The keys as held in memory, to look secrets up; read anew when they are a second old.
-
-    Args:
-        keys: their table.
-        clock: seconds.
-    """
-
-    def __init__(self, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
-        self.keys, self.clock = keys, clock
-        self._by_start: dict[str, list[Key]] = {}
-        self._read = -_FRESH_SECONDS
-        self._one = asyncio.Lock()
-
-    async def find(self, secret: str) -> Key | None:
-        """The key of a secret, stopped or not; digests are compared in constant time."""
-        if self._old():
-            async with self._one:
-                if self._old():
-                    began = self.clock()
-                    self._hold(await asyncio.to_thread(self.keys.all))
-                    self._read = began
-        given = digest(secret)
-        for key in self._by_start.get(given[:8], ()):
-            if hmac.compare_digest(key.digest, given):
-                return key
-        return None
-
-    def _old(self) -> bool:
-        return self.clock() - self._read >= _FRESH_SECONDS
-
-    def _hold(self, keys: list[Key]) -> None:
-        self._by_start = {}
-        for key in keys:
-            self._by_start.setdefault(key.digest[:8], []).append(key)
 
 
 def digest(secret: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from asyncio import FIRST_COMPLETED
 from collections import deque
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +15,7 @@ _AT_ONCE = max(2, os.cpu_count() or 1)
 _WAITING = 32
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
-_STREAMS = "/v1/events"
+_PASSING = ("/v1/events", "/v2/health/")
 
 
 class Line:
@@ -85,7 +86,11 @@ class Slots:
                 detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
                 await busy(f"{detail}; try again in a second", "busy").send(send)
                 return
-            message = await self._turn(receive)
+            try:
+                message = await self._turn(receive)
+            except TimeoutError:
+                await self._late_answer().send(send)
+                return
             if message is None:
                 return
             receive = _again(message, receive)
@@ -98,22 +103,22 @@ class Slots:
         """Wait for a slot; None where the client left. The message that was read meanwhile."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.line.append(turn)
-        message = await receive()  # the whole body, which is there, or no body
-        if message["type"] == "http.disconnect":
-            self._give_up(turn)
-            return None
-        leaving = asyncio.ensure_future(receive())
+        given = False
+        gone: asyncio.Future[Message] | None = None
         try:
-            await asyncio.wait({turn, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if turn.done() and not leaving.done():
-                return message
-            self._give_up(turn)
-            return None
-        except asyncio.CancelledError:
-            self._give_up(turn)
-            raise
+            message = await receive()  # the whole body, which is there, or no body
+            if message["type"] != "http.disconnect":
+                gone = asyncio.ensure_future(receive())
+                await asyncio.wait({turn, gone}, timeout=self.seconds, return_when=FIRST_COMPLETED)
+                if not (turn.done() or gone.done()):
+                    raise TimeoutError
+                given = not gone.done()
+            return message if given else None
         finally:
-            leaving.cancel()
+            if gone is not None:
+                gone.cancel()
+            if not given:
+                self._give_up(turn)
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn.done():
@@ -158,20 +163,23 @@ class Slots:
                 await asyncio.shield(begins)
         except TimeoutError:
             late = True
-            detail = f"no answer within {self.seconds:g} s; ask for less at once"
             task.cancel()  # which waits for its thread
             self._late.add(task)
             task.add_done_callback(self._late.discard)
-            await Refusal(504, "Timed out", detail, "late").send(send)
+            await self._late_answer().send(send)
             return
         except asyncio.CancelledError:
             task.cancel()
             raise
         await task
 
+    def _late_answer(self) -> Refusal:
+        detail = f"no answer within {self.seconds:g} s; ask for less at once"
+        return Refusal(504, "Timed out", detail, "late")
+
 
 def _computes(path: str) -> bool:
-    return path.startswith(_GROUPS) and not path.startswith(_STREAMS)
+    return path.startswith(_GROUPS) and not path.startswith(_PASSING)
 
 
 def _again(message: Message, receive: Receive) -> Receive:

@@ -189,6 +189,34 @@ def test_a_client_that_leaves_the_line_gives_its_place_up() -> None:
     asyncio.run(story())
 
 
+def test_nobody_waits_in_line_for_ever() -> None:
+    async def story() -> None:
+        kitchen = Kitchen(at_once=1, waiting=1, seconds=0.1)
+        first, second = kitchen.order("a"), kitchen.order("b")
+        await second
+        await first
+        assert [kitchen.status(name) for name in "ab"] == [504, 504]
+        assert kitchen.begun == ["a"]
+        await turn()
+        assert (kitchen.slots.busy, len(kitchen.slots.line)) == (0, 0)
+
+    asyncio.run(story())
+
+
+def test_one_who_is_cut_off_in_line_leaves_no_trace() -> None:
+    async def story() -> None:
+        kitchen = Kitchen(at_once=1, waiting=1)
+        first, second = kitchen.order("a"), kitchen.order("b")
+        await turn()
+        second.cancel()
+        await turn()
+        kitchen.gates["a"].set()
+        await first
+        assert (kitchen.slots.busy, len(kitchen.slots.line)) == (0, 0)
+
+    asyncio.run(story())
+
+
 def test_a_failure_frees_its_slot() -> None:
     async def story() -> None:
         kitchen = Kitchen(at_once=1, waiting=0)

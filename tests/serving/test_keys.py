@@ -112,7 +112,7 @@ def test_what_is_no_key_opens_nothing(client: TestClient, keys: Keys) -> None:
 def test_revoked_and_expired_keys_stop(
     tiny: Tiny, store: Store, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.gate.keys._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("serving.gate.ring._FRESH_SECONDS", 0.0)
     client = guarded(tiny, store)
     soon = datetime.now(UTC) + timedelta(seconds=2)
     stays, goes, ends = (
