@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute, Mount
 SAFE = ("GET", "HEAD", "OPTIONS")
 _ASKING = ("/v1/forecasts/", "/v1/scenarios/")
 _WRITING = ("/v1/observations/", "/v1/forcings/")
+_OPERATING = ("/v1/webhooks",)
+"""Where reading too tells what is only an operator's to know."""
 _LIMITED = ("/v1/", "/v2/")
 _OF_A_DATASET = ("datasets", "forecasts", "observations", "forcings")
 _ITS_OWN = ("/docs.json", "/schema.json", "/static_content/", "/assets/")
@@ -17,7 +19,7 @@ _ITS_OWN = ("/docs.json", "/schema.json", "/static_content/", "/assets/")
 def role_for(method: str, path: str) -> str:
     """The role that a request needs; what is not known to be harmless needs the highest."""
     if method in SAFE:
-        return "read"
+        return "operate" if path.startswith(_OPERATING) else "read"
     if method == "POST":
         if path.startswith(_ASKING):
             return "read"
