@@ -1,7 +1,7 @@
 /** Active alerts as a banner and a list, each rule with how it would have done in the past. */
 
 import { make, readMaybe } from "./api.js";
-import { clockIn, duration, named, percent, plain, say } from "./language.js";
+import { clockIn, duration, named, percent, plain, say, secondsOf } from "./language.js";
 
 const number = (value) => (value === null || value === undefined ? "–" : plain(value));
 
@@ -20,12 +20,10 @@ export function makeAlerts(host, banner, datasets, choose) {
   const zone = (name) => datasets.find((dataset) => dataset.name === name)?.timezone ?? "Europe/Rome";
   const titled = (name) => named(datasets.find((dataset) => dataset.name === name)?.target ?? name);
 
-  const within = (alert) => {
-    const rule = rules?.find(({ id }) => id === alert.rule);
-    return rule?.within_text ?? duration((Date.parse(alert.valid_to) - Date.parse(alert.valid_from)) / 1000);
-  };
-  const said = (alert) => say("alert_said", { place: alert.name || alert.node, k: alert.threshold, span: within(alert),
-    chance: percent(alert.probability) });
+  /** So many leads of a dataset in words. */
+  const within = (name, leads) => duration(leads * secondsOf(datasets.find((dataset) => dataset.name === name)?.step ?? "1h"));
+  const said = (alert) => say("alert_said", { place: alert.name || alert.node, k: alert.threshold,
+    span: within(alert.dataset, alert.within_lead), chance: percent(alert.probability) });
 
   function entry(alert) {
     const { acknowledged, dataset, node, raised_at: raised } = alert, clock = clockIn(zone(dataset));
@@ -38,7 +36,7 @@ export function makeAlerts(host, banner, datasets, choose) {
   }
 
   function ruleEntry(rule) {
-    const words = say("rule", { dataset: titled(rule.dataset), k: rule.threshold, span: rule.within_text, chance: percent(rule.raise_at) });
+    const words = say("rule", { dataset: titled(rule.dataset), k: rule.threshold, span: within(rule.dataset, rule.within), chance: percent(rule.raise_at) });
     return make("li", {}, words, make("p", { className: "quiet" }, tested(rule, clockIn(zone(rule.dataset)))));
   }
 

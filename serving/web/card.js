@@ -1,15 +1,12 @@
 /** The model card, and the standing of the data that is always in view. */
 
 import { make, read } from "./api.js";
-import { clockIn, duration, either, named, percent, plain, say, unitOf } from "./language.js";
-
-const STEP_SECONDS = { min: 60, h: 3600, d: 86400 };
-const seconds = (step) => ((found) => (Number(found[1]) || 1) * STEP_SECONDS[found[2]])(step.match(/^(\d*)\s*(min|h|d)/));
+import { clockIn, duration, either, named, percent, plain, say, secondsOf, unitOf } from "./language.js";
 
 /** Chips on how far to trust what is shown: freshness, synthetic, approval. */
 export function standing({ data_as_of: until, synthetic, approval, timezone, step }) {
   const chip = (text, title, caution) => make("li", { className: caution ? "caution" : "", title }, text);
-  const age = until ? (Date.now() - Date.parse(until)) / 1000 : 0, stale = age > 3 * seconds(step);
+  const age = until ? (Date.now() - Date.parse(until)) / 1000 : 0, stale = age > 3 * secondsOf(step);
   const fresh = until ? `${say("data_until", { moment: clockIn(timezone).moment(Date.parse(until)) })} (${
     say("age", { age: duration(age) })})` : say("no_data");
   const known = ["none", "demo"].includes(approval);
@@ -37,7 +34,7 @@ function skill({ own, baselines, unit }) {
 function drawCard(host, card, dataset) {
   const clock = clockIn(dataset.timezone), day = (iso) => clock.day(Date.parse(iso));
   const span = ({ begin, end }) => say("card_trained_said", { begin: day(begin), end: day(end) });
-  const step = seconds(card.step), { privacy, source, interval } = card;
+  const step = secondsOf(card.step), { privacy, source, interval } = card;
   const statement = either([privacy.statement, privacy.statement_it ?? privacy.statement]);
   const open = either([privacy.not_protected, privacy.not_protected_it]);
   const section = (key, ...content) => make("section", {}, make("h3", {}, say(key)), ...content);

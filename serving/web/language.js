@@ -88,6 +88,14 @@ export function clockIn(timeZone) {
   return { day, short, time, moment: (at) => `${day(at)}, ${time(at)}` };
 }
 
+const STEPS = { s: 1, min: 60, h: 3600, d: 86400 };
+
+/** A dataset's step, such as `30min`, in seconds. */
+export function secondsOf(step) {
+  const [, many, unit] = step.match(/^(\d*)\s*(s|min|h|d)$/i);
+  return (Number(many) || 1) * STEPS[unit.toLowerCase()];
+}
+
 /** A length of time in the largest unit that fits: `6 h`, `3 days`. */
 export function duration(seconds) {
   const [size, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"]].find(([size]) => seconds >= 2 * size) ??
