@@ -358,6 +358,7 @@ def test_an_address_of_ipv6_is_its_network() -> None:
         ("POST", "/v1/forcings/a", "write"),
         ("DELETE", "/v1/observations/a", "operate"),
         ("POST", "/v1/alerts/rules", "operate"),
+        ("GET", "/v1/webhooks", "operate"),
         ("POST", "/v1/forecastsx", "operate"),
         ("POST", "/v2/models/a", "operate"),
         ("PUT", "/v1/forecasts/a", "operate"),
