@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from hashlib import sha256
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.catalogue import Catalogue, Standing
 from serving.formats import asked_for
+from serving.gate.problems import busy
 from serving.negotiation import field, still_stands, takes_gzip
 
+log = logging.getLogger(__name__)
 MOST_BYTES = 64 * 2**20
 """Kept by one process; what was not asked for the longest goes first."""
 _ENTRY = 2048
@@ -31,6 +35,8 @@ _LONGEST_QUERY = 2048
 """Bytes; an answer to a longer question is hardly asked for again."""
 OVERDUE_SECONDS = 60
 """How long a client may keep an answer at most when the next observation is overdue."""
+LOOK_SECONDS = 10.0
+"""How long a request waits for a store that is silent."""
 _GROUPS = ("datasets", "forecasts", "observations")
 _ZIPPED_FROM = 500
 """Bytes below which gzip gains nothing."""
@@ -72,6 +78,8 @@ class Ready:
         self._bytes = 0
         self._lock = threading.Lock()
         self._making: dict[tuple[Standing, Key], Future[Kept | None]] = {}
+        self._looks = ThreadPoolExecutor(1)
+        self._looking: Future[object] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from what is kept, or keep what is answered."""
@@ -81,7 +89,10 @@ class Ready:
             await self.app(scope, receive, send)
             return
         if self.catalogue.due():
-            await asyncio.to_thread(self.catalogue.refresh)
+            await asyncio.to_thread(self.catalogue.runtimes)
+        if self.catalogue.store.slow() and not await self._look():
+            await busy("the store does not answer; try again", "store", 5, 503).send(send)
+            return
         standing = self.catalogue.standing(*place)
         zipped = takes_gzip(field(scope, b"accept-encoding"))
         key = (scope["path"], scope["query_string"], asked_for(scope), zipped)
@@ -96,6 +107,24 @@ class Ready:
             if scope["method"] == "HEAD" and "body" in message:
                 message["body"] = b""
             await send(message)
+
+    async def _look(self) -> bool:
+        """Read what the store has now, in one thread for all who come meanwhile; whether it told.
+
+        What is under way may have begun before a write of this process: then it is read again.
+        """
+        store = self.catalogue.store
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                for _ in range(2):
+                    if store.slow():
+                        if self._looking is None or self._looking.done():
+                            self._looking = self._looks.submit(store.states)
+                        await asyncio.shield(asyncio.wrap_future(self._looking))
+        except (TimeoutError, SQLAlchemyError) as error:
+            log.error("the store does not answer: %s", type(error).__name__)
+            return False
+        return True
 
     def _find(self, key: Key, standing: Standing) -> Kept | None:
         with self._lock:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 from starlette.types import Message
 
 from pipelines.release import point_at
+from pipelines.run import hold_observations
 from serving import catalogue as catalogue_module
 from serving.api import create_app
 from serving.catalogue import Catalogue
@@ -296,7 +298,7 @@ def test_a_client_that_leaves_is_answered_nothing(tiny, store) -> None:
     async def both() -> None:
         await asyncio.gather(ask(0), ask(1))
 
-    ready.catalogue.refresh()
+    ready.catalogue.runtimes()
     asyncio.run(both())
     assert sent[0] == []
     assert [message.get("status") for message in sent[1]] == [200, None]
@@ -322,10 +324,47 @@ def test_those_who_wait_share_what_is_too_large_to_keep(tiny, store) -> None:
 
     for most, rounds in ((1000, 2), (100_000, 1)):
         ready = Ready(app, Catalogue(tiny.home, store), most)
-        ready.catalogue.refresh()
+        ready.catalogue.runtimes()
         made.clear()
         for _ in range(2):
             asyncio.run(all_at_once(ready))
         assert len(made) == rounds
     assert sorted({len(body) for body in sent}) == [0, 1000]
     assert len(sent) == 40
+
+
+def test_a_silent_store_holds_up_nothing_else(tiny, postgres, monkeypatch) -> None:
+    """Answers wait for it, in a thread of their own, and not for ever; the loop goes on."""
+    store = Store(postgres.database())
+    hold_observations(tiny.dataset, tiny.spec.reach, store)
+    catalogue = Catalogue(tiny.home, store)
+    ready = Ready(create_app(catalogue), catalogue)
+    catalogue.runtimes()
+    happened: list[Any] = []
+
+    async def ask() -> None:
+        async def send(message) -> None:
+            if "status" in message:
+                happened.append(message["status"])
+
+        await ready(scope(), never, send)
+
+    async def while_held() -> None:
+        store.changed()
+        with store.engine.connect() as other:
+            other.execute(sa.text("LOCK TABLE revisions IN ACCESS EXCLUSIVE MODE"))
+            release = threading.Timer(3.0, lambda: (happened.append("let go"), other.rollback()))
+            release.start()
+            asked = [asyncio.create_task(ask()) for _ in range(3)]
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            happened.append("went on")
+            await asyncio.gather(*asked)
+            release.join()
+
+    asyncio.run(while_held())
+    assert happened == ["went on", "let go", 200, 200, 200]
+    monkeypatch.setattr("serving.ready.LOOK_SECONDS", 0.3)
+    happened.clear()
+    asyncio.run(while_held())
+    assert happened == ["went on", 503, 503, 503, "let go"]
