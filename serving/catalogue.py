@@ -106,17 +106,15 @@ class Catalogue:
         return runtimes[dataset]
 
     def due(self) -> bool:
-        """Whether ``standing`` is to be believed only after ``refresh``."""
-        return self._served.due() or self.store.slow()
-
-    def refresh(self) -> None:
-        """Look for new releases, and for what other processes wrote."""
-        self._served.champions()
-        self.store.states()
+        """Whether ``standing`` is to be believed only after ``runtimes`` has looked."""
+        return self._served.due()
 
     def standing(self, dataset: str | None = None) -> Standing | None:
-        """What an answer about a dataset rests on, or one about all; None if it is not served."""
-        served, states = self._served.held(), self.store.states()
+        """What an answer about a dataset rests on, or one about all; None if it is not served.
+
+        Nothing is waited for: ``due`` and ``store.slow`` say whether to look first.
+        """
+        served, states = self._served.held(), self.store.known()
 
         def part(name: str) -> tuple[str, int, bool]:
             release, (revision, latest) = served[name].release, states.get(name, (0, None))

@@ -86,6 +86,7 @@ class Eraser:
             with self.store.engine.begin() as connection:
                 self._look_again(connection, dataset)
                 self._record(connection, dataset, f"{kind} values before {before}Z", gone, reason)
+            self.store.changed()
         return gone
 
     def issues(
@@ -134,6 +135,8 @@ class Eraser:
         """
         meant = self.issues(dataset)
         with self.store.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # a large deletion may take its time
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             held = connection.execute(
                 sa.select(tables.columns.c.id, tables.columns.c.name).where(
                     tables.columns.c.dataset == dataset
@@ -153,6 +156,7 @@ class Eraser:
             self._look_again(connection, dataset)
             what = f"all of nodes {', '.join(sorted(nodes))}, and the dataset's kept forecasts"
             self._record(connection, dataset, what, gone, reason)
+        self.store.changed()
         self.rewrite()
         return gone
 
@@ -164,6 +168,8 @@ class Eraser:
                 connection.exec_driver_sql("VACUUM")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             else:
+                connection.detach()  # so that no other work inherits its patience
+                connection.exec_driver_sql("SET statement_timeout = 0")
                 for table in (tables.values, tables.columns, tables.issues):
                     connection.execute(sa.text(f'VACUUM FULL "{table.name}"'))
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from serving import ngsi_ld, schemas
 from serving.arrow import as_arrow
 from serving.catalogue import Answer, Catalogue
-from serving.formats import MEDIA, as_csv, as_geojson, as_json, negotiated
+from serving.formats import MEDIA, as_csv, as_geojson, as_json, asked_for
 from serving.joint import areas_json, check_members, members_json
 from serving.runtime import Runtime
 from serving.selection import Ahead, Filters, Selection
@@ -75,7 +75,7 @@ def add_forecasts(app: FastAPI, catalogue: Catalogue) -> None:
     def shown(
         runtime: Runtime, answer: Answer, chosen: Selection, form: str | None, request: Request
     ) -> Response:
-        form = form or negotiated(request.headers.get("accept", ""))
+        form = form or asked_for(request.scope)
         content = _WRITERS[form](runtime.release, answer, chosen)
         answered = released(runtime, answer, content, MEDIA.get(form, ngsi_ld.MEDIA))
         if form == "ngsi-ld":

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import orjson
+from starlette.types import Scope
 
 from models.contracts import FloatArray, IntArray
 from models.joint import THRESHOLDS
 from serving.catalogue import Answer, is_stale
+from serving.negotiation import field
 from serving.release import AUDIT, Release, approval
 from serving.schemas import iso
 from serving.selection import Selection
@@ -24,6 +26,11 @@ MEDIA = {
     "csv": "text/csv; charset=utf-8",
     "arrow": "application/vnd.apache.arrow.stream",
 }
+
+
+def asked_for(scope: Scope) -> str:
+    """The format that a request likes best, for those who keep an answer and those who make it."""
+    return negotiated(field(scope, b"accept").decode("latin-1"))
 
 
 @lru_cache

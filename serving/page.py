@@ -13,6 +13,8 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from serving.negotiation import field, still_stands, takes_gzip
+
 WEB = Path(__file__).parent / "web"
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
@@ -33,7 +35,7 @@ class Asset:
         plain: its bytes.
         packed: the same, compressed with gzip.
         media_type: for the header.
-        etag: of its content.
+        etag: of its content, plain; compressed it is another's.
     """
 
     plain: bytes
@@ -63,11 +65,13 @@ def add_page(app: FastAPI) -> None:
 
 def _sent(request: Request, asset: Asset, cache: str) -> Response:
     """A file, or 304 where the browser holds it."""
-    headers = HEADERS | {"cache-control": cache, "etag": asset.etag, "vary": "accept-encoding"}
-    if request.headers.get("if-none-match") == asset.etag:
+    zipped = takes_gzip(field(request.scope, b"accept-encoding"))
+    tag = f'{asset.etag[:-1]}-gzip"' if zipped else asset.etag
+    headers = HEADERS | {"cache-control": cache, "etag": tag, "vary": "accept-encoding"}
+    if still_stands(field(request.scope, b"if-none-match"), tag.encode()):
         return Response(status_code=304, headers=headers)
     body = asset.plain
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if zipped:
         body, headers["content-encoding"] = asset.packed, "gzip"
     return Response(body, headers=headers, media_type=asset.media_type)
 

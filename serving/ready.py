@@ -9,29 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
+from email.utils import formatdate, parsedate_to_datetime
 from hashlib import sha256
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.catalogue import Catalogue, Standing
-from serving.formats import negotiated
+from serving.formats import asked_for
+from serving.gate.problems import busy
+from serving.negotiation import field, still_stands, takes_gzip
 
+log = logging.getLogger(__name__)
 MOST_BYTES = 64 * 2**20
 """Kept by one process; what was not asked for the longest goes first."""
+_ENTRY = 2048
+"""Bytes that Python needs for an entry beside what is in it; so there are 32 768 at most."""
+_LONGEST_QUERY = 2048
+"""Bytes; an answer to a longer question is hardly asked for again."""
 OVERDUE_SECONDS = 60
 """How long a client may keep an answer at most when the next observation is overdue."""
+LOOK_SECONDS = 10.0
+"""How long a request waits for a store that is silent."""
 _GROUPS = ("datasets", "forecasts", "observations")
 _ZIPPED_FROM = 500
 """Bytes below which gzip gains nothing."""
 
 Headers = list[tuple[bytes, bytes]]
+Key = tuple[str, bytes, str, bool]
+"""Path, query, format and whether it is zipped."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +74,12 @@ class Ready:
 
     def __init__(self, app: ASGIApp, catalogue: Catalogue, most: int = MOST_BYTES) -> None:
         self.app, self.catalogue, self.most = app, catalogue, most
-        self._kept: OrderedDict[tuple[object, ...], Kept] = OrderedDict()
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._making: dict[tuple[object, ...], Future[None]] = {}
+        self._making: dict[tuple[Standing, Key], Future[Kept | None]] = {}
+        self._looks = ThreadPoolExecutor(1)
+        self._looking: Future[object] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from what is kept, or keep what is answered."""
@@ -75,26 +89,44 @@ class Ready:
             await self.app(scope, receive, send)
             return
         if self.catalogue.due():
-            await asyncio.to_thread(self.catalogue.refresh)
+            await asyncio.to_thread(self.catalogue.runtimes)
+        if self.catalogue.store.slow() and not await self._look():
+            await busy("the store does not answer; try again", "store", 5, 503).send(send)
+            return
         standing = self.catalogue.standing(*place)
-        headers = dict(scope["headers"])
-        form = negotiated(headers.get(b"accept", b"").decode("latin-1"))
-        key = (scope["path"], scope["query_string"], form)
-        zipped = _takes_gzip(headers.get(b"accept-encoding", b""))
+        zipped = takes_gzip(field(scope, b"accept-encoding"))
+        key = (scope["path"], scope["query_string"], asked_for(scope), zipped)
         if standing is None:  # the app says what is served
             found = await self._ask(scope, receive)
         else:
-            found = self._find((*key, zipped), standing)
-            found = found or await self._once(key, zipped, standing, scope, receive)
+            found = self._find(key, standing) or await self._once(key, standing, scope, receive)
         if isinstance(found, Kept):
-            await _give(found, scope, headers.get(b"if-none-match"), send)
+            await _give(found, scope, send)
             return
         for message in found:
             if scope["method"] == "HEAD" and "body" in message:
                 message["body"] = b""
             await send(message)
 
-    def _find(self, key: tuple[object, ...], standing: Standing) -> Kept | None:
+    async def _look(self) -> bool:
+        """Read what the store has now, in one thread for all who come meanwhile; whether it told.
+
+        What is under way may have begun before a write of this process: then it is read again.
+        """
+        store = self.catalogue.store
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                for _ in range(2):
+                    if store.slow():
+                        if self._looking is None or self._looking.done():
+                            self._looking = self._looks.submit(store.states)
+                        await asyncio.shield(asyncio.wrap_future(self._looking))
+        except (TimeoutError, SQLAlchemyError) as error:
+            log.error("the store does not answer: %s", type(error).__name__)
+            return False
+        return True
+
+    def _find(self, key: Key, standing: Standing) -> Kept | None:
         with self._lock:
             found = self._kept.get(key)
             if found is None or found.standing != standing:
@@ -102,50 +134,51 @@ class Ready:
             self._kept.move_to_end(key)
             return found
 
-    def _keep(self, key: tuple[object, ...], kept: Kept) -> None:
-        if 4 * len(kept.body) > self.most:
+    def _keep(self, key: Key, kept: Kept) -> None:
+        if 4 * len(kept.body) > self.most or len(key[1]) > _LONGEST_QUERY:
             return
         with self._lock:
             if (old := self._kept.pop(key, None)) is not None:
-                self._bytes -= len(old.body)
+                self._bytes -= _size(key, old)
             self._kept[key] = kept
-            self._bytes += len(kept.body)
+            self._bytes += _size(key, kept)
             while self._bytes > self.most:
-                _, old = self._kept.popitem(last=False)
-                self._bytes -= len(old.body)
+                self._bytes -= _size(*self._kept.popitem(last=False))
 
     async def _once(
-        self,
-        key: tuple[object, ...],
-        zipped: bool,
-        standing: Standing,
-        scope: Scope,
-        receive: Receive,
+        self, key: Key, standing: Standing, scope: Scope, receive: Receive
     ) -> Kept | list[Message]:
         """An answer made by the first who asks for it; those who come meanwhile wait for it."""
-        whole = (*key, zipped)
-        while (first := self._making.get((standing, *whole))) is not None:
-            await asyncio.shield(asyncio.wrap_future(first))
-            if (found := self._find(whole, standing)) is not None:
+        mark, made = (standing, key), Future[Kept | None]()
+        while (first := self._making.setdefault(mark, made)) is not made:
+            if (found := await asyncio.shield(asyncio.wrap_future(first))) is not None:
                 return found
-        self._making[(standing, *whole)] = made = Future()
+        found = None
         try:
-            plain = self._find((*key, False), standing)
-            if plain is None:
-                messages = await self._ask(scope, receive)
-                if messages[0].get("status") != 200:
-                    return messages
-                plain = await asyncio.to_thread(_packed, standing, messages)
-                self._keep((*key, False), plain)
-            if not zipped or len(plain.body) < _ZIPPED_FROM:
-                self._keep(whole, plain)
-                return plain
-            found = await asyncio.to_thread(_zipped, plain)
-            self._keep(whole, found)
+            found = await self._make(key, standing, scope, receive)
             return found
         finally:
-            del self._making[(standing, *whole)]
-            made.set_result(None)
+            del self._making[mark]
+            made.set_result(found if isinstance(found, Kept) else None)
+
+    async def _make(
+        self, key: Key, standing: Standing, scope: Scope, receive: Receive
+    ) -> Kept | list[Message]:
+        """An answer, kept if it is one."""
+        plain_key = (*key[:3], False)
+        plain = self._find(plain_key, standing)
+        if plain is None:
+            messages = await self._ask(scope, receive)
+            if not messages or messages[0].get("status") != 200:  # none: the client left
+                return messages
+            plain = await asyncio.to_thread(_packed, standing, messages)
+            self._keep(plain_key, plain)
+        if not key[3]:
+            return plain
+        small = len(plain.body) < _ZIPPED_FROM
+        found = plain if small else await asyncio.to_thread(_zipped, plain)
+        self._keep(key, found)
+        return found
 
     async def _ask(self, scope: Scope, receive: Receive) -> list[Message]:
         """What the app answers to a GET."""
@@ -170,13 +203,23 @@ def _place(path: str) -> tuple[str] | tuple[()] | None:
 
 def _packed(standing: Standing, messages: Sequence[Message]) -> Kept:
     body = b"".join(message.get("body", b"") for message in messages[1:])
-    tag = b'"%s"' % sha256(body).hexdigest()[:20].encode()
     headers = list(messages[0]["headers"])
-    named = {name for name, _ in headers}
-    if b"last-modified" not in named:
+    made = dict(headers).get(b"last-modified")
+    tag = b'W/"%s"' % sha256(_undated(body, made)).hexdigest()[:20].encode()
+    if made is None:
         headers.append((b"last-modified", formatdate(usegmt=True).encode()))
     headers += [(b"etag", tag), (b"vary", b"Accept, Accept-Encoding")]
     return Kept(standing, headers, body, tag)
+
+
+def _undated(body: bytes, made: bytes | None) -> bytes:
+    """A body without the second in which its forecast was computed, which each worker has its own.
+
+    All else that it says counts in a tag, whatever it comes from.
+    """
+    if made is None:
+        return body
+    return body.replace(f"{parsedate_to_datetime(made.decode()):%Y-%m-%dT%H:%M:%SZ}".encode(), b"")
 
 
 def _zipped(plain: Kept) -> Kept:
@@ -187,13 +230,11 @@ def _zipped(plain: Kept) -> Kept:
     return Kept(plain.standing, [*headers, (b"content-encoding", b"gzip")], body, tag)
 
 
-async def _give(kept: Kept, scope: Scope, known: bytes | None, send: Send) -> None:
+async def _give(kept: Kept, scope: Scope, send: Send) -> None:
     """Send an answer, or that the client's own copy still stands."""
-    seconds = kept.standing.next_in(OVERDUE_SECONDS)
-    age = b"no-cache" if seconds is None else b"public, max-age=%d, must-revalidate" % seconds
-    headers = [*kept.headers, (b"cache-control", age)]
+    headers = [*kept.headers, (b"cache-control", _lifetime(kept.standing, scope))]
     status, body = 200, kept.body
-    if known is not None and _matches(known, kept.tag):
+    if still_stands(field(scope, b"if-none-match"), kept.tag):
         status, body = 304, b""
         headers = [(name, value) for name, value in headers if not name.startswith(b"content-")]
     if scope["method"] == "HEAD":
@@ -202,17 +243,16 @@ async def _give(kept: Kept, scope: Scope, known: bytes | None, send: Send) -> No
     await send({"type": "http.response.body", "body": body})
 
 
-@lru_cache
-def _takes_gzip(accepted: bytes) -> bool:
-    """Whether ``Accept-Encoding`` takes gzip; where it is asked for by weight 0 it does not."""
-    for one in accepted.split(b","):
-        coding, _, weight = one.replace(b" ", b"").partition(b";q=")
-        if coding == b"gzip":
-            return weight.strip(b"0.") != b"" or not weight
-    return False
+def _lifetime(standing: Standing, scope: Scope) -> bytes:
+    """How long a copy may be kept: by any cache, or by the caller alone who sent a key."""
+    whose = b"private" if field(scope, b"authorization") else b"public"
+    seconds = standing.next_in(OVERDUE_SECONDS)
+    if seconds is None:
+        return whose + b", no-cache"
+    return b"%s, max-age=%d, must-revalidate" % (whose, seconds)
 
 
-def _matches(known: bytes, tag: bytes) -> bool:
-    """Whether ``If-None-Match`` names a tag (RFC 9110, 13.1.2: weakly compared)."""
-    told = [one.strip().removeprefix(b"W/") for one in known.split(b",")]
-    return tag in told or b"*" in told
+def _size(key: Key, kept: Kept) -> int:
+    """Bytes of memory that an entry takes."""
+    told = sum(len(name) + len(value) for name, value in kept.headers)
+    return _ENTRY + len(key[0]) + len(key[1]) + told + len(kept.body)

@@ -28,6 +28,12 @@ _PIECE = 20_000
 _ATTEMPTS = 50
 _REMEMBERED = 4096
 """Revisions of a dataset whose changes are remembered."""
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "options": "-c statement_timeout=60s",
+}
+"""How long PostgreSQL, its host and an answer of it are waited for, where the URL says no more."""
 
 
 class Store:
@@ -120,7 +126,7 @@ class Store:
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])
             self._remember(connection, dataset, kind, min(seconds), max(seconds))
-        self._states.forget()
+        self.changed()
         return table.size
 
     def read(
@@ -166,9 +172,17 @@ class Store:
         """Revision and time of the latest observation of every dataset, not to be changed."""
         return self._states.states()
 
+    def known(self) -> dict[str, State]:
+        """``states`` as they were read last, without waiting for a server."""
+        return self._states.known()
+
     def slow(self) -> bool:
-        """Whether ``states`` would take milliseconds now."""
+        """Whether ``states`` would wait for a server now."""
         return self._states.due()
+
+    def changed(self) -> None:
+        """This process has written: revisions are to be read again."""
+        self._states.forget()
 
     def changes(self, dataset: str, after: int, to: int) -> list[tuple[str, int, int]] | None:
         """Kind, first and last second of what changed ``after`` a revision, up ``to`` another.
@@ -294,8 +308,11 @@ def _engine(place: str) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             return sa.create_engine(url, connect_args={"timeout": 30})
         if url.get_backend_name() == "postgresql":
-            # a server that was restarted leaves dead connections behind
-            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            return sa.create_engine(
+                url.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,  # a server that was restarted leaves dead connections behind
+                connect_args={k: v for k, v in _PATIENCE.items() if k not in url.query},
+            )
     except ArgumentError as error:
         raise FelsinaError(f"FELSINA_STORE is no database URL: {error}") from error
     except ImportError as error:

@@ -58,8 +58,15 @@ def test_files_are_sent_packed_and_not_twice(client: TestClient) -> None:
     assert packed.content == plain.content == (WEB / "app.js").read_bytes()
     sizes = [int(answer.headers["content-length"]) for answer in (plain, packed)]
     assert sizes[1] == len(gzip.compress(plain.content, 6)) < sizes[0]
-    again = client.get(path, headers={"if-none-match": plain.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
+    assert packed.headers["etag"] != plain.headers["etag"]
+    unwanted = client.get(path, headers={"accept-encoding": "gzip;q=0, br"})
+    assert "content-encoding" not in unwanted.headers
+    for answer, coding in ((plain, "identity"), (packed, "gzip")):
+        tag = answer.headers["etag"]
+        for known in (tag, f'"other", W/{tag}', "*"):
+            sent = {"accept-encoding": coding, "if-none-match": known}
+            again = client.get(path, headers=sent)
+            assert (again.status_code, again.content) == (304, b"")
     changed = client.get(path, headers={"if-none-match": '"other"'})
     assert changed.status_code == 200
 

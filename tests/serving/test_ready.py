@@ -1,15 +1,20 @@
 """Ready answers: the same bytes for as long as they are true, and no longer."""
 
+import asyncio
 import gzip
 import threading
 import time
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from pipelines.release import point_at
+from pipelines.run import hold_observations
 from serving import catalogue as catalogue_module
 from serving.api import create_app
 from serving.catalogue import Catalogue
@@ -68,7 +73,7 @@ def test_gzip_is_another_representation_of_the_same(client: TestClient) -> None:
 def test_a_copy_that_still_stands_is_not_sent_again(client: TestClient, store, tiny) -> None:
     first = client.get(URL, headers=PLAIN)
     tag = first.headers["etag"]
-    for known in (tag, f'"x", W/{tag}', "*"):
+    for known in (tag, f'"x", {tag}', tag.removeprefix("W/"), "*"):
         again = client.get(URL, headers=PLAIN | {"if-none-match": known})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == tag
@@ -167,6 +172,7 @@ def test_what_is_no_answer_is_not_kept(client, empty_client, tiny) -> None:
 
 
 def test_those_who_ask_at_once_wait_for_one(client, computed) -> None:
+    assert client.get("/v1/datasets").status_code == 200  # the release is loaded
     start, answers = threading.Barrier(8), []
 
     def ask(form: str) -> None:
@@ -187,12 +193,13 @@ def test_those_who_ask_at_once_wait_for_one(client, computed) -> None:
 def test_what_was_not_asked_for_long_makes_room(client, tiny, store) -> None:
     app = create_app(Catalogue(tiny.home, store))
     whole = len(client.get(URL, headers=PLAIN).content)
-    ready = Ready(app, Catalogue(tiny.home, store), most=int(4.5 * whole))
+    ready = Ready(app, Catalogue(tiny.home, store), most=int(4.5 * (whole + 2500)))
     small = TestClient(ready)
     for first in range(1, 7):
         small.get(URL, params={"leads": f"{first}-6"}, headers=PLAIN)
         small.get(URL, headers=PLAIN)
-        assert sum(len(kept.body) for kept in ready._kept.values()) == ready._bytes
+        bodies = sum(len(kept.body) for kept in ready._kept.values())
+        assert ready._bytes > bodies + 2048 * len(ready._kept)
         assert ready._bytes <= ready.most
     queries = [key[1] for key in ready._kept]
     assert b"" in queries
@@ -200,3 +207,164 @@ def test_what_was_not_asked_for_long_makes_room(client, tiny, store) -> None:
     tight = Ready(app, Catalogue(tiny.home, store), most=whole)
     assert TestClient(tight).get(URL, headers=PLAIN).status_code == 200
     assert not tight._kept
+
+
+def test_a_header_in_parts_is_read_whole(client: TestClient) -> None:
+    """Whoever keeps an answer and whoever makes it must speak of the same one."""
+    geojson, csv = ("accept", "application/geo+json"), ("accept", "text/csv")
+    for parts, media in (([geojson, csv], "geo+json"), ([csv, geojson], "csv")):
+        said = ", ".join(value for _, value in parts)
+        first = client.get(URL, headers=parts)
+        assert media in first.headers["content-type"]
+        assert client.get(URL, headers={"accept": said}).content == first.content
+    for one, media in ((geojson, "geo+json"), (csv, "csv")):
+        assert media in client.get(URL, headers=[one]).headers["content-type"]
+    codings = [("accept-encoding", "gzip"), ("accept-encoding", "br")]
+    assert client.get(URL, headers=codings).headers["content-encoding"] == "gzip"
+    tag = client.get(URL, headers=PLAIN).headers["etag"]
+    for tags in ([tag, '"x"'], ['"x"', tag]):
+        known = [("if-none-match", one) for one in tags]
+        assert client.get(URL, headers=[*PLAIN.items(), *known]).status_code == 304
+
+
+def test_workers_give_one_tag(tiny, store, monkeypatch) -> None:
+    """The second in which each computed is no part of it; what was observed is."""
+    for query in ("", "?format=geojson", "?format=ngsi-ld", "?format=arrow", "?format=csv"):
+        said = []
+        for at in (1, 2):
+            monkeypatch.setattr(catalogue_module, "now", lambda at=at: np.datetime64(at, "s"))
+            worker = TestClient(create_app(Catalogue(tiny.home, store)))
+            said.append(worker.get(URL + query, headers=PLAIN))
+        assert said[0].headers["etag"] == said[1].headers["etag"]
+        assert said[0].headers["etag"].startswith('W/"')
+        assert (said[0].content == said[1].content) == ("csv" in query)
+    write(store, tiny, 300.0)
+    assert worker.get(URL + query, headers=PLAIN).headers["etag"] != said[1].headers["etag"]
+
+
+def test_what_a_key_opened_is_the_callers_own(client: TestClient) -> None:
+    open_to_all = client.get(URL).headers["cache-control"]
+    keyed = client.get(URL, headers={"authorization": "Bearer fel_x"}).headers["cache-control"]
+    assert open_to_all.startswith("public, ")
+    assert keyed == open_to_all.replace("public", "private")
+    assert client.get("/v1/datasets", headers={"authorization": "x"}).headers["cache-control"] == (
+        "private, no-cache"
+    )
+
+
+def test_long_questions_and_what_they_hold_are_bounded(client, tiny, store) -> None:
+    app = create_app(Catalogue(tiny.home, store))
+    ready = Ready(app, Catalogue(tiny.home, store), most=200_000)
+    asker = TestClient(ready)
+    observed = "/v1/observations/tiny?nodes=a&last="
+    for last in range(1, 200):
+        assert asker.get(f"{observed}{last}").status_code == 200
+    assert len(asker.get(f"{observed}1", headers=PLAIN).content) < 500
+    assert 1 < len(ready._kept) <= 200_000 // 2048
+    for times, kept in ((1000, True), (1500, False)):  # of a query in bytes, twice as many
+        query = f"leads={','.join('1' * times)}"
+        assert asker.get(f"{URL}?{query}").status_code == 200
+        assert any(key[1] == query.encode() for key in ready._kept) is kept
+
+
+def scope(path: str = URL) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+
+
+async def never() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_a_client_that_leaves_is_answered_nothing(tiny, store) -> None:
+    """The line lets go of who leaves it; who asks the same next is answered."""
+    answers: list[list[tuple[int, bytes]]] = [[], [(200, b"some")]]
+
+    async def app(scope, receive, send) -> None:
+        await asyncio.sleep(0.01)
+        for status, body in answers.pop(0):
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+    ready = Ready(app, Catalogue(tiny.home, store))
+    sent: dict[int, list[Any]] = {0: [], 1: []}
+
+    async def ask(number: int) -> None:
+        async def send(message) -> None:
+            sent[number].append(message)
+
+        await ready(scope(), never, send)
+
+    async def both() -> None:
+        await asyncio.gather(ask(0), ask(1))
+
+    ready.catalogue.runtimes()
+    asyncio.run(both())
+    assert sent[0] == []
+    assert [message.get("status") for message in sent[1]] == [200, None]
+    assert answers == []
+
+
+def test_those_who_wait_share_what_is_too_large_to_keep(tiny, store) -> None:
+    made: list[int] = []
+
+    async def app(scope, receive, send) -> None:
+        made.append(1)
+        await asyncio.sleep(0.02)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 1000})
+
+    sent: list[bytes] = []
+
+    async def send(message) -> None:
+        sent.append(message.get("body", b""))
+
+    async def all_at_once(ready: Ready) -> None:
+        await asyncio.gather(*(ready(scope(), never, send) for _ in range(5)))
+
+    for most, rounds in ((1000, 2), (100_000, 1)):
+        ready = Ready(app, Catalogue(tiny.home, store), most)
+        ready.catalogue.runtimes()
+        made.clear()
+        for _ in range(2):
+            asyncio.run(all_at_once(ready))
+        assert len(made) == rounds
+    assert sorted({len(body) for body in sent}) == [0, 1000]
+    assert len(sent) == 40
+
+
+def test_a_silent_store_holds_up_nothing_else(tiny, postgres, monkeypatch) -> None:
+    """Answers wait for it, in a thread of their own, and not for ever; the loop goes on."""
+    store = Store(postgres.database())
+    hold_observations(tiny.dataset, tiny.spec.reach, store)
+    catalogue = Catalogue(tiny.home, store)
+    ready = Ready(create_app(catalogue), catalogue)
+    catalogue.runtimes()
+    happened: list[Any] = []
+
+    async def ask() -> None:
+        async def send(message) -> None:
+            if "status" in message:
+                happened.append(message["status"])
+
+        await ready(scope(), never, send)
+
+    async def while_held() -> None:
+        store.changed()
+        with store.engine.connect() as other:
+            other.execute(sa.text("LOCK TABLE revisions IN ACCESS EXCLUSIVE MODE"))
+            release = threading.Timer(3.0, lambda: (happened.append("let go"), other.rollback()))
+            release.start()
+            asked = [asyncio.create_task(ask()) for _ in range(3)]
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            happened.append("went on")
+            await asyncio.gather(*asked)
+            release.join()
+
+    asyncio.run(while_held())
+    assert happened == ["went on", "let go", 200, 200, 200]
+    monkeypatch.setattr("serving.ready.LOOK_SECONDS", 0.3)
+    happened.clear()
+    asyncio.run(while_held())
+    assert happened == ["went on", 503, 503, 503, "let go"]

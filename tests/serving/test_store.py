@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.event import listen, listens_for
+from sqlalchemy.exc import OperationalError, TimeoutError
 
 from models.contracts import FelsinaError
+from serving.erasure import Eraser
 from serving.store import FORCED, OBSERVED, Store
+from tests.fixtures.postgres import Postgres
 from tests.fixtures.tiny import ROOT
 
 HOUR = 3600
@@ -281,3 +285,51 @@ def test_two_processes_make_a_store_at_once(
     assert errors == ["", ""]
     for place in places:
         assert Store(place).state("tiny")[0] == 2
+
+
+def test_a_change_is_seen_while_every_connection_is_in_use(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "one.db"), Store(tmp_path / "one.db")
+    assert store.states() == {}
+    store.engine.pool._timeout = 0.1  # pyright: ignore[reportAttributeAccessIssue]
+    taken = [store.engine.connect() for _ in range(15)]
+    with pytest.raises(TimeoutError):  # the pool has no more
+        store.engine.connect()
+    other.write("tiny", OBSERVED, hours(0), ["a"], column(1))
+    assert store.known()["tiny"][0] == 1
+    for connection in taken:
+        connection.close()
+
+
+def test_a_write_while_revisions_are_read_has_them_read_again(postgres: Postgres) -> None:
+    store = Store(postgres.database())
+    for written in (False, True):
+        store.changed()
+        if written:
+            listen(store.engine, "after_cursor_execute", lambda *_: store.changed(), once=True)
+        assert store.slow()
+        store.states()
+        assert store.slow() is written
+
+
+def test_a_database_is_not_waited_for_without_end(postgres: Postgres) -> None:
+    """But for deletions, which may be large; connections that others use keep their bounds."""
+    place, patience = postgres.database(), sa.text("SHOW statement_timeout")
+    with Store(place).engine.connect() as connection:
+        assert connection.execute(patience).scalar() == "1min"
+    hasty = Store(f"{place}?options=-c%20statement_timeout%3D200ms")
+    with hasty.engine.connect() as connection, pytest.raises(OperationalError):
+        connection.execute(sa.text("SELECT pg_sleep(5)"))
+    hasty.write("tiny", OBSERVED, hours(0), ["a"], column(1))
+    seen: list[str] = []
+
+    @listens_for(hasty.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, *_) -> None:
+        if statement.startswith(("VACUUM", "DELETE")):
+            seen.append(cursor.connection.execute("SHOW statement_timeout").fetchone()[0])
+
+    assert Eraser(hasty, "test").forget("tiny", ["a"], "asked") == 1
+    assert len(seen) > 3
+    assert set(seen) == {"0"}
+    for _ in range(3):
+        with hasty.engine.connect() as connection:
+            assert connection.execute(patience).scalar() == "200ms"
