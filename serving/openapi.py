@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from serving.gate.rules import role_for
+
 DESCRIPTION = """Forecasts with bands that say how sure they are, from sealed releases.
 
 All times are UTC. Who has no key may read, at a lower rate; a key goes into
@@ -18,7 +20,9 @@ TAGS = {
     "forecasts": "Quantiles, joint members, sums, thresholds; of what is held or of a window.",
     "observations": "What was observed, and forcings such as weather forecasts.",
     "scenarios": "What if, answered by surrogates of simulators.",
-    "alerts": "Thresholds that are likely to be reached, by rule; CAP 1.2, events, webhooks.",
+    "alerts": "Thresholds that are likely to be reached, by rule; CAP 1.2.",
+    "events": "New forecasts and changes of alerts as they come: a stream, and webhooks.",
+    "tensors": "The graph of a release by itself: Open Inference Protocol, JSON or Arrow.",
     "operations": "For those who run the service.",
 }
 _HOST = {
@@ -26,7 +30,6 @@ _HOST = {
     "/readyz": "Releases are loaded",
     "/metrics": "Prometheus metrics",
 }
-_READING = ("/v1/forecasts/", "/v1/scenarios/", "/v2/models/")
 _GATE = {
     "401": "The key is unknown, expired or revoked.",
     "403": "The key does not allow this.",
@@ -95,8 +98,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     said = operation.get("description", operation["summary"])
     operation["summary"] = said.partition("\n")[0].rstrip(".")
     key: dict[str, list[str]] = {"bearer": []}
-    reading = method == "get" or (method == "post" and path.startswith(_READING))
-    operation["security"] = [{}, key] if reading else [key]
+    operation["security"] = [{}, key] if role_for(method.upper(), path) == "read" else [key]
     for status, text in _GATE.items():
         content = {"schema": {"$ref": "#/components/schemas/Problem"}}
         answer = {"description": text, "content": {"application/problem+json": content}}

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RunOptions
 
 from models.contracts import FelsinaError
 from serving.arrow import numbers, stream
@@ -114,7 +115,21 @@ class Graph:
         return found
 
     def _run(self, given: Tensors) -> NDArray[Any]:
-        return np.asarray(self.runtime.session.run(None, given)[0])
+        try:
+            return np.asarray(self.runtime.session.run(None, given, _quiet())[0])
+        except InvalidArgument as error:  # what a graph of ours says of an index in its calendar
+            whole = [name for name, tensor in self.inputs.items() if tensor.dtype.kind == "i"]
+            raise FelsinaError(
+                f"inputs {', '.join(whole)}: a value is beyond what the graph counts; give the "
+                "calendar that the dataset's windows have"
+            ) from error
+
+
+def _quiet() -> RunOptions:
+    """Without the runtime's own lines on stderr: what a caller got wrong, the caller is told."""
+    options = RunOptions()
+    options.log_severity_level = 4
+    return options
 
 
 def _tensor(node: Any, shape: tuple[int, ...]) -> Tensor:
@@ -178,27 +193,36 @@ def _read(tensor: Tensor, one: dict[str, Any]) -> NDArray[Any]:
             f"{tensor.datatype}"
         )
     expected = f"[samples, {', '.join(map(str, tensor.shape))}]"
-    if not isinstance(shape, list) or tuple(shape[1:]) != tensor.shape or not shape:
-        raise FelsinaError(f"input {name}: shape {str(shape)[:60]}; the graph takes {expected}")
-    try:
-        raw = np.array(data if isinstance(data, list) else [])
-    except ValueError as error:
-        raise FelsinaError(f"input {name}: data is ragged") from error
-    if raw.dtype == object and tensor.dtype.kind == "f" and _numbers_or_null(raw):
-        raw = raw.astype(float)
-    if raw.dtype.kind not in ("iu" if tensor.dtype.kind == "i" else "iuf") or (
-        raw.dtype.kind == "u" and raw.max(initial=0) > np.iinfo("i8").max
+    if (
+        not isinstance(shape, list)
+        or {type(size) for size in shape} != {int}
+        or tuple(shape[1:]) != tensor.shape
     ):
-        raise FelsinaError(f"input {name}: data holds what is no {tensor.datatype}")
-    size = int(np.prod(tensor.shape))
-    if type(shape[0]) is not int or raw.size != shape[0] * size or not raw.size:
+        raise FelsinaError(f"input {name}: shape {str(shape)[:60]}; the graph takes {expected}")
+    flat = _leaves(name, data if isinstance(data, list) else [])
+    whole = tensor.dtype.kind == "i"
+    try:
+        if not set(map(type, flat)) <= ({int} if whole else {int, float, type(None)}):
+            raise OverflowError
+        raw = np.array(flat, np.int64 if whole else np.float64)  # where null is NaN
+    except OverflowError as error:
+        raise FelsinaError(f"input {name}: data holds what is no {tensor.datatype}") from error
+    if raw.size != shape[0] * int(np.prod(tensor.shape)) or not raw.size:
         raise FelsinaError(f"input {name}: {raw.size} values do not fill shape {str(shape)[:60]}")
     with np.errstate(over="ignore"):  # what becomes infinite is refused with the rest
         return raw.reshape(shape).astype(tensor.dtype)
 
 
-def _numbers_or_null(raw: NDArray[Any]) -> bool:
-    return {type(value) for value in raw.reshape(-1)} <= {int, float, type(None)}
+def _leaves(name: str, data: list[Any]) -> list[Any]:
+    """What lists in lists hold, in order; an array of it all is made once its types are known.
+
+    One long text among numbers would make numpy hold as many bytes for each of them.
+    """
+    while set(map(type, data)) == {list}:
+        if len(set(map(len, data))) > 1:
+            raise FelsinaError(f"input {name}: data is ragged")
+        data = [value for part in data for value in part]
+    return data
 
 
 def infer_arrow(graph: Graph, content: bytes) -> bytes:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from serving.gate import MOST_BYTES
-from serving.gate.connection import MOST_HEADER_BYTES
+from serving.gate.connection import MOST_AHEAD, MOST_HEADER_BYTES
 from serving.gate.keys import Keys
 from serving.store import Store
 from tests.fixtures.tiny import Server, Tiny
@@ -260,9 +260,10 @@ def test_a_pipeline_of_requests_is_answered_in_order(server: Server) -> None:
     authorised = f"Authorization: {server.client.headers['authorization']}\r\n"
     one = f"GET /v1/datasets HTTP/1.1\r\nHost: x\r\n{authorised}\r\n".encode()
     last = head(server, "GET", "/nosuch")
-    answer = raw(server, one * 20 + last)
-    assert answer.count(b"HTTP/1.1 200") == 20
+    answer = raw(server, one * MOST_AHEAD + last)
+    assert answer.count(b"HTTP/1.1 200") == MOST_AHEAD
     assert answer.count(b"HTTP/1.1 404") == 1
+    assert b"HTTP/1.1 200" not in raw(server, one * 14_000)
 
 
 def test_keys_that_were_stolen_and_revoked_stop_at_every_worker(

@@ -1,6 +1,8 @@
 """Tensor calls: what the graph says, by the Open Inference Protocol and by Arrow."""
 
 import json
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,11 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from models.contracts import FelsinaError
 from serving.formats import MEDIA
 from serving.release import load_release
 from serving.runtime import Runtime
-from serving.tensors import Graph
+from serving.tensors import Graph, infer_json
 from tests.fixtures.tensors import Arrays, as_batch, as_stream
 from tests.fixtures.tiny import Tiny
 
@@ -115,10 +118,12 @@ def changed(position: int, **parts: Any):
         (changed(0, shape=[]), "takes [samples, 48, 4]"),
         (changed(0, shape=[4, 48, 4]), "do not fill"),
         (changed(0, shape=[-1, 48, 4]), "do not fill"),
-        (changed(0, shape=[True, 48, 4], data=[1.0] * 192), "do not fill"),
+        (changed(0, shape=[True, 48, 4], data=[1.0] * 192), "takes [samples, 48, 4]"),
+        (changed(0, shape=[3, 48.0, 4]), "takes [samples, 48, 4]"),
         (changed(0, shape=[0, 48, 4], data=[]), "do not fill"),
         (changed(0, data="x"), "do not fill"),
         (changed(0, data=[[1.0], [1.0, 2.0]]), "ragged"),
+        (changed(0, data=[1.0, [2.0]]), "no FP32"),
         (changed(0, data=["1.0"] * 576), "no FP32"),
         (changed(0, data=[True] * 576), "no FP32"),
         (changed(0, data=[None, True] * 288), "no FP32"),
@@ -126,11 +131,14 @@ def changed(position: int, **parts: Any):
         (changed(4, data=[0.5] * 864), "no INT64"),
         (changed(4, data=[None] * 864), "no INT64"),
         (changed(4, data=[2**63] * 864), "no INT64"),
+        (changed(4, data=[True] * 864), "no INT64"),
+        (changed(4, data=[10**6] * 864), "a value is beyond what the graph counts"),
+        (changed(4, data=[-(10**6)] * 864), "a value is beyond what the graph counts"),
         (lambda body: body.update(outputs=[{"name": "x"}]), "gives quantiles alone"),
         (lambda body: body.update(id=7), "id: give a text"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(client, arrays, change, said) -> None:
+def test_what_does_not_fit_is_refused_in_one_line(client, arrays, change, said, capfd) -> None:
     body = as_json(arrays)
     assert [one["name"] for one in body["inputs"]][4] == "past_calendar"
     assert client.post(URL, json=body).status_code == 200
@@ -139,6 +147,25 @@ def test_what_does_not_fit_is_refused_in_one_line(client, arrays, change, said) 
     assert answer.status_code == 422, answer.text
     assert said in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+    assert capfd.readouterr().err == ""
+
+
+def test_one_long_text_does_not_take_its_length_for_every_value(tiny, arrays) -> None:
+    graph, body = Graph(Runtime(load_release(tiny.release))), as_json(arrays)
+
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            with suppress(FelsinaError):
+                infer_json(graph, json.dumps(body).encode())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    whole = peak()
+    for data in (["x" * 100_000] + [1.0] * 575, [[["x" * 100_000, 1.0]] * 2] * 144):
+        body["inputs"][0]["data"] = data
+        assert peak() < whole + 40 * len(json.dumps(data))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"inputs": [NaN]}', b'{"inputs": [1]}'])
