@@ -96,7 +96,7 @@ class Engine:
         dataset = found.runtime.release.spec.dataset
         if not told_before:
             self.events.append(connection, "forecast", dataset, found.event())
-        active = self.held.read(connection, dataset, active=True)
+        active = self.held.active(connection, dataset)
         told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
         for rule in rules:
             mine = {alert.node: alert for alert in active if alert.rule == rule.id}
@@ -187,13 +187,13 @@ class Engine:
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
-        fresh = [a for a in self.held.alerts(active=True, most=None) if not a.said["stale"]]
+        fresh = [a for a in self.held.alerts(active=True) if not a.said["stale"]]
         for dataset in {alert.dataset for alert in fresh} & set(runtimes):
             _, latest = self.catalogue.store.state(dataset)
             if latest is None or not overdue(runtimes[dataset], latest):
                 continue
             with self.lease.transaction() as connection:
-                active = self.held.read(connection, dataset, active=True)
+                active = self.held.active(connection, dataset)
                 told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
                 for alert in active:
                     if not alert.said["stale"]:

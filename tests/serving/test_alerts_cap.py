@@ -1,13 +1,16 @@
 """CAP messages against the standard's own schema."""
 
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from lxml import etree
 
 from serving.alerts import cap
-from serving.alerts.held import Message
+from serving.alerts.held import MOST_LISTED, Message
+from serving.catalogue import now
 from tests.fixtures.alarmed import City
 
 SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parents[1] / "fixtures/cap/CAP-v1.2.xsd"))
@@ -176,6 +179,25 @@ def test_the_feed_lists_what_is_up_and_what_just_ended(lived: City) -> None:
         assert link.get("type") == cap.CAP_MEDIA
         message = parsed(lived.client.get(link.get("href")).content)
         assert texts(message, "c:identifier")[0] == texts(entry, "a:id")[0].rpartition(":")[2]
+
+
+def test_an_alert_that_is_up_is_listed_however_many_ended_after_it(changeable: City) -> None:
+    """With a positive control: of those that ended a while ago only the latest are listed."""
+    held, count = changeable.engine.held, MOST_LISTED + 1
+    like, hour_ago = held.alerts()[0], int(now().astype(np.int64)) - 3600
+    with held.engine.begin() as connection:
+        for n in range(-1, count):
+            name, ended = ("up", None) if n < 0 else (f"late{n}", 1 if n < 5 else hour_ago)
+            alert = replace(like, id=name, raised_at=hour_ago + n, ended_at=ended)
+            held.raise_alert(connection, alert)
+            held.tell(connection, Message(name, 1, "raised", hour_ago, like.said))
+    feed = etree.fromstring(changeable.client.get("/v1/alerts.cap").content)
+    names = " ".join(texts(feed, "a:entry/a:id"))
+    for state in ("active", "all"):
+        assert "up" in {alert["id"] for alert in changeable.alerts(state)}
+    assert "felsina-up-1" in names
+    assert names.count("felsina-late") == count - 5
+    assert len(changeable.alerts("ended")) == MOST_LISTED
 
 
 def test_an_empty_feed_is_a_feed(city: City) -> None:
