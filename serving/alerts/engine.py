@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
+from serving.alerts.cap import signed
 from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
 from serving.alerts.issue import Issue, overdue
 from serving.alerts.rules import Rule, problem, rules_of
@@ -182,7 +183,7 @@ class Engine:
         self._tell(connection, ended, ENDED, last.number + 1 if last else 1)
 
     def _tell(self, connection: sa.Connection, alert: Alert, kind: str, number: int) -> None:
-        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), alert.said))
+        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), signed(alert.said)))
         tell_event(self.events, connection, alert, kind)
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:

@@ -115,7 +115,7 @@ class Message:
         number: 1 for the first.
         kind: raised, updated or ended.
         sent: seconds since 1970.
-        said: as ``Alert.said``, then.
+        said: as ``Alert.said``, then, with ``sender`` and ``status`` of the message (``cap``).
     """
 
     alert: str
