@@ -42,11 +42,19 @@ def sender() -> str:
 
 
 def status(said: dict[str, Any]) -> str:
-    """``Actual`` only where a board approved the release, its data are real, a sender is set."""
+    """``Actual`` only where a board approved the release, its data are real, a sender is set.
+
+    Of what is said now: what was told keeps the status that it was told with.
+    """
     if said["synthetic"]:
         return "Test"
     approved = said["approval"] not in UNAPPROVED and sender() != NO_SENDER
     return "Actual" if approved else "Exercise"
+
+
+def signed(said: dict[str, Any]) -> dict[str, Any]:
+    """What a message is to say, with what must stay as it was sent when the settings change."""
+    return said | {"sender": sender(), "status": status(said)}
 
 
 def message(told: list[Message], number: int, web: str) -> bytes:
@@ -59,10 +67,10 @@ def message(told: list[Message], number: int, web: str) -> bytes:
     """
     chosen = told[number - 1]
     said, zone = chosen.said, ZoneInfo(chosen.said["timezone"])
-    state = status(said)
+    state = said["status"]
     alert = Xml.Element("alert", xmlns=CAP)
     _add(alert, "identifier", identifier(chosen))
-    _add(alert, "sender", sender())
+    _add(alert, "sender", said["sender"])
     _add(alert, "sent", stamp(chosen.sent, zone))
     _add(alert, "status", state)
     _add(alert, "msgType", _TYPES.get(chosen.kind, "Update"))
@@ -74,7 +82,7 @@ def message(told: list[Message], number: int, web: str) -> bytes:
     if any(notes):
         _add(alert, "note", ". ".join(filter(None, notes)))
     if earlier := told[: number - 1]:
-        texts = (f"{sender()},{identifier(m)},{stamp(m.sent, zone)}" for m in earlier)
+        texts = (f"{m.said['sender']},{identifier(m)},{stamp(m.sent, zone)}" for m in earlier)
         _add(alert, "references", " ".join(texts))
     for language in TEXTS:
         _info(alert, language, chosen, web)
@@ -132,7 +140,7 @@ def feed(alerts: list[Alert], told: dict[str, list[Message]], base: str, updated
     _add(root, "link", rel="self", type=FEED_MEDIA, href=f"{base}/v1/alerts.cap")
     for one in latest:
         entry = _add(root, "entry")
-        _add(entry, "id", f"urn:felsina:{sender()}:{identifier(one)}")
+        _add(entry, "id", f"urn:felsina:{one.said['sender']}:{identifier(one)}")
         _add(entry, "title", headline(one, "it-IT"))
         _add(entry, "updated", _atom_time(one.sent, utc))
         _add(entry, "summary", headline(one, "en-GB"))
@@ -150,7 +158,7 @@ def headline(message: Message, language: str) -> str:
         "chance": _chance(said["probability"]),
     }
     line = texts["ended" if message.kind == ENDED else "headline"].format(**values)
-    prefix = texts["prefix"].get(status(said), "")
+    prefix = texts["prefix"].get(said["status"], "")
     return prefix + line
 
 

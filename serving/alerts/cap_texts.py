@@ -9,13 +9,13 @@ TEXTS: dict[str, dict[str, Any]] = {
         "sender": "Felsina, previsioni del gemello digitale di Bologna",
         "event": "Superamento di soglia: {target}, soglia {threshold}",
         "headline": "{place}: {chance} di probabilità che {target} raggiunga la soglia "
-        "{threshold} ({level:g} {unit}) entro {within_text}",
+        "{threshold} ({level:.10g} {unit}) entro {within_text}",
         "ended": "{place}: cessata la previsione di superamento della soglia {threshold} "
-        "({level:g} {unit})",
-        "expected": "Il superamento di {level:g} {unit} entro {within_text} ha una probabilità "
+        "({level:.10g} {unit})",
+        "expected": "Il superamento di {level:.10g} {unit} entro {within_text} ha una probabilità "
         "prevista del {chance}; può iniziare dalle {onset} e l'avviso vale fino alle {valid_to} "
         "(ora locale).",
-        "reached": "L'ultima osservazione ha già raggiunto {level:g} {unit}; la probabilità che "
+        "reached": "L'ultima osservazione ha già raggiunto {level:.10g} {unit}; la probabilità che "
         "vi resti o vi torni entro {within_text} è del {chance}.",
         "as_of": "Previsione automatica dai dati fino alle {last_seen}.",
         "stale": "Da allora non sono arrivati dati: l'avviso resta aperto ma non è aggiornato.",
@@ -36,13 +36,14 @@ TEXTS: dict[str, dict[str, Any]] = {
         "sender": "Felsina, forecasts of the Bologna Digital Twin",
         "event": "Threshold crossing: {target}, threshold {threshold}",
         "headline": "{place}: {chance} chance that {target} reaches threshold {threshold} "
-        "({level:g} {unit}) within {within_text}",
-        "ended": "{place}: threshold {threshold} ({level:g} {unit}) is no longer forecast to be "
+        "({level:.10g} {unit}) within {within_text}",
+        "ended": "{place}: threshold {threshold} ({level:.10g} {unit}) is no longer forecast to be "
         "reached",
-        "expected": "Forecast chance of reaching {level:g} {unit} within {within_text}: {chance}; "
-        "it may begin from {onset}, and this alert is for the time until {valid_to} (local time).",
-        "reached": "The latest observation has reached {level:g} {unit}; the chance that it stays "
-        "there, or comes back, within {within_text} is {chance}.",
+        "expected": "Forecast chance of reaching {level:.10g} {unit} within {within_text}: "
+        "{chance}; it may begin from {onset}, and this alert is for the time until "
+        "{valid_to} (local time).",
+        "reached": "The latest observation has reached {level:.10g} {unit}; the chance that it "
+        "stays there, or comes back, within {within_text} is {chance}.",
         "as_of": "An automatic forecast from data up to {last_seen}.",
         "stale": "No data have come since: the alert stays open, but it is not up to date.",
         "Test": "Test on synthetic data: disregard",

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
+from serving.alerts.cap import signed
 from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
-from serving.alerts.issue import Issue, overdue
+from serving.alerts.issue import Issue, over, overdue
 from serving.alerts.rules import Rule, problem, rules_of
 from serving.catalogue import Catalogue, now
 from serving.events.lease import Lease, LeaseLost
@@ -30,6 +31,7 @@ from serving.store import OBSERVED
 log = logging.getLogger(__name__)
 CHANGED = 0.1
 """A probability that has moved by so much since it was last told is told anew."""
+_GONE = "no forecast is made any more: no release of the dataset is served, or no data are held"
 
 
 class Engine:
@@ -74,7 +76,7 @@ class Engine:
         if latest is None or self._seen.get(dataset) == mark:
             return
         try:
-            answer = self.catalogue.forecast(dataset)
+            answer = self.catalogue.forecast(dataset, runtime=runtime)
         except FelsinaError as error:  # there is none before something changes
             log.warning("the alerts of %s stay as they are: %s", dataset, error)
             self._seen[dataset] = mark
@@ -96,7 +98,7 @@ class Engine:
         dataset = found.runtime.release.spec.dataset
         if not told_before:
             self.events.append(connection, "forecast", dataset, found.event())
-        active = self.held.read(connection, dataset, active=True)
+        active = self.held.active(connection, dataset)
         told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
         for rule in rules:
             mine = {alert.node: alert for alert in active if alert.rule == rule.id}
@@ -137,7 +139,8 @@ class Engine:
                 continue
             said = issue.describe(rule, node, float(probability[x]))
             if alert is None:
-                self._raise(connection, rule, node, said)
+                if not over(said):
+                    self._raise(connection, rule, node, said)
             elif after[x]:
                 changed = replace(alert, below=int(counted[x]), said=said)
                 self._update(connection, changed, told.get(alert.id))
@@ -182,22 +185,25 @@ class Engine:
         self._tell(connection, ended, ENDED, last.number + 1 if last else 1)
 
     def _tell(self, connection: sa.Connection, alert: Alert, kind: str, number: int) -> None:
-        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), alert.said))
+        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), signed(alert.said)))
         tell_event(self.events, connection, alert, kind)
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
-        fresh = [a for a in self.held.alerts(active=True, most=None) if not a.said["stale"]]
-        for dataset in {alert.dataset for alert in fresh} & set(runtimes):
-            _, latest = self.catalogue.store.state(dataset)
-            if latest is None or not overdue(runtimes[dataset], latest):
+        fresh = [a for a in self.held.alerts(active=True) if not a.said["stale"]]
+        for dataset in {alert.dataset for alert in fresh}:
+            runtime, (_, latest) = runtimes.get(dataset), self.catalogue.store.state(dataset)
+            change: dict[str, Any] = {"stale": True}
+            if runtime is None or latest is None:
+                change["note"] = _GONE
+            elif not overdue(runtime, latest):
                 continue
             with self.lease.transaction() as connection:
-                active = self.held.read(connection, dataset, active=True)
+                active = self.held.active(connection, dataset)
                 told = {m.alert: m for m in self.held.messages([a.id for a in active], connection)}
                 for alert in active:
                     if not alert.said["stale"]:
-                        stale = replace(alert, said=alert.said | {"stale": True})
+                        stale = replace(alert, said=alert.said | change)
                         self._update(connection, stale, told.get(alert.id))
 
 

@@ -13,6 +13,9 @@ from serving.alerts.rules import Rule
 from serving.events.log import create_tables
 
 MOST_LISTED = 1000
+"""Alerts that ended; one that is up is never left out."""
+_AT_ONCE = 1000
+"""Names in one query; databases take some ten thousand."""
 RAISED, UPDATED, ENDED = "raised", "updated", "ended"
 
 _metadata = sa.MetaData()
@@ -44,6 +47,7 @@ _one_active = sa.Index(
     postgresql_where=_alerts.c.ended_at.is_(None),
 )
 """Deduplication does not rest on the program alone."""
+_LATEST_FIRST = (_alerts.c.raised_at.desc(), _alerts.c.id)
 _messages = sa.Table(
     "alert_messages",
     _metadata,
@@ -111,7 +115,7 @@ class Message:
         number: 1 for the first.
         kind: raised, updated or ended.
         sent: seconds since 1970.
-        said: as ``Alert.said``, then.
+        said: as ``Alert.said``, then, with ``sender`` and ``status`` of the message (``cap``).
     """
 
     alert: str
@@ -154,27 +158,29 @@ class Held:
             return bool(connection.execute(sa.delete(_rules).where(_rules.c.id == name)).rowcount)
 
     def alerts(
-        self, dataset: str | None = None, active: bool | None = None, most: int | None = MOST_LISTED
+        self, dataset: str | None = None, active: bool | None = None, since: int | None = None
     ) -> list[Alert]:
-        """Alerts, the latest first."""
-        with self.engine.connect() as connection:
-            return self.read(connection, dataset, active, most)
+        """Alerts, the latest first: all that are up, and the latest that ended.
 
-    def read(
-        self,
-        connection: sa.Connection,
-        dataset: str | None = None,
-        active: bool | None = None,
-        most: int | None = None,
-    ) -> list[Alert]:
-        """The same inside a transaction."""
-        query = _with_record().order_by(_alerts.c.raised_at.desc(), _alerts.c.id).limit(most)
-        if dataset is not None:
-            query = query.where(_alerts.c.dataset == dataset)
-        if active is not None:
-            ended = _alerts.c.ended_at
-            query = query.where(ended.is_(None) if active else ended.is_not(None))
-        return [_alert(row) for row in connection.execute(query)]
+        Args:
+            dataset: whose; None for all.
+            active: only those that are up, or only those that ended; None for both.
+            since: seconds since 1970; all that ended from then on, however many.
+        """
+        of = [] if dataset is None else [_alerts.c.dataset == dataset]
+        up, ended = _alerts.c.ended_at.is_(None), _alerts.c.ended_at.is_not(None)
+        past = sa.select(_alerts.c.id).where(ended, *of).order_by(*_LATEST_FIRST)
+        listed = _alerts.c.id.in_(past.limit(MOST_LISTED))
+        gone = listed if since is None else _alerts.c.ended_at >= since
+        chosen = {None: up | gone, True: up, False: gone}[active]
+        with self.engine.connect() as connection:
+            rows = connection.execute(_with_record().where(chosen, *of)).fetchall()
+        return [_alert(row) for row in rows]
+
+    def active(self, connection: sa.Connection, dataset: str) -> list[Alert]:
+        """The alerts of a dataset that are up, as a transaction sees them."""
+        up = _with_record().where(_alerts.c.ended_at.is_(None), _alerts.c.dataset == dataset)
+        return [_alert(row) for row in connection.execute(up)]
 
     def alert(self, name: str) -> Alert | None:
         """One alert, up or ended."""
@@ -184,14 +190,16 @@ class Held:
 
     def messages(self, names: list[str], connection: sa.Connection | None = None) -> list[Message]:
         """What was told of some alerts, in order."""
-        query = sa.select(_messages).where(_messages.c.alert.in_(names))
-        query = query.order_by(_messages.c.alert, _messages.c.number)
-        if connection is not None:
-            rows = connection.execute(query).fetchall()
-        else:
+        if connection is None:
             with self.engine.connect() as own:
-                rows = own.execute(query).fetchall()
-        return [Message(*row[:-1], said=orjson.loads(row.said)) for row in rows]
+                return self.messages(names, own)
+        query = sa.select(_messages).order_by(_messages.c.alert, _messages.c.number)
+        found: list[Message] = []
+        for start in range(0, len(names), _AT_ONCE):
+            part = _messages.c.alert.in_(names[start : start + _AT_ONCE])
+            for row in connection.execute(query.where(part)):
+                found.append(Message(*row[:-1], said=orjson.loads(row.said)))
+        return found
 
     def raise_alert(self, connection: sa.Connection, alert: Alert) -> None:
         """Keep a new alert."""
@@ -248,7 +256,8 @@ class Held:
 
 def _with_record() -> sa.Select[Any]:
     joined = _alerts.outerjoin(_acknowledged, _acknowledged.c.alert == _alerts.c.id)
-    return sa.select(_alerts, _acknowledged.c.record).select_from(joined)
+    found = sa.select(_alerts, _acknowledged.c.record).select_from(joined)
+    return found.order_by(*_LATEST_FIRST)
 
 
 def _alert(row: Any) -> Alert:

@@ -76,6 +76,11 @@ class Issue:
         }
 
 
+def over(said: dict[str, Any]) -> bool:
+    """Whether the time that is warned of has passed, as when a history of real data is posted."""
+    return not said["synthetic"] and said["valid_to"] <= iso(now())
+
+
 def overdue(runtime: Runtime, latest: np.datetime64) -> bool:
     """Whether nothing new has come of a dataset for too long."""
     step = np.timedelta64(runtime.release.spec.seconds, "s")

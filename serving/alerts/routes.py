@@ -44,7 +44,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
     def alerts(
         dataset: Dataset = None,
         state: Annotated[
-            Literal["active", "ended", "all"], Query(description="Which; the latest 1000.")
+            Literal["active", "ended", "all"], Query(description="Which; only 1000 that ended.")
         ] = "active",
     ) -> Any:
         """The alerts that are up, or have been."""
@@ -95,8 +95,7 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
     def cap_feed(request: Request) -> Response:
         """An Atom feed of CAP 1.2 messages: what is up, and what ended in the last day."""
         since = int(now().astype(np.int64)) - FEED_SECONDS
-        ended = [a for a in held.alerts(active=False) if (a.ended_at or 0) >= since]
-        alerts = held.alerts(active=True) + ended
+        alerts = held.alerts(since=since)
         told: dict[str, list[Message]] = {}
         for message in held.messages([alert.id for alert in alerts]):
             told.setdefault(message.alert, []).append(message)

@@ -26,7 +26,10 @@ TIMEOUT_SECONDS = 10.0
 """For all of it: name, connection, request and the answer's first line."""
 MOST_LINE = 4096
 SECRET = "whsec_"
-_MARKED = ("192.0.0.0/24", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10")
+_MARKED = (
+    *("192.0.0.0/24", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"),
+    *("2001::/32", "2002::/16", "fec0::/10"),
+)
 _INDIRECT = tuple(ipaddress.ip_network(text) for text in _MARKED)
 """Addresses that lead to others, or that not every Python knows to be private."""
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r\n]")
@@ -51,7 +54,7 @@ def checked(url: str) -> SplitResult:
     except ValueError as error:
         raise FelsinaError(f"url {url!r}: {error}") from error
     schemes = ("https", "http") if local_allowed() else ("https",)
-    if parts.scheme not in schemes or not host or parts.username or parts.password:
+    if parts.scheme not in schemes or not host or "@" in parts.netloc:
         raise FelsinaError(f"url {url!r}: give one like https://example.org/hook, without a login")
     try:
         address = ipaddress.ip_address(host)

@@ -169,23 +169,74 @@ def test_data_that_stopped_leave_an_alert_up_and_marked(changeable: City) -> Non
     assert changeable.alerts("active") == before
 
 
-def test_a_feed_that_dies_is_told_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh while the clock stands at the last observation; stale when it has gone on."""
-    clock = {"now": None}
-    for module in ("serving.alerts.issue", "serving.alerts.engine"):
-        monkeypatch.setattr(f"{module}.now", lambda: clock["now"])
+class Clock:
+    """A clock that stands where it is put."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = np.datetime64(0, "s")
+        for module in ("serving.alerts.issue", "serving.alerts.engine"):
+            monkeypatch.setattr(f"{module}.now", lambda: self.now)
+
+
+def live(city: City, clock: Clock, late: int = 0) -> None:
+    """Feed until an alert is up, a day at most, each hour so many hours ``late``."""
     for row in range(city.first + 1, city.first + 1 + DAY):
         city.feed(row, row + 1)
-        clock["now"] = city.store.state("tiny")[1]
+        latest = city.store.state("tiny")[1]
+        assert latest is not None
+        clock.now = latest + np.timedelta64(late, "h")
         city.engine.tick()
         if city.alerts("active"):
             break
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "late", "raised"),
+    [(False, 5, True), (False, 6, False), (True, 6, True), (True, 9999, True)],
+)
+def test_no_alert_is_raised_for_a_time_that_is_over(
+    city: City, monkeypatch: pytest.MonkeyPatch, synthetic: bool, late: int, raised: bool
+) -> None:
+    """A history of real data that is posted alarms nobody; of synthetic data there is no other."""
+    data = city.catalogue.runtime("tiny").release.manifest["data"]
+    monkeypatch.setitem(data, "synthetic", synthetic)
+    live(city, Clock(monkeypatch), late)
+    assert bool(city.alerts()) == raised
+
+
+@pytest.mark.parametrize("lost", ["release", "data"])
+def test_an_alert_whose_forecasts_ended_is_told_as_stale(
+    city: City, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    live(city, Clock(monkeypatch))
+    before = city.alerts("active")
+    city.engine.tick()
+    assert before
+    assert city.alerts("active") == before
+    if lost == "release":
+        city.release.rename(city.home / "withdrawn")
+    else:
+        with city.store.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE revisions SET latest = NULL"))
+    for _ in range(2):
+        city.engine.tick()
+    after = city.alerts("active")
+    assert [a["id"] for a in after] == [a["id"] for a in before]
+    assert all(a["stale"] and "no release of the dataset" in a["note"] for a in after)
+    messages = city.engine.held.messages([after[0]["id"]])
+    assert [m.said["stale"] for m in messages].count(True) == 1
+
+
+def test_a_feed_that_dies_is_told_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh while the clock stands at the last observation; stale when it has gone on."""
+    clock = Clock(monkeypatch)
+    live(city, clock)
     (first, *_) = before = city.alerts("active")
     assert not any(alert["stale"] for alert in before)
-    clock["now"] = clock["now"] + np.timedelta64(3, "h")
+    clock.now += np.timedelta64(3, "h")
     city.engine.tick()
     assert city.alerts("active") == before  # three steps are not too many
-    clock["now"] = clock["now"] + np.timedelta64(1, "h")
+    clock.now += np.timedelta64(1, "h")
     for _ in range(3):
         city.engine.tick()
     after = city.alerts("active")

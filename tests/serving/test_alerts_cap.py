@@ -1,13 +1,16 @@
 """CAP messages against the standard's own schema."""
 
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from lxml import etree
 
 from serving.alerts import cap
-from serving.alerts.held import Message
+from serving.alerts.held import MOST_LISTED, Message
+from serving.catalogue import now
 from tests.fixtures.alarmed import City
 
 SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parents[1] / "fixtures/cap/CAP-v1.2.xsd"))
@@ -46,7 +49,7 @@ def said(**changes):
 
 def told(*kinds: str, **changes) -> list[Message]:
     return [
-        Message("ab12", n, kind, 1_793_527_200 + 1800 * n, said(**changes))
+        Message("ab12", n, kind, 1_793_527_200 + 1800 * n, cap.signed(said(**changes)))
         for n, kind in enumerate(kinds, 1)
     ]
 
@@ -105,6 +108,44 @@ def test_updates_and_ends_refer_to_all_that_was_told_before() -> None:
     ]
     assert texts(roots[2], "c:references") == [" ".join(names[:2])]
     assert len(set(names)) == 3
+
+
+def test_what_was_sent_stays_as_it_was_when_the_sender_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exercise of nobody's stays one; what is told after it is the city's and refers to it."""
+    monkeypatch.delenv("FELSINA_CAP_SENDER")
+    first = told("raised")
+    before = cap.message(first, 1, "http://x/")
+    assert texts(parsed(before), "c:sender") == ["felsina.invalid"]
+    monkeypatch.setenv("FELSINA_CAP_SENDER", "felsina.example.org")
+    messages = [*first, told("raised", "updated")[1]]
+    assert cap.message(messages, 1, "http://x/") == before
+    second = parsed(cap.message(messages, 2, "http://x/"))
+    assert texts(second, "c:sender") == ["felsina.example.org"]
+    assert (texts(parsed(before), "c:status"), texts(second, "c:status")) == (
+        ["Exercise"],
+        ["Actual"],
+    )
+    assert texts(second, "c:references")[0].startswith("felsina.invalid,felsina-ab12-1,")
+
+
+def test_what_the_service_sent_stays_when_the_sender_changes(
+    lived: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/alerts/{lived.alerts()[0]['id']}.cap?message=1"
+    before = lived.client.get(path).content
+    assert texts(parsed(before), "c:sender") != ["other.example.org"]
+    monkeypatch.setenv("FELSINA_CAP_SENDER", "other.example.org")
+    assert lived.client.get(path).content == before
+
+
+@pytest.mark.parametrize(
+    ("level", "text"), [(1_234_567.0, "(1234567 m)"), (0.1 + 0.2, "(0.3 m)"), (0.8, "(0.8 m)")]
+)
+def test_a_level_is_told_in_full(level: float, text: str) -> None:
+    root = parsed(cap.message(told("raised", level=level), 1, "http://x/"))
+    assert all(text in line for line in texts(root, "c:info/c:headline"))
 
 
 def test_only_an_approved_release_on_real_data_of_a_named_sender_is_actual(
@@ -171,11 +212,30 @@ def test_the_feed_lists_what_is_up_and_what_just_ended(lived: City) -> None:
     entries = root.findall("a:entry", NAMES)
     assert len(entries) == len(lived.alerts()) > 0
     for entry in entries:
-        assert texts(entry, "a:id")[0].startswith("urn:felsina:felsina.example.org:felsina-")
         (link,) = entry.findall("a:link", NAMES)
         assert link.get("type") == cap.CAP_MEDIA
         message = parsed(lived.client.get(link.get("href")).content)
-        assert texts(message, "c:identifier")[0] == texts(entry, "a:id")[0].rpartition(":")[2]
+        names = (texts(message, f"c:{part}")[0] for part in ("sender", "identifier"))
+        assert texts(entry, "a:id") == [f"urn:felsina:{':'.join(names)}"]
+
+
+def test_an_alert_that_is_up_is_listed_however_many_ended_after_it(changeable: City) -> None:
+    """With a positive control: of those that ended a while ago only the latest are listed."""
+    held, count = changeable.engine.held, MOST_LISTED + 1
+    like, hour_ago = held.alerts()[0], int(now().astype(np.int64)) - 3600
+    with held.engine.begin() as connection:
+        for n in range(-1, count):
+            name, ended = ("up", None) if n < 0 else (f"late{n}", 1 if n < 5 else hour_ago)
+            alert = replace(like, id=name, raised_at=hour_ago + n, ended_at=ended)
+            held.raise_alert(connection, alert)
+            held.tell(connection, Message(name, 1, "raised", hour_ago, cap.signed(like.said)))
+    feed = etree.fromstring(changeable.client.get("/v1/alerts.cap").content)
+    names = " ".join(texts(feed, "a:entry/a:id"))
+    for state in ("active", "all"):
+        assert "up" in {alert["id"] for alert in changeable.alerts(state)}
+    assert "felsina-up-1" in names
+    assert names.count("felsina-late") == count - 5
+    assert len(changeable.alerts("ended")) == MOST_LISTED
 
 
 def test_an_empty_feed_is_a_feed(city: City) -> None:
