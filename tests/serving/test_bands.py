@@ -134,8 +134,9 @@ def test_of_two_processes_the_first_one_s_issue_stands(tiny, empty_store, catalo
         at(catalogue, tiny, issue)
     (*_, (time, moved, quantiles, taught)) = empty_store.issues(tiny.release.name)
     other = bytes(len(taught)), b"\xff" * len(taught)
-    late = {time: (moved[::-1], quantiles, other[0]), time - 1: (moved, quantiles, other[1])}
-    empty_store.keep_issues(tiny.release.name, late, time - np.timedelta64(7, "D"))
+    late = {time: (moved[::-1], quantiles, other[0])}
+    long_ago = time - np.timedelta64(7, "D")
+    empty_store.keep_issues(tiny.release.name, late, {time: other[1]}, long_ago, 0)
     assert empty_store.issues(tiny.release.name, time) == [(time, moved, quantiles, taught)]
 
 

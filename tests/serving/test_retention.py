@@ -56,12 +56,13 @@ def fill(store: Store, days: int, nodes: str = "abcd", dataset: str = "tiny") ->
 def issue(store: Store, release: str, *days_ago: int) -> None:
     for ago in days_ago:
         at, long_ago = NOW - ago * 24 * HOUR, np.datetime64(0, "s")
-        store.keep_issues(release, {at: (b"m", b"q", b"t")}, long_ago)
+        last = store.last_deletion(release.rpartition("-")[0])
+        store.keep_issues(release, {at: (b"m", b"q", b"t")}, {}, long_ago, last)
 
 
 def run(store: Store, release: Release, kept: Rule | None) -> dict[str, int]:
     """Delete what is due; each count must be what was said before."""
-    found = due(Eraser(store, "test"), release, kept, NOW)
+    found = due(Eraser(store, "test"), "tiny", release, kept, NOW)
     assert [item.rows for item in found] == [item.delete() for item in found]
     return {item.what.partition(" ")[0]: item.rows for item in found}
 
@@ -125,7 +126,7 @@ def test_a_feed_that_stopped_is_not_deleted_from_under_its_release(empty_store, 
     fill(empty_store, 20)
     later = NOW + np.timedelta64(400, "D")
     with pytest.raises(FelsinaError, match="serve another release"):
-        due(Eraser(empty_store, "test"), release, rule(observations=30), later)
+        due(Eraser(empty_store, "test"), "tiny", release, rule(observations=30), later)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,12 @@ def test_a_citizen_is_told_who_answers(tiny: Tiny, store: Store, tmp_path: Path)
     (tmp_path / RULES).write_text(FILE)
     said = client.get("/v1/datasets/tiny").json()["retention"]
     assert said["responsible"] == "Mobility office"
-    assert said["keep_days"] == {"observations": 30, "forcings": None, "issues": 3}
+    assert said["keep_days"] == {
+        "observations": 30,
+        "forcings": None,
+        "issues": 3,
+        "alerts": None,
+    }
     (tmp_path / RULES).write_text("[")
     assert client.get("/v1/datasets/tiny").json()["retention"] is None
 
@@ -267,7 +273,10 @@ def test_the_command_shows_deletes_and_forgets(tiny: Tiny, tmp_path: Path) -> No
     assert felsina(tmp_path, "data", "forget", *words).returncode == 0
     assert store.held("tiny", OBSERVED) == ["a"]
     again = felsina(tmp_path, "data", "forget", *words)
-    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert again.returncode == 0, "the files are written anew once more"
+    assert "tiny: 0 rows" in again.stdout
+    another = felsina(tmp_path, "data", "forget", *words[:3], "c", *words[4:])
+    assert (another.returncode, another.stderr.count("\n")) == (2, 1)
     (tmp_path / RULES).write_text(FILE.replace("30", "2"))
     refused = felsina(tmp_path, "data", "retention", "--apply")
     assert refused.returncode == 2
