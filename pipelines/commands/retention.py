@@ -89,5 +89,8 @@ def forget_nodes(dataset: str, nodes: str, reason: str) -> None:
     if not wanted or not reason.strip():
         raise FelsinaError("name the nodes with --nodes a,b and why with --reason")
     gone = _eraser().forget(dataset, wanted, reason.strip())
-    out.print(f"{dataset}: {gone} rows of {', '.join(wanted)} and of kept forecasts are deleted")
+    out.print(
+        f"{dataset}: {gone} rows of {', '.join(wanted)} and of kept forecasts are deleted, and the "
+        "database's files are written anew"
+    )
     out.print("Backups, and a PostgreSQL server's own log, have to be dealt with where they lie.")

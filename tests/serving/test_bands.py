@@ -9,6 +9,7 @@ from models.adaptive import replay
 from models.contracts import QUANTILES
 from serving import bands
 from serving.catalogue import Answer, Catalogue
+from serving.held import Held
 from serving.store import FORCED, OBSERVED, Store
 from tests.fixtures.tiny import Tiny
 
@@ -160,6 +161,26 @@ def test_a_past_that_was_not_observed_teaches_nothing(tiny, tmp_path, monkeypatc
     followed, own = catalogue.forecast("tiny"), catalogue.forecast("tiny", adaptive=False)
     assert followed.adaptive
     np.testing.assert_array_equal(followed.forecast.quantiles, own.forecast.quantiles)
+
+
+def test_after_a_long_gap_only_what_is_caught_up_with_is_read(tiny, empty_store, catalogue) -> None:
+    observe(empty_store, tiny, int(tiny.origins[0]), int(tiny.origins[-1]) + 1)
+    runtime, asked = catalogue.runtime("tiny"), []
+
+    def held(init: np.datetime64, more: int):
+        asked.append(more)
+        return Held(runtime, empty_store).builder(init, more)
+
+    follower = bands.Follower(runtime, empty_store, held)
+    (first, soon, late) = tiny.builder.times(tiny.origins[[0, 2, 90]])
+    bands.WARM_UP = 5
+    moved, _ = follower.correction(first, late)
+    follower.correction(soon, late)
+    assert asked.pop() > 2, "what the kept issues are still to learn is read"
+    moved, _ = follower.correction(late, late)
+    assert asked == [asked[0], 4]
+    assert moved is not None
+    assert len(empty_store.issues(tiny.release.name)) == 5
 
 
 def test_a_city_too_large_keeps_its_own_bands(tiny, catalogue, monkeypatch) -> None:
