@@ -234,7 +234,7 @@ def retention(
     apply: Annotated[bool, typer.Option("--apply", help="Delete what is due.")] = False,
     json: Json = False,
 ) -> None:
-    """What the rules in retention.toml delete of served datasets, and who answers for them."""
+    """What the rules in retention.toml delete, and who answers for the data."""
     from pipelines.commands.retention import retain
 
     retain(apply, json)
@@ -246,7 +246,7 @@ def forget(
     nodes: Annotated[str, typer.Option(help="Node ids, comma separated.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the record of the deletion.")],
 ) -> None:
-    """Delete what the store holds of nodes: observations, own forcings, forecasts as issued."""
+    """Delete what is held of nodes: observations, own forcings, alerts, forecasts as issued."""
     from pipelines.commands.retention import forget_nodes
 
     forget_nodes(dataset, nodes, reason)

@@ -93,20 +93,24 @@ class Follower:
         between = int((init + step).astype(np.int64)) % (stride * spec.seconds)
         last = init - np.timedelta64(between if stride > 1 else 0, "s")
         times = self.store.issue_times(release.id)
-        if last in times:
-            return self._kept(last)[last].moved, None
+        if last in times and (same := self._kept(last)):
+            return same[last].moved, None
         if times and times[-1] > last:
             return None, None
+        deletion = self.store.last_deletion(spec.dataset)  # before what it may have taken is read
         kept = self._kept()
         before = max(kept, default=last - warm_up * every)
+        learned = kept[before].moved if kept else None
         count = int(min((last - before) / every, warm_up))
         fresh = [last - back * every for back in range(count - 1, -1, -1)]
-        found, static = self._issue(fresh, kept, stride)
+        if fresh[0] - before > every:  # nobody asked for long: what was due then is not read again
+            kept = {}
+        found, static = self._issue(fresh, kept, learned, stride)
         after = last - 2 * pending * every
+        new = {t: found[t].parts() for t in fresh if t > after}
+        taught = {t: found[t].parts()[2] for t in kept if t > after}
         try:
-            self.store.keep_issues(
-                release.id, {t: issue.parts() for t, issue in found.items() if t > after}, after
-            )
+            self.store.keep_issues(release.id, new, taught, after, deletion)
         except SQLAlchemyError as error:
             log.error("issue %s of %s is not kept: %s", last, release.id, error)
         moved = self._kept(last).get(last, found[last]).moved
@@ -128,9 +132,15 @@ class Follower:
         }
 
     def _issue(
-        self, fresh: list[np.datetime64], kept: dict[np.datetime64, Issue], stride: int
+        self,
+        fresh: list[np.datetime64],
+        kept: dict[np.datetime64, Issue],
+        learned: FloatArray | None,
+        stride: int,
     ) -> tuple[dict[np.datetime64, Issue], FloatArray | None]:
         """The issues kept, with what they have taught by now, and the ``fresh`` ones after them.
+
+        They go on from what was ``learned`` [P, H, N] up to the latest that was issued.
 
         With them the last one's quantiles [H, N, Q] as the graph gave them, where it was alone: in
         a batch the graph's sums come out otherwise in the last digits.
@@ -145,8 +155,8 @@ class Follower:
 
         bands = AdaptiveBands(spec.quantiles, spec.horizon, nodes, stride)
         found, given = dict(kept), None
-        if kept:
-            bands.correction = kept[max(kept)].moved.copy()
+        if learned is not None:
+            bands.correction = learned.copy()
         known = row(min(kept, default=fresh[0]))  # later rows may hold values that came late
         batch = max(1, _CELLS // (spec.horizon * nodes))
         for start in range(0, len(fresh), batch):

@@ -1,6 +1,7 @@
 """Deletion that is one: by age, of replaced releases, and of nodes that must be forgotten.
 
 Every deletion leaves a record of what went, why and by whom, in the same transaction, and no value.
+Each queues first with the writers of its dataset, so that it misses nothing that they were writing.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from models.contracts import FelsinaError
 from serving import tables
+from serving.alerts.held import PERSONAL, Held
+from serving.events.lease import Lease
+from serving.events.log import EVENTS, EventLog
 from serving.store import OBSERVED, Store
 
 _PIECE = 20_000
 """Values deleted in one transaction, so that a writer waits for a moment only."""
+_EVER = -(2**62)
+"""Second before every time."""
 
 
 @dataclass(frozen=True)
@@ -56,55 +63,64 @@ class Eraser:
         """How many values of a kind are older than ``before``."""
         query = sa.select(sa.func.count()).select_from(tables.values).where(self._older(before))
         with self.store.engine.connect() as connection:
+            _take_time(connection)
             numbers = self._numbers(connection, dataset, kind)
             return connection.execute(
                 query.where(tables.values.c.column_id.in_(numbers))
             ).scalar_one()
 
     def drop_older(self, dataset: str, kind: str, before: np.datetime64, reason: str) -> int:
-        """Delete the values that are older, in pieces."""
+        """Delete the values that are older, in pieces; each is on record as soon as it is gone."""
+        older = tables.values.c.column_id == tables.columns.c.id, self._older(before)
         with self.store.engine.connect() as connection:
             numbers = self._numbers(connection, dataset, kind)
-        gone = 0
-        for number in numbers:
-            old = sa.and_(tables.values.c.column_id == number, self._older(before))
-            piece = (
-                sa.select(tables.values.c.time)
-                .where(old)
-                .order_by(tables.values.c.time)
-                .limit(_PIECE)
+            some = sa.select(tables.columns.c.id).where(
+                tables.columns.c.id.in_(numbers), sa.exists().where(*older)
             )
-            statement = sa.delete(tables.values).where(
-                tables.values.c.column_id == number, tables.values.c.time.in_(piece)
-            )
-            dropped = _PIECE
-            while dropped == _PIECE:
-                with self.store.engine.begin() as connection:
-                    dropped = connection.execute(statement).rowcount
-                gone += dropped
-        if gone:
-            with self.store.engine.begin() as connection:
-                self._look_again(connection, dataset)
-                self._record(connection, dataset, f"{kind} values before {before}Z", gone, reason)
-            self.store.changed()
+            left = list(connection.execute(some).scalars())
+        gone, record = 0, None
+        while left:
+            with self.store.changing(dataset) as connection:
+                dropped = 0
+                while left and dropped < _PIECE:
+                    dropped += self._drop(connection, left[-1], before, _PIECE - dropped)
+                    if dropped < _PIECE:
+                        left.pop()
+                if dropped:
+                    what = f"{kind} values before {before}Z"
+                    record = self._record(connection, dataset, what, dropped, reason, record)
+                    self.store.remember(connection, dataset, kind, _EVER, _seconds(before) - 1)
+                if kind == OBSERVED:
+                    self._look_again(connection, dataset, before)
+            gone += dropped
         return gone
+
+    def _drop(
+        self, connection: sa.Connection, number: int, before: np.datetime64, most: int
+    ) -> int:
+        """Delete the oldest values of a column, ``most`` at most."""
+        own = tables.values.c.column_id == number
+        oldest = sa.select(tables.values.c.time).where(own, self._older(before))
+        oldest = oldest.order_by(tables.values.c.time).limit(most)
+        statement = sa.delete(tables.values).where(own, tables.values.c.time.in_(oldest))
+        return connection.execute(statement).rowcount
 
     def issues(
         self, dataset: str, serving: str | None = None, before: np.datetime64 | None = None
     ) -> sa.ColumnElement[bool]:
-        """Which kept forecasts are meant: all of a dataset.
+        """Which kept forecasts are meant: all of a dataset, or those issued ``before``.
 
-        Where a release is ``serving``, but for those that it has issued since ``before``.
+        Where a release is ``serving``, all of the others, and its own issued ``before``.
         """
         with self.store.engine.connect() as connection:
             held = connection.execute(sa.select(tables.issues.c.release).distinct()).scalars()
             names = [name for name in held if name.rpartition("-")[0] == dataset]
         meant = tables.issues.c.release.in_(names)
-        if serving is None:
+        if serving is None and before is None:
             return meant
-        since = 0 if before is None else int(before.astype("datetime64[s]").astype(np.int64))
+        old = tables.issues.c.issued < (_EVER if before is None else _seconds(before))
         return sa.and_(
-            meant, (tables.issues.c.release != serving) | (tables.issues.c.issued < since)
+            meant, old if serving is None else old | (tables.issues.c.release != serving)
         )
 
     def count_issues(self, meant: sa.ColumnElement[bool]) -> int:
@@ -116,62 +132,96 @@ class Eraser:
     def drop_issues(self, dataset: str, meant: sa.ColumnElement[bool], reason: str) -> int:
         """Delete kept forecasts."""
         with self.store.engine.begin() as connection:
+            self.store.queue(connection, dataset)
             gone = connection.execute(sa.delete(tables.issues).where(meant)).rowcount
             if gone:
                 self._record(connection, dataset, "kept forecasts", gone, reason)
+        return gone
+
+    def alerts(self, dataset: str, before: np.datetime64) -> int:
+        """How many alerts of a dataset ended ``before``."""
+        held = Held(self.store.engine)
+        with self.store.engine.connect() as connection:
+            return held.count(connection, held.ended(dataset, _seconds(before)))
+
+    def drop_alerts(self, dataset: str, before: np.datetime64, reason: str) -> int:
+        """Delete alerts that ended ``before``, what was told of them and who acknowledged it."""
+        held = Held(self.store.engine)
+        with self.store.engine.begin() as connection:
+            gone = held.delete(connection, held.ended(dataset, _seconds(before)))
+            if gone:
+                self._record(connection, dataset, f"alerts ended before {before}Z", gone, reason)
         return gone
 
     def forget(self, dataset: str, nodes: list[str], reason: str) -> int:
         """Delete all that is held of nodes, and every kept forecast of the dataset.
 
         A kept forecast is one block of all nodes; bands learn again from what is still held. The
-        database is then rewritten, so that nothing of it stays in its files.
+        database is then rewritten, so that nothing of it stays in its files; where that did not
+        work out, the same again does only that.
 
         Returns:
-            How many values and forecasts went.
+            How many values, forecasts, alerts and events went.
 
         Raises:
-            FelsinaError: if nothing of a node is held.
+            FelsinaError: if nothing of a node is held, or the database cannot be rewritten.
         """
-        meant = self.issues(dataset)
-        with self.store.engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # a large deletion may take its time
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            held = connection.execute(
-                sa.select(tables.columns.c.id, tables.columns.c.name).where(
-                    tables.columns.c.dataset == dataset
-                )
-            ).fetchall()
-            of = {row.id: row.name.rpartition("@")[2] for row in held}
-            if unknown := sorted(set(nodes) - set(of.values())):
+        engine = self.store.engine
+        held, events, lease = Held(engine), EventLog(engine), Lease(engine, "alerts")
+        what = f"all of nodes {', '.join(sorted(set(nodes)))}, and the dataset's kept forecasts"
+        gone = 0
+        with self.store.changing(dataset) as connection:
+            _take_time(connection)
+            of = self._nodes(connection, dataset)
+            unknown = set(nodes) - set(of.values()) - held.nodes(connection, dataset)
+            again = unknown == set(nodes) and self._recorded(connection, dataset, what)
+            if unknown and not again:
                 raise FelsinaError(
-                    f"nothing of node {', '.join(unknown)} is held for {dataset}; nothing was "
-                    "deleted"
+                    f"nothing of node {', '.join(sorted(unknown))} is held for {dataset}; nothing "
+                    "was deleted"
                 )
-            numbers = [number for number, node in of.items() if node in nodes]
-            values = sa.delete(tables.values).where(tables.values.c.column_id.in_(numbers))
-            gone = connection.execute(values).rowcount
-            connection.execute(sa.delete(tables.columns).where(tables.columns.c.id.in_(numbers)))
-            gone += connection.execute(sa.delete(tables.issues).where(meant)).rowcount
-            self._look_again(connection, dataset)
-            what = f"all of nodes {', '.join(sorted(nodes))}, and the dataset's kept forecasts"
-            self._record(connection, dataset, what, gone, reason)
-        self.store.changed()
+            if not again:
+                lease.queue(connection)  # with the engine of alerts, which may be writing of them
+                gone = held.delete(connection, held.of_nodes(dataset, nodes))
+                gone += events.delete_alerts(connection, dataset, nodes)
+                gone += self._drop_columns(connection, [n for n in of if of[n] in nodes])
+                meant = self.issues(dataset)
+                gone += connection.execute(sa.delete(tables.issues).where(meant)).rowcount
+                self._look_again(connection, dataset)
+                self._record(connection, dataset, what, gone, reason)
         self.rewrite()
         return gone
 
+    def _drop_columns(self, connection: sa.Connection, numbers: list[int]) -> int:
+        """Delete columns; how many values went with them."""
+        values = sa.delete(tables.values).where(tables.values.c.column_id.in_(numbers))
+        gone = connection.execute(values).rowcount
+        connection.execute(sa.delete(tables.columns).where(tables.columns.c.id.in_(numbers)))
+        return gone
+
     def rewrite(self) -> None:
-        """Write the database anew, without what was deleted; writers wait meanwhile."""
+        """Write the database anew, without what was deleted; writers wait meanwhile.
+
+        Raises:
+            FelsinaError: if somebody who reads or writes is in the way for too long.
+        """
         engine = self.store.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("VACUUM")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            else:
-                connection.detach()  # so that no other work inherits its patience
-                connection.exec_driver_sql("SET statement_timeout = 0")
-                for table in (tables.values, tables.columns, tables.issues):
-                    connection.execute(sa.text(f'VACUUM FULL "{table.name}"'))
+        try:
+            with engine.connect() as connection:
+                if engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("VACUUM")
+                    done = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                    reason = "a reader" if done.scalar() else ""
+                else:
+                    reason = ""
+                    _rewrite_tables(connection)
+        except OperationalError as error:
+            reason = " ".join(str(error.orig).split())
+        if reason:
+            raise FelsinaError(
+                "the rows are deleted, but the database's files still hold them: something is in "
+                f"the way ({reason}); give the same command again when it has ended"
+            )
 
     def deletions(self) -> list[Deletion]:
         """Every record, the newest first."""
@@ -193,28 +243,81 @@ class Eraser:
     def _numbers(self, connection: sa.Connection, dataset: str, kind: str) -> list[int]:
         return list(self.store.ids(connection, dataset, kind, ()).values())
 
-    def _older(self, before: np.datetime64) -> sa.ColumnElement[bool]:
-        return tables.values.c.time < int(before.astype("datetime64[s]").astype(np.int64))
+    def _nodes(self, connection: sa.Connection, dataset: str) -> dict[int, str]:
+        """Number of each column to its node: of a forcing what follows the first ``@``."""
+        query = sa.select(tables.columns).where(tables.columns.c.dataset == dataset)
+        rows = connection.execute(query).fetchall()
+        return {
+            row.id: row.name if row.kind == OBSERVED else row.name.partition("@")[2]
+            for row in rows
+            if row.kind == OBSERVED or "@" in row.name
+        }
 
-    def _look_again(self, connection: sa.Connection, dataset: str) -> None:
-        """Find the latest observation anew, and raise the revision."""
+    def _older(self, before: np.datetime64) -> sa.ColumnElement[bool]:
+        return tables.values.c.time < _seconds(before)
+
+    def _look_again(
+        self, connection: sa.Connection, dataset: str, before: np.datetime64 | None = None
+    ) -> None:
+        """Find the latest observation anew; with ``before`` only where it was one of those."""
+        mine = tables.revisions.c.dataset == dataset
+        if before is not None:
+            held = connection.execute(sa.select(tables.revisions.c.latest).where(mine)).scalar()
+            if held is None or held >= _seconds(before):
+                return
         ids = self._numbers(connection, dataset, OBSERVED)
         last = sa.select(sa.func.max(tables.values.c.time)).where(
             tables.values.c.column_id.in_(ids), tables.values.c.value.is_not(None)
         )
         latest = connection.execute(last).scalar()
-        connection.execute(
-            sa.update(tables.revisions)
-            .where(tables.revisions.c.dataset == dataset)
-            .values(revision=tables.revisions.c.revision + 1, latest=latest)
-        )
+        connection.execute(sa.update(tables.revisions).where(mine).values(latest=latest))
+
+    def _recorded(self, connection: sa.Connection, dataset: str, what: str) -> bool:
+        """Whether the same was deleted before."""
+        same = (tables.deletions.c.dataset == dataset) & (tables.deletions.c.what == what)
+        return connection.execute(sa.select(tables.deletions.c.id).where(same)).first() is not None
 
     def _record(
-        self, connection: sa.Connection, dataset: str, what: str, rows: int, reason: str
-    ) -> None:
-        record: dict[str, Any] = {"at": _now(), "dataset": dataset, "what": what, "rows": rows}
-        connection.execute(sa.insert(tables.deletions), record | {"reason": reason, "by": self.by})
+        self,
+        connection: sa.Connection,
+        dataset: str,
+        what: str,
+        rows: int,
+        reason: str,
+        number: int | None = None,
+    ) -> int:
+        """Keep a record, or add to the one with a ``number``; its number."""
+        if number is None:
+            record: dict[str, Any] = {"at": _now(), "dataset": dataset, "what": what, "rows": rows}
+            insert = sa.insert(tables.deletions).returning(tables.deletions.c.id)
+            return connection.execute(
+                insert, record | {"reason": reason, "by": self.by}
+            ).scalar_one()
+        counted = sa.update(tables.deletions).where(tables.deletions.c.id == number)
+        connection.execute(counted.values(rows=tables.deletions.c.rows + rows))
+        return number
+
+
+def _take_time(connection: sa.Connection) -> None:
+    """Let statements of a transaction take as long as they need, on PostgreSQL."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def _rewrite_tables(connection: sa.Connection) -> None:
+    """Write the tables of PostgreSQL anew, however long it takes."""
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    try:
+        held = (tables.values, tables.columns, tables.issues)
+        for name in (*(table.name for table in held), *PERSONAL, EVENTS):
+            connection.execute(sa.text(f'VACUUM FULL "{name}"'))
+    finally:
+        connection.exec_driver_sql("RESET statement_timeout")
+
+
+def _seconds(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[s]").astype(np.int64))
 
 
 def _now() -> int:
-    return int(np.datetime64("now", "s").astype(np.int64))
+    return _seconds(np.datetime64("now", "s"))

@@ -7,9 +7,10 @@ Rules stand in ``retention.toml`` under ``FELSINA_HOME``, a table a dataset::
     contact = "mobility@city.example"
     purpose = "Forecasting traffic on regional roads"
     legal_basis = "Public interest, GDPR article 6(1)(e)"
-    keep_days = { observations = 730, forcings = 730, issues = 60 }
+    keep_days = { observations = 730, forcings = 730, issues = 60, alerts = 365 }
 
-What has no number of days is kept. A rule never takes what the served model reads.
+What has no number of days is kept. A rule never takes what the served model reads; of a dataset of
+which no release is there any more it takes what is older, whatever it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.contracts import FelsinaError
 from serving.erasure import Eraser
-from serving.release import Release
+from serving.release import Release, champions
 from serving.store import FORCED, OBSERVED, Store
 
 if TYPE_CHECKING:
@@ -49,9 +50,15 @@ class KeepDays(BaseModel):
     observations: int | None = Field(default=None, ge=1, le=100_000)
     forcings: int | None = Field(default=None, ge=1, le=100_000)
     issues: int | None = Field(default=None, ge=1, le=100_000, description="Forecasts as issued.")
+    alerts: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Alerts that ended, what was told of them, and who acknowledged them.",
+    )
 
 
-_FOR_EVER = KeepDays(observations=None, forcings=None, issues=None)
+_FOR_EVER = KeepDays(observations=None, forcings=None, issues=None, alerts=None)
 
 
 class Rule(BaseModel):
@@ -117,14 +124,21 @@ class Due:
     delete: Callable[[], int]
 
 
-def due(eraser: Eraser, release: Release, rule: Rule | None, now: np.datetime64) -> list[Due]:
-    """What is to be deleted of the dataset of a served release.
+def due(
+    eraser: Eraser, dataset: str, release: Release | None, rule: Rule | None, now: np.datetime64
+) -> list[Due]:
+    """What is to be deleted of a dataset, of which a ``release`` is served or none.
 
     Raises:
         FelsinaError: if a rule would take what the release reads.
     """
-    dataset, days = release.spec.dataset, rule.keep_days if rule else _FOR_EVER
-    cuts = _cuts(release, days, eraser.store.state(dataset)[1], now)
+    days = rule.keep_days if rule else _FOR_EVER
+    cuts = {
+        name: None if kept is None else now - np.timedelta64(kept * _DAY, "s")
+        for name, kept in days
+    }
+    if release is not None:
+        _check(release, days, cuts, eraser.store.state(dataset)[1], now)
     found = []
     for name, kind in _KINDS.items():
         if (before := cuts[name]) is not None:
@@ -138,42 +152,68 @@ def due(eraser: Eraser, release: Release, rule: Rule | None, now: np.datetime64)
                     lambda k=kind, b=before, r=reason: eraser.drop_older(dataset, k, b, r),
                 )
             )
-    meant = eraser.issues(dataset, release.id, cuts["issues"])
-    reason = "of replaced releases" + (f", or older than {days.issues} days" if days.issues else "")
-    found.append(
-        Due(
-            dataset,
-            f"forecasts as issued ({reason})",
-            cuts["issues"],
-            eraser.count_issues(meant),
-            lambda: eraser.drop_issues(dataset, meant, reason),
+    found += _issues_due(eraser, dataset, release, days, cuts["issues"])
+    if (ended := cuts["alerts"]) is not None:
+        why = f"{RULES}: alerts are kept {days.alerts} days"
+        count = eraser.alerts(dataset, ended)
+        found.append(
+            Due(dataset, "alerts", ended, count, lambda: eraser.drop_alerts(dataset, ended, why))
         )
-    )
     return found
 
 
-def _cuts(
-    release: Release, days: KeepDays, latest: np.datetime64 | None, now: np.datetime64
-) -> dict[str, np.datetime64 | None]:
-    """Times before which each kind is deleted, once none is later than what the release reads."""
+def _issues_due(
+    eraser: Eraser,
+    dataset: str,
+    release: Release | None,
+    days: KeepDays,
+    before: np.datetime64 | None,
+) -> list[Due]:
+    """Kept forecasts: those of replaced releases, and old ones."""
+    if release is None and before is None:
+        return []
+    reasons = ["of replaced releases"] * (release is not None)
+    reasons += [f"older than {days.issues} days"] * (before is not None)
+    reason = ", or ".join(reasons)
+    meant = eraser.issues(dataset, None if release is None else release.id, before)
+    return [
+        Due(
+            dataset,
+            f"forecasts as issued ({reason})",
+            before,
+            eraser.count_issues(meant),
+            lambda: eraser.drop_issues(dataset, meant, reason),
+        )
+    ]
+
+
+def not_served(home: Path, rules: dict[str, Rule], served: Iterable[str]) -> list[str]:
+    """Datasets with a rule of which no release is there, not even one that cannot be served."""
+    return sorted(set(rules) - set(served) - set(champions(home)))
+
+
+def _check(
+    release: Release,
+    days: KeepDays,
+    cuts: dict[str, np.datetime64 | None],
+    latest: np.datetime64 | None,
+    now: np.datetime64,
+) -> None:
+    """Refuse times before which is deleted that are later than what the release reads."""
     spec = release.spec
-    step = np.timedelta64(spec.seconds, "s")
     reads = {"observations": spec.reach, "forcings": spec.reach, "issues": 2 * spec.horizon}
-    cuts: dict[str, np.datetime64 | None] = {}
     for name, steps in reads.items():
-        if (kept := getattr(days, name)) is None:
-            cuts[name] = None
+        cut = cuts[name]
+        if cut is None or latest is None:
             continue
-        cuts[name] = cut = now - np.timedelta64(kept * _DAY, "s")
-        first = cut if latest is None else latest - (steps - 1) * step
+        first = latest - (steps - 1) * np.timedelta64(spec.seconds, "s")
         if cut > first:
             least = -(-int((now - first).astype(np.int64)) // _DAY)
             raise FelsinaError(
-                f"{RULES}: {spec.dataset} keeps {name} {kept} days, but release {release.id} reads "
-                f"them from {first}Z on; nothing was deleted: keep {least} days or more, or serve "
-                "another release"
+                f"{RULES}: {spec.dataset} keeps {name} {getattr(days, name)} days, but release "
+                f"{release.id} reads them from {first}Z on; nothing was deleted: keep {least} days "
+                "or more, or serve another release"
             )
-    return cuts
 
 
 def tidy(home: Path, store: Store, releases: dict[str, Release], by: str = "server") -> None:
@@ -184,9 +224,10 @@ def tidy(home: Path, store: Store, releases: dict[str, Release], by: str = "serv
     except FelsinaError as error:
         log.error("%s", error)
         return
-    for dataset, release in releases.items():
+    meant = releases | dict.fromkeys(not_served(home, rules, releases))
+    for dataset, release in meant.items():
         try:
-            for item in due(eraser, release, rules.get(dataset), now):
+            for item in due(eraser, dataset, release, rules.get(dataset), now):
                 if gone := item.delete():
                     log.info("retention: deleted %d %s of %s", gone, item.what, dataset)
         except FelsinaError as error:

@@ -7,7 +7,8 @@ each raises the dataset's revision, by which cached forecasts know that they are
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,7 @@ class Store:
             upsert = insert.on_conflict_do_nothing()
         some = ~np.isnan(table).all(axis=1)
         latest = max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
-        with self.engine.begin() as connection:
-            self._revise(connection, dataset, latest)  # first: writers of a dataset queue here
+        with self.changing(dataset, latest) as connection:
             ids = self.ids(connection, dataset, kind, names, create=True)
             for column, name in enumerate(names):
                 cells = [None if np.isnan(v) else float(v) for v in table[:, column]]
@@ -125,9 +125,20 @@ class Store:
                 ]
                 for start in range(0, len(rows), _PIECE):
                     connection.execute(upsert, rows[start : start + _PIECE])
-            self._remember(connection, dataset, kind, min(seconds), max(seconds))
-        self.changed()
+            self.remember(connection, dataset, kind, min(seconds), max(seconds))
         return table.size
+
+    @contextmanager
+    def changing(self, dataset: str, latest: int | None = None) -> Iterator[sa.Connection]:
+        """A transaction that changes what is held of a dataset.
+
+        It raises the revision first: there all who change a dataset queue, and what one of them
+        reads after it is what the one before has left.
+        """
+        with self.engine.begin() as connection:
+            self._revise(connection, dataset, latest)
+            yield connection
+        self.changed()
 
     def read(
         self, dataset: str, kind: str, names: list[str], start: np.datetime64, steps: int, step: int
@@ -218,33 +229,62 @@ class Store:
             found = connection.execute(query.order_by(tables.issues.c.issued)).scalars()
             return [np.datetime64(second, "s") for second in found]
 
+    def last_deletion(self, dataset: str) -> int:
+        """Number of the latest deletion's record, 0 for none; what is read next lacks what went."""
+        query = sa.select(sa.func.max(tables.deletions.c.id))
+        with self.engine.connect() as connection:
+            found = connection.execute(query.where(tables.deletions.c.dataset == dataset)).scalar()
+        self.changed()
+        return found or 0
+
     def keep_issues(
         self,
         release: str,
-        issues: dict[np.datetime64, tuple[bytes, bytes, bytes]],
+        new: dict[np.datetime64, tuple[bytes, bytes, bytes]],
+        taught: dict[np.datetime64, bytes],
         drop_to: np.datetime64,
+        deletion: int,
     ) -> None:
-        """Keep issues by time, the latest of them new, and drop those up to ``drop_to``.
+        """Keep ``new`` issues by time, and what those before have taught; drop up to ``drop_to``.
 
         Where another process was first with the latest one, its record stands and these change
-        nothing.
+        nothing. Nor do they where anything of the dataset was deleted after ``deletion``, since
+        they were computed from it; and an issue that was deleted does not come back.
         """
+        dataset = release.rpartition("-")[0]
         names = ("moved", "quantiles", "taught")
         rows = [
             {"release": release, "issued": _seconds(time)} | dict(zip(names, parts, strict=True))
-            for time, parts in issues.items()
+            for time, parts in new.items()
         ]
         newest = max(rows, key=lambda row: row["issued"])
-        insert = self.insert(tables.issues)
+        insert, own = self.insert(tables.issues), tables.issues.c.release == release
         upsert = insert.on_conflict_do_update(
             index_elements=["release", "issued"], set_={"taught": insert.excluded.taught}
         )
-        old = (tables.issues.c.release == release) & (tables.issues.c.issued <= _seconds(drop_to))
+        learned = sa.update(tables.issues).where(own, tables.issues.c.issued == sa.bindparam("at"))
+        known = [{"at": _seconds(time), "taught": mask} for time, mask in taught.items()]
+        old = own & (tables.issues.c.issued <= _seconds(drop_to))
         with self.engine.begin() as connection:
-            first = connection.execute(insert.on_conflict_do_nothing(), newest).rowcount
-            if first and len(rows) > 1:
-                connection.execute(upsert, [row for row in rows if row is not newest])
+            self.queue(connection, dataset)
+            since = sa.select(tables.deletions.c.id).where(
+                tables.deletions.c.dataset == dataset, tables.deletions.c.id > deletion
+            )
+            if connection.execute(since.limit(1)).first():
+                return
+            first = insert.on_conflict_do_nothing().returning(tables.issues.c.issued)
+            if connection.execute(first, newest).first():
+                if len(rows) > 1:
+                    connection.execute(upsert, [row for row in rows if row is not newest])
+                if known:
+                    connection.execute(learned.values(taught=sa.bindparam("taught")), known)
             connection.execute(sa.delete(tables.issues).where(old))
+
+    def queue(self, connection: sa.Connection, dataset: str) -> None:
+        """Queue with those who change a dataset, without changing it."""
+        mine = tables.revisions.c.dataset == dataset
+        same = {"revision": tables.revisions.c.revision}
+        connection.execute(sa.update(tables.revisions).where(mine).values(same))
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT of the database's own dialect, which can say what to do on conflict."""
@@ -283,7 +323,7 @@ class Store:
         )
         connection.execute(upsert)
 
-    def _remember(
+    def remember(
         self, connection: sa.Connection, dataset: str, kind: str, first: int, last: int
     ) -> None:
         """What the revision just made has changed, by time."""

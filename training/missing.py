@@ -26,6 +26,11 @@ _WINDOWS = 200
 """Calibration windows that are tried, where there are as many."""
 _CELLS = 4_000_000
 """Targets of all windows together; a large city tries fewer windows."""
+_NARROWEST = 0.01
+"""Share of a node's mean 80 % band that half of a band is taken for at least: of a target that
+cannot be negative a band may have no width, and no factor makes one that covers."""
+MOST = 100.0
+"""Largest factor."""
 _BATCH = 32
 _SEED = 7
 _METHOD = (
@@ -82,12 +87,27 @@ def drawn_mask(age: int, steps: int, nodes: int, rng: np.random.Generator) -> Bo
     return lost & (rng.random(nodes) < (1.0 if rng.random() < 0.5 else 1 / 3))
 
 
-def reach(quantiles: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> FloatArray:
-    """By what factor the 80 % band must be multiplied to hold a target just so; NaN where none."""
+def reach(
+    quantiles: FloatArray, target: FloatArray, levels: tuple[float, ...], least: FloatArray
+) -> FloatArray:
+    """By what factor the 80 % band must be multiplied to hold a target just so; NaN where none.
+
+    Args:
+        quantiles: [B, H, N, Q].
+        target: [B, H, N].
+        levels: Q levels.
+        least: [N] what half of a band is taken for at least, 0 where bands have no width at all.
+    """
     low, middle, high = (quantiles[..., levels.index(level)] for level in (0.1, 0.5, 0.9))
     error = target - middle
-    side = np.where(error > 0, high - middle, middle - low)
-    return np.abs(error) / np.maximum(side, 1e-9)
+    side = np.maximum(np.where(error > 0, high - middle, middle - low), least)
+    return np.divide(np.abs(error), side, out=np.full_like(error, np.nan), where=side > 0)
+
+
+def least_side(quantiles: FloatArray, levels: tuple[float, ...]) -> FloatArray:
+    """For ``reach`` [N], of forecasts [B, H, N, Q] with all inputs."""
+    width = quantiles[..., levels.index(0.9)] - quantiles[..., levels.index(0.1)]
+    return _NARROWEST * width.mean(axis=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -137,17 +157,19 @@ def missing_record(predict: Predict, builder: WindowBuilder, origins: IntArray) 
             if len(np.unique(tried.window[of])) >= LEAST:
                 factor[row, column, layer] = _ratio(complete[of], lacking[of])
     factor[0, 0] = 1
-    factor = np.fmax.accumulate(np.fmax.accumulate(np.fmax(factor, 1), axis=0), axis=1)
+    factor = np.fmin(np.fmax(factor, 1), MOST)
+    factor = np.fmax.accumulate(np.fmax.accumulate(factor, axis=0), axis=1)
     return {"method": _METHOD, "windows": found} | replace(table, factor=factor).to_dict()
 
 
 def _ratio(complete: FloatArray, lacking: FloatArray) -> float:
-    """The factor with which as many targets are covered as with all inputs."""
-    known = ~np.isnan(complete)
+    """The factor with which as many targets are covered as with all inputs; NaN where none is."""
+    known = ~np.isnan(complete) & ~np.isnan(lacking)
     if not known.any():
         return np.nan
     share = np.clip(np.mean(complete[known] <= 1), 0.5, 0.95)
-    return float(np.quantile(lacking[known], share) / np.quantile(complete[known], share))
+    usual = np.quantile(complete[known], share)
+    return float(np.quantile(lacking[known], share) / usual) if usual > 0 else np.nan
 
 
 def _try(predict: Predict, builder: WindowBuilder, origins: IntArray, table: Widening) -> _Tried:
@@ -164,13 +186,15 @@ def _try(predict: Predict, builder: WindowBuilder, origins: IntArray, table: Wid
         assert window.target is not None
         row, column = table.cells(window.past)
         whole = (row == 0) & (column == 0)
-        complete = reach(predict(window), window.target, spec.quantiles)
+        usual = predict(window)
+        least = least_side(usual, spec.quantiles)
+        complete = reach(usual, window.target, spec.quantiles, least)
         number = np.broadcast_to(start + np.arange(len(batch))[:, None], whole.shape)
         for ages in zip(table.ages, (*table.ages[1:], spec.lookback + 1), strict=True):
             lost = rng.integers(*ages, len(batch))
             masks = [drawn_mask(age, spec.lookback, nodes, rng) for age in lost]
             less = hidden(builder, window, batch, np.array(masks))
-            lacking = reach(predict(less), window.target, spec.quantiles)
+            lacking = reach(predict(less), window.target, spec.quantiles, least)
             row, column = table.cells(less.past)
             reaches = (r.transpose(0, 2, 1)[whole] for r in (complete, lacking))
             parts.append((number[whole], row[whole], column[whole], *reaches))

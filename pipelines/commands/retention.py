@@ -13,7 +13,7 @@ from pipelines.commands.terminal import answer, err, out
 from pipelines.settings import home, store_place
 from serving.erasure import Eraser
 from serving.release import champions, load_release
-from serving.retention import RULES, Due, due, load_rules
+from serving.retention import RULES, Due, due, load_rules, not_served
 from serving.store import Store
 
 
@@ -22,15 +22,17 @@ def _eraser() -> Eraser:
 
 
 def retain(apply: bool, json: bool) -> None:
-    """Say what the rules delete of each served dataset, and delete it with ``apply``."""
+    """Say what the rules delete of each dataset, and delete it with ``apply``."""
     place, eraser, now = home(), _eraser(), np.datetime64("now", "s")
     rules = load_rules(place)
     served = {dataset: load_release(folder) for dataset, folder in champions(place).items()}
-    if unknown := sorted(set(rules) - set(served)):
-        err.print(f"{RULES}: {', '.join(unknown)}: no release of that dataset is served")
+    if alone := not_served(place, rules, served):
+        err.print(
+            f"{RULES}: {', '.join(alone)}: no release of that dataset is served; by age alone"
+        )
     records: list[dict[str, Any]] = []
     refused = []
-    for dataset, release in served.items():
+    for dataset, release in (served | dict.fromkeys(alone)).items():
         rule = rules.get(dataset)
         record = {
             "dataset": dataset,
@@ -39,7 +41,7 @@ def retain(apply: bool, json: bool) -> None:
         }
         records.append(record)
         try:
-            for item in due(eraser, release, rule, now):
+            for item in due(eraser, dataset, release, rule, now):
                 record["due"].append(_told(item) | ({"deleted": item.delete()} if apply else {}))
         except FelsinaError as error:
             record["refused"] = str(error)
@@ -87,5 +89,8 @@ def forget_nodes(dataset: str, nodes: str, reason: str) -> None:
     if not wanted or not reason.strip():
         raise FelsinaError("name the nodes with --nodes a,b and why with --reason")
     gone = _eraser().forget(dataset, wanted, reason.strip())
-    out.print(f"{dataset}: {gone} rows of {', '.join(wanted)} and of kept forecasts are deleted")
+    out.print(
+        f"{dataset}: {gone} rows of {', '.join(wanted)} and of kept forecasts are deleted, and the "
+        "database's files are written anew"
+    )
     out.print("Backups, and a PostgreSQL server's own log, have to be dealt with where they lie.")

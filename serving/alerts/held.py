@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ MOST_LISTED = 1000
 _AT_ONCE = 1000
 """Names in one query; databases take some ten thousand."""
 RAISED, UPDATED, ENDED = "raised", "updated", "ended"
+PERSONAL = ("alerts", "alert_messages", "alert_acknowledgements")
+"""Tables that tell of nodes, and of people who have seen an alert."""
 
 _metadata = sa.MetaData()
 _rules = sa.Table(
@@ -236,6 +239,32 @@ class Held:
         at = _marks.c.dataset == dataset
         if not connection.execute(sa.update(_marks).where(at).values(mark=mark)).rowcount:
             connection.execute(_marks.insert().values(dataset=dataset, mark=mark))
+
+    def of_nodes(self, dataset: str, nodes: Collection[str]) -> sa.ColumnElement[bool]:
+        """The alerts at nodes of a dataset, for ``delete``."""
+        return (_alerts.c.dataset == dataset) & _alerts.c.node.in_(nodes)
+
+    def ended(self, dataset: str, before: int) -> sa.ColumnElement[bool]:
+        """The alerts of a dataset that ended ``before`` a second, for ``count`` and ``delete``."""
+        return (_alerts.c.dataset == dataset) & (_alerts.c.ended_at < before)
+
+    def nodes(self, connection: sa.Connection, dataset: str) -> set[str]:
+        """Nodes of a dataset that had an alert."""
+        query = sa.select(_alerts.c.node).where(_alerts.c.dataset == dataset).distinct()
+        return set(connection.execute(query).scalars())
+
+    def count(self, connection: sa.Connection, meant: sa.ColumnElement[bool]) -> int:
+        """How many alerts are meant."""
+        query = sa.select(sa.func.count()).select_from(_alerts).where(meant)
+        return connection.execute(query).scalar_one()
+
+    def delete(self, connection: sa.Connection, meant: sa.ColumnElement[bool]) -> int:
+        """Delete alerts, what was told of them and who acknowledged it; how many alerts went."""
+        gone = connection.execute(sa.delete(_alerts).where(meant)).rowcount
+        for table in (_messages, _acknowledged):  # also what was written while its alert went
+            left = table.c.alert.not_in(sa.select(_alerts.c.id))
+            connection.execute(sa.delete(table).where(left))
+        return gone
 
     def backtests(self, release: str) -> dict[str, dict[str, Any]]:
         """Rule to what its backtest with a release found."""

@@ -95,6 +95,11 @@ class Lease:
                 raise LeaseLost(f"another process has taken over {self.name}")
             yield connection
 
+    def queue(self, connection: sa.Connection) -> None:
+        """Wait for the transaction of whoever has it, and hold up the next until this one ends."""
+        mine = sa.update(_leases).where(_leases.c.name == self.name)
+        connection.execute(mine.values(until=_leases.c.until))
+
     def _taken(self) -> bool:
         """Whether another has it; asked first, since to read is cheaper than to try to write."""
         query = sa.select(_leases.c.holder, _leases.c.until).where(_leases.c.name == self.name)

@@ -17,12 +17,14 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 metadata = sa.MetaData()
 KINDS = ("forecast", "alert")
+EVENTS = "events"
+"""Name of their table."""
 KEPT_SECONDS = 2 * 86400
 """Events are kept longer than a webhook is tried for, so that none is lost to one that is late."""
 _ATTEMPTS = 50
 
 _events = sa.Table(
-    "events",
+    EVENTS,
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", sa.BigInteger, nullable=False),
@@ -127,3 +129,12 @@ class EventLog:
         old = _events.c.at < int(time.time()) - KEPT_SECONDS
         with self.engine.begin() as connection:
             connection.execute(sa.delete(_events).where(old))
+
+    def delete_alerts(self, connection: sa.Connection, dataset: str, nodes: Collection[str]) -> int:
+        """Delete what tells of alerts at nodes; how many went."""
+        query = sa.select(_events.c.id, _events.c.data).where(
+            _events.c.kind == "alert", _events.c.dataset == dataset
+        )
+        rows = connection.execute(query).fetchall()
+        meant = [row.id for row in rows if orjson.loads(row.data)["node"] in nodes]
+        return connection.execute(sa.delete(_events).where(_events.c.id.in_(meant))).rowcount

@@ -134,8 +134,9 @@ def test_of_two_processes_the_first_one_s_issue_stands(tiny, empty_store, catalo
         at(catalogue, tiny, issue)
     (*_, (time, moved, quantiles, taught)) = empty_store.issues(tiny.release.name)
     other = bytes(len(taught)), b"\xff" * len(taught)
-    late = {time: (moved[::-1], quantiles, other[0]), time - 1: (moved, quantiles, other[1])}
-    empty_store.keep_issues(tiny.release.name, late, time - np.timedelta64(7, "D"))
+    late = {time: (moved[::-1], quantiles, other[0])}
+    long_ago = time - np.timedelta64(7, "D")
+    empty_store.keep_issues(tiny.release.name, late, {time: other[1]}, long_ago, 0)
     assert empty_store.issues(tiny.release.name, time) == [(time, moved, quantiles, taught)]
 
 
@@ -159,6 +160,26 @@ def test_a_past_that_was_not_observed_teaches_nothing(tiny, tmp_path, monkeypatc
     followed, own = catalogue.forecast("tiny"), catalogue.forecast("tiny", adaptive=False)
     assert followed.adaptive
     np.testing.assert_array_equal(followed.forecast.quantiles, own.forecast.quantiles)
+
+
+def test_after_a_long_gap_only_what_is_caught_up_with_is_read(tiny, empty_store, catalogue) -> None:
+    observe(empty_store, tiny, int(tiny.origins[0]), int(tiny.origins[-1]) + 1)
+    runtime, asked = catalogue.runtime("tiny"), []
+
+    def held(init: np.datetime64, more: int):
+        asked.append(more)
+        return Held(runtime, empty_store).builder(init, more)
+
+    follower = bands.Follower(runtime, empty_store, held)
+    (first, soon, late) = tiny.builder.times(tiny.origins[[0, 2, 90]])
+    bands.WARM_UP = 5
+    moved, _ = follower.correction(first, late)
+    follower.correction(soon, late)
+    assert asked.pop() > 2, "what the kept issues are still to learn is read"
+    moved, _ = follower.correction(late, late)
+    assert asked == [asked[0], 4]
+    assert moved is not None
+    assert len(empty_store.issues(tiny.release.name)) == 5
 
 
 def test_a_city_too_large_keeps_its_own_bands(tiny, catalogue, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """How much wider bands must be, measured on a city whose answer is known."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from models.contracts import QUANTILES, Window
 from models.missing import Widening
+from models.record import canonical_json
 from models.windows import WindowBuilder
 from tests.factories import make_series, make_spec
-from training.missing import LEAST, drawn_mask, empty_table, hidden, missing_record
+from training.missing import LEAST, MOST, drawn_mask, empty_table, hidden, missing_record
 
 STEPS, NODES = 3000, 4
 SPEC = make_spec(lookback=16, horizon=4, lags=(), forcings=(), nonnegative=False)
@@ -74,6 +76,30 @@ def test_a_month_whose_bands_are_too_narrow_does_not_count_twice() -> None:
     origins = np.arange(100, 2900)
     usual, less = (missing_record(p, walk(0), origins)["factor"] for p in (last_value, narrow))
     np.testing.assert_allclose(np.array(less)[:3, 0], np.array(usual)[:3, 0], rtol=0.12)
+
+
+def test_bands_without_width_ask_for_no_endless_factor() -> None:
+    """Of a target that cannot be negative, such as what the sun gives at night."""
+    spec = replace(SPEC, nonnegative=True)
+    rng = np.random.default_rng(0)
+    day = np.sin(np.arange(STEPS) / 24 * 2 * np.pi)[:, None] * 20
+    values = np.maximum(day + rng.normal(size=(STEPS, NODES)).cumsum(axis=0) * 0.05, 0)
+    builder = WindowBuilder(spec, np.datetime64("2024-01-01"), values)
+
+    def in_proportion(window: Window) -> np.ndarray:
+        centre = last_value(window)[..., 5:6]
+        spread = 0.3 * np.sqrt(np.arange(1, spec.horizon + 1))[None, :, None, None]
+        return np.maximum(centre * (1 + spread * NORMAL), 0)
+
+    def nothing(window: Window) -> np.ndarray:
+        return np.zeros_like(last_value(window))
+
+    factor = np.array(missing_record(in_proportion, builder, np.arange(100, 2900))["factor"])
+    assert factor.max() <= MOST
+    assert 1 < factor[1, 0, 0] < 5
+    never = missing_record(nothing, builder, np.arange(100, 2900))
+    assert (np.array(never["factor"]) == 1).all()
+    canonical_json(never)
 
 
 def test_too_few_complete_windows_leave_the_table_out() -> None:
