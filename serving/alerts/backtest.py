@@ -1,16 +1,18 @@
 """How a rule would have done on what was held after its release was trained, issue by issue.
 
 The forecasts are made by the runtime that serves, with bands that follow what came true from the
-first issue on, and go through the hysteresis that is live. Events, hits and false alarms are those
-of Wilks, *Statistical Methods in the Atmospheric Sciences*, 2011, ch. 8.2: POD = hits / (hits +
-misses), FAR = false alarms / (hits + false alarms), the false alarm *ratio*.
+first issue on, at every observation and through the hysteresis, as live. POD is the share of events
+that an alert came before; FAR, the false alarm *ratio* of Wilks, *Statistical Methods in the
+Atmospheric Sciences*, 2011, ch. 8.2, is that of issues: each one that has an alert up is a forecast
+of its own, that the level is reached ``within`` leads. So a rule that is always up, or whose alerts
+last until something comes, warns of all and is found out by its FAR.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,19 +41,17 @@ Read = Callable[[np.datetime64, int], WindowBuilder]
 
 @dataclass(frozen=True)
 class Replay:
-    """Issues of a release, one after the other.
+    """Issues of a release, one at each step.
 
     Attributes:
         runtime: of the release.
         first: time of the first issue.
-        stride: steps from one issue to the next.
-        probability: rule to [I, X] of its watched nodes.
-        values: [S, N] what was observed, row 0 at the first issue; S may exceed the issues'.
+        probability: rule to [I, X] of its watched nodes; NaN where nothing came and none was made.
+        values: [I, N] what was observed.
     """
 
     runtime: Runtime
     first: np.datetime64
-    stride: int
     probability: dict[str, FloatArray]
     values: FloatArray
 
@@ -61,13 +61,13 @@ class Replay:
         spec, nodes = release.spec, rule.watched(release.graph)
         limits = release.graph.thresholds[nodes, rule.threshold - 1]
         probability = self.probability[rule.id]
-        up = raised_alerts(rule, probability)
+        up, issued = raised_alerts(rule, probability), ~np.isnan(probability)
         total = Score()
         for x, node in enumerate(nodes.tolist()):
             values = self.values[:, node]
             crossed = np.where(np.isnan(values), np.nan, values >= np.float32(limits[x]))
-            total += score_node(up[:, x], crossed, self.stride, rule.within)
-        step = np.timedelta64(spec.seconds * self.stride, "s")
+            total += score_node(up[:, x], issued[:, x], crossed, rule.within)
+        step = np.timedelta64(spec.seconds, "s")
         found = total.told(spec.seconds / 3600)
         weather = release.manifest.get("forcings_over_horizon", "none used")
         notes = [f"{total.events} events are too few to say"] if total.events < FEW else []
@@ -83,21 +83,29 @@ class Replay:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of one node, or of several added up."""
+    """Counts of one node, or of several added up.
+
+    Attributes:
+        hits: events that an alert was up before.
+        misses: other events.
+        judged: issues with an alert up whose outcome is known.
+        false_alarms: those of them that nothing followed.
+        up: issues with an alert up.
+        issues: all issues.
+        leads: steps from alert to event, of each hit.
+    """
 
     hits: int = 0
     misses: int = 0
+    judged: int = 0
     false_alarms: int = 0
+    up: int = 0
+    issues: int = 0
     leads: tuple[int, ...] = ()
 
     def __add__(self, other: Score) -> Score:
         """The counts of both."""
-        return Score(
-            self.hits + other.hits,
-            self.misses + other.misses,
-            self.false_alarms + other.false_alarms,
-            self.leads + other.leads,
-        )
+        return Score(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def events(self) -> int:
@@ -106,36 +114,54 @@ class Score:
 
     def told(self, hours: float) -> dict[str, Any]:
         """Counts and what follows from them, a step being so many hours."""
-        alarms = self.hits + self.false_alarms
+
+        def share(part: int, whole: int) -> float | None:
+            return round(part / whole, 4) if whole else None
+
         return {
             "events": self.events,
             "hits": self.hits,
             "misses": self.misses,
+            "issues_up": self.judged,
             "false_alarms": self.false_alarms,
-            "pod": round(self.hits / self.events, 4) if self.events else None,
-            "far": round(self.false_alarms / alarms, 4) if alarms else None,
+            "pod": share(self.hits, self.events),
+            "far": share(self.false_alarms, self.judged),
+            "up_share": share(self.up, self.issues),
             "lead_time_hours_median": float(np.median(self.leads)) * hours if self.leads else None,
         }
 
 
-def backtest_missing(catalogue: Catalogue, held: Held) -> int:
-    """Replay what no backtest was kept of, rule by release; how many were."""
+def backtest_due(catalogue: Catalogue, held: Held) -> int:
+    """Replay what no backtest was kept of, or one of much less; how many were.
+
+    Much less: what has come since is a quarter of what was replayed. A backtest of the first hours
+    is soon replaced, and all of them together take five times as long as the last.
+    """
     made = 0
     for dataset, runtime in catalogue.runtimes().items():
         release, rules = runtime.release, rules_of(runtime, held.rules(dataset))
         known = held.backtests(release.id)
-        lacking = [r for r in rules if r.id not in known and not problem(r, runtime)]
         _, latest = catalogue.store.state(dataset)
-        if not lacking or latest is None:
+        if latest is None:
+            continue
+        due = [r for r in rules if not problem(r, runtime) and _outgrown(known.get(r.id), latest)]
+        if not due:
             continue
         windows = Windows(runtime, catalogue.store)  # its own: a replay reads what no request does
-        found = replay(runtime, lacking, windows.builder, latest)
+        found = replay(runtime, due, windows.builder, latest)
         if found is None:
             continue
-        for rule in lacking:
+        for rule in due:
             held.keep_backtest(rule.id, release.id, found.score(rule))
             made += 1
     return made
+
+
+def _outgrown(known: dict[str, Any] | None, latest: np.datetime64) -> bool:
+    if known is None:
+        return True
+    begin, end = (np.datetime64(known[key].rstrip("Z"), "s") for key in ("from", "to"))
+    return bool(latest > end and 4 * (latest - end) >= end - begin)
 
 
 def raised_alerts(rule: Rule, probability: FloatArray) -> BoolArray:
@@ -149,46 +175,52 @@ def raised_alerts(rule: Rule, probability: FloatArray) -> BoolArray:
     return up
 
 
-def score_node(up: BoolArray, crossed: FloatArray, stride: int, within: int) -> Score:
-    """Score one node.
+def score_node(up: BoolArray, issued: BoolArray, crossed: FloatArray, within: int) -> Score:
+    """Score one node; all by step, row 0 at the first issue.
 
     An event is a run of observed crossings that begins after the first issue; a gap inside a run
-    does not part it. It is a hit where an alert was up at the last issue before its begin. The lead
-    time counts from the raise, or from the last step of the event before where that was later. A
-    false alarm is an alert in whose time, from its raise to ``within`` leads after the last issue
-    that had it up, nothing was reached; one whose time is not over, or that nothing was observed
-    in, is not counted.
+    does not part it. It is a hit where the last issue before its begin had an alert up and lies at
+    most ``within`` leads before. The lead time counts from the raise, or from the last step of the
+    event before where that was later, and is ``within`` at most: no more was forecast.
+
+    A false alarm is an issue with an alert up after which nothing was reached ``within`` leads. One
+    whose time is not over, or that nothing was observed in, is not judged.
 
     Args:
-        up: [I] whether an alert is up after each issue.
-        crossed: [S] 1, 0 or NaN by step, row 0 at the first issue.
-        stride: steps from one issue to the next.
+        up: [I] whether an alert is up.
+        issued: [I] whether a forecast was made.
+        crossed: [I] 1, 0 or NaN.
         within: leads that the rule looks ahead.
     """
+    issues = np.flatnonzero(issued)
+    if not len(issues):
+        return Score()
     known = np.flatnonzero(~np.isnan(crossed))
     change = np.diff(crossed[known], prepend=1.0, append=0.0)
     begins, ends = known[np.flatnonzero(change[:-1] > 0)], known[np.flatnonzero(change[1:] < 0)]
-    begins = begins[begins > 0]
-    flips = np.diff(up.astype(np.int8), prepend=0, append=0)
-    raises, downs = np.flatnonzero(flips > 0) * stride, np.flatnonzero(flips < 0) * stride
-    last = (len(up) - 1) * stride
-    hits, leads = 0, []
-    begins = begins[begins <= last + stride]
+    begins = begins[begins > issues[0]]
+    raises = np.flatnonzero(np.diff(up.astype(np.int8), prepend=0) > 0)
+    leads = []
     for begin in begins:
-        issue = (begin - 1) // stride
-        if up[issue]:
-            hits += 1
-            since = raises[raises <= issue * stride][-1]
+        issue = issues[np.searchsorted(issues, begin) - 1]
+        if up[issue] and begin - issue <= within:
             over = ends[ends < begin]
-            leads.append(int(begin - max([since, *over[-1:]])))
-    false_alarms = 0
-    for begin, down in zip(raises, downs, strict=True):
-        stop = down - stride + within
-        window = crossed[begin : stop + 1]
-        seen = window[~np.isnan(window)]
-        if len(seen) and not seen.any() and stop < len(crossed):
-            false_alarms += 1
-    return Score(hits, len(begins) - hits, false_alarms, tuple(leads))
+            since = max([raises[raises <= issue][-1], *over[-1:]])
+            leads.append(min(within, int(begin - since)))
+    alarms = issues[up[issues]]
+    past = alarms[alarms + within < len(crossed)]
+    reached, seen = np.cumsum(crossed == 1), np.cumsum(~np.isnan(crossed))
+    judged = past[seen[past + within] > seen[past]]
+    false = reached[judged + within] == reached[judged]
+    return Score(
+        hits=len(leads),
+        misses=len(begins) - len(leads),
+        judged=len(judged),
+        false_alarms=int(false.sum()),
+        up=len(alarms),
+        issues=len(issues),
+        leads=tuple(leads),
+    )
 
 
 def replay(runtime: Runtime, rules: list[Rule], read: Read, latest: np.datetime64) -> Replay | None:
@@ -203,51 +235,51 @@ def replay(runtime: Runtime, rules: list[Rule], read: Read, latest: np.datetime6
     Returns:
         None where nothing was observed after the training span.
     """
-    release = runtime.release
-    spec, data = release.spec, release.manifest["data"]
+    spec, data = runtime.release.spec, runtime.release.manifest["data"]
     step = np.timedelta64(spec.seconds, "s")
-    every = int(data.get("issue_every") or spec.seconds)
-    stride = every // spec.seconds
-    end = np.datetime64(data["validation_end"].rstrip("Z"), "s")
-    first = end - step  # the last row of the span before
-    if stride > 1:  # the issue hours that the release was tested at
-        first += np.timedelta64(-int(end.astype(np.int64)) % every, "s")
+    first = np.datetime64(data["validation_end"].rstrip("Z"), "s") - step
     if latest <= first:
         return None
-    count = int((latest - first) / step) // stride + 1
-    first += max(0, count - MOST_ISSUES) * stride * step
-    rows = int((latest - first) / step)
+    rows = min(int((latest - first) / step), MOST_ISSUES - 1)
     builder = read(latest, rows)
-    start = len(builder.values) - 1 - rows
-    origins = np.arange(start, len(builder.values), stride)
-    probability = _issue(runtime, rules, builder, origins, stride)
-    return Replay(runtime, first, stride, probability, builder.values[start:])
+    probability = _issue(runtime, rules, builder, len(builder.values) - 1 - rows)
+    return Replay(runtime, latest - rows * step, probability, builder.values[-1 - rows :])
 
 
 def _issue(
-    runtime: Runtime, rules: list[Rule], builder: WindowBuilder, origins: np.ndarray, stride: int
+    runtime: Runtime, rules: list[Rule], builder: WindowBuilder, start: int
 ) -> dict[str, FloatArray]:
-    """Probabilities by rule of each issue, whose bands have learned from those before it."""
+    """Probabilities by rule of an issue at each row from ``start`` on.
+
+    Bands have learned from the issues before it, those at the hours that the release was tested at;
+    at other hours they are the latest one's, as in what is served (``serving.bands``).
+    """
     spec, graph = runtime.release.spec, runtime.release.graph
-    bands = AdaptiveBands(spec.quantiles, spec.horizon, graph.nodes, stride)
+    every = int(runtime.release.manifest["data"].get("issue_every") or spec.seconds)
+    rows = np.arange(start, len(builder.values))
+    after = builder.times(rows + 1).astype("datetime64[s]").astype(np.int64)
+    teaches = (after % every == 0) | (every == spec.seconds)
+    bands = AdaptiveBands(spec.quantiles, spec.horizon, graph.nodes, every // spec.seconds)
     found: dict[str, list[FloatArray]] = {rule.id: [] for rule in rules}
     past: list[int] = []
     issued: list[FloatArray] = []
-    for origin in origins.tolist():
-        for row in range(past[-1] + 1 if past else origin, origin + 1):
-            bands.learn(row, builder.values[row], np.array(past, int), issued)
+    for origin, taught in zip(rows.tolist(), teaches, strict=True):
+        if taught:
+            for row in range(past[-1] + 1 if past else origin, origin + 1):
+                bands.learn(row, builder.values[row], np.array(past, int), issued)
         window = builder.batch(np.array([origin]))
         forecast = runtime.forecast(builder, window, origin, bands.correction)
         within = forecast.exceedance_within
         assert within is not None
-        if np.isnan(window.past).all():  # nothing is served then
+        if np.isnan(builder.values[origin]).all():  # nothing came, so nothing is issued
             within = np.full_like(within, np.nan)
         for rule in rules:
             found[rule.id].append(rule.probability(within, graph))
-        blind = np.isnan(window.past[0]).mean(axis=0) > MOST_MISSING
-        issued.append(np.where(blind[None, :, None], np.nan, forecast.quantiles))
-        past.append(origin)
-        while past[0] <= origin - spec.horizon:
-            del past[0], issued[0]
+        if taught:
+            blind = np.isnan(window.past[0]).mean(axis=0) > MOST_MISSING
+            issued.append(np.where(blind[None, :, None], np.nan, forecast.quantiles))
+            past.append(origin)
+            while past[0] <= origin - spec.horizon:
+                del past[0], issued[0]
         time.sleep(_PAUSE)
-    return {name: np.array(rows) for name, rows in found.items()}
+    return {name: np.array(found[name]) for name in found}

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from serving.alerts.rules import Rule
 from serving.events.log import create_tables
@@ -274,13 +273,12 @@ class Held:
         return {row.rule: orjson.loads(row.result) for row in rows}
 
     def keep_backtest(self, rule: str, release: str, result: dict[str, Any]) -> None:
-        """Keep what a backtest found; where another process was first, its word stands."""
+        """Keep what a backtest found, in the place of the one before."""
         row = {"rule": rule, "release": release, "result": orjson.dumps(result)}
-        try:
-            with self.engine.begin() as connection:
-                connection.execute(_backtests.insert().values(**row))
-        except IntegrityError:
-            pass
+        before = (_backtests.c.rule == rule) & (_backtests.c.release == release)
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(_backtests).where(before))
+            connection.execute(_backtests.insert().values(**row))
 
 
 def _with_record() -> sa.Select[Any]:

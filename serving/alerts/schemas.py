@@ -41,13 +41,21 @@ class Backtest(BaseModel):
     from_: datetime = Field(alias="from")
     to: datetime
     issues: int
-    events: int = Field(description="Runs of observed values at or above the threshold.")
+    events: int = Field(description="Runs of observed values at or above the threshold, by node.")
     hits: int = Field(description="Events before whose begin an alert was up.")
     misses: int
-    false_alarms: int = Field(description="Alerts in whose time nothing was reached.")
+    issues_up: int = Field(
+        description="Issues with an alert up, by node, for which it is known what followed."
+    )
+    false_alarms: int = Field(
+        description="Of `issues_up`, those that nothing was reached `within` leads after."
+    )
     pod: float | None = Field(description="hits / (hits + misses)")
-    far: float | None = Field(description="false_alarms / (hits + false_alarms)")
-    lead_time_hours_median: float | None
+    far: float | None = Field(description="false_alarms / issues_up")
+    up_share: float | None = Field(description="Share of all issues, by node, with an alert up.")
+    lead_time_hours_median: float | None = Field(
+        description="From alert to event, over the hits; `within` leads at most."
+    )
     note: str | None = Field(description="What to mind, such as too few events to say.")
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from serving.alerts.backtest import backtest_missing
+from serving.alerts.backtest import backtest_due
 from serving.alerts.engine import Engine
 from serving.catalogue import Catalogue
 from serving.events.webhooks import Webhooks
@@ -55,9 +55,9 @@ class Watch:
             self.engine.events.prune()
 
     def replay(self) -> None:
-        """Replay rules that have no backtest yet, if it is this process's turn."""
+        """Replay rules that have no backtest, or one of much less, if it is this process's turn."""
         if self.engine.lease.held:
-            backtest_missing(self.engine.catalogue, self.engine.held)
+            backtest_due(self.engine.catalogue, self.engine.held)
 
     def _repeat(self, work: Callable[[], object], seconds: float) -> None:
         while not self._ended.wait(seconds):

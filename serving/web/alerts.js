@@ -6,12 +6,13 @@ import { clockIn, duration, named, percent, plain, say, secondsOf } from "./lang
 const number = (value) => (value === null || value === undefined ? "–" : plain(value));
 
 /** A rule's back-test in words. */
-function tested({ backtest }, clock) {
+function tested({ backtest }, clock, span) {
   if (!backtest) return say("rule_untested");
-  const { events, hits, misses, false_alarms: wrong, pod, far, lead_time_hours_median: lead, from, to } = backtest;
-  if (!events && !hits && !misses && !wrong)
+  const { events, pod, far, up_share: up, lead_time_hours_median: lead, from, to } = backtest;
+  if (!events && !up)
     return say("rule_quiet", { begin: clock.day(Date.parse(from)), end: clock.day(Date.parse(to)) });
-  return say("rule_test", { events, pod: percent(pod ?? NaN), far: percent(far ?? NaN), lead: number(lead) });
+  const shares = { pod: percent(pod ?? NaN), far: percent(far ?? NaN), up: percent(up ?? NaN) };
+  return say("rule_test", { events, lead: number(lead), span, ...shares });
 }
 
 /** Makes banner and panel; `choose(dataset, node)` hears an alert that is looked at. */
@@ -36,8 +37,9 @@ export function makeAlerts(host, banner, datasets, choose) {
   }
 
   function ruleEntry(rule) {
-    const words = say("rule", { dataset: titled(rule.dataset), k: rule.threshold, span: within(rule.dataset, rule.within), chance: percent(rule.raise_at) });
-    return make("li", {}, words, make("p", { className: "quiet" }, tested(rule, clockIn(zone(rule.dataset)))));
+    const span = within(rule.dataset, rule.within);
+    const words = say("rule", { dataset: titled(rule.dataset), k: rule.threshold, span, chance: percent(rule.raise_at) });
+    return make("li", {}, words, make("p", { className: "quiet" }, tested(rule, clockIn(zone(rule.dataset)), span)));
   }
 
   function draw() {

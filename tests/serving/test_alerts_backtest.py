@@ -1,5 +1,7 @@
 """POD, FAR and lead time: by hand, by brute force, and through the runtime that serves."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,64 +10,66 @@ from hypothesis import strategies as st
 from models.adaptive import replay as replay_bands
 from models.joint import exceedance, within
 from serving.alerts import schemas
-from serving.alerts.backtest import Score, backtest_missing, raised_alerts, replay, score_node
+from serving.alerts.backtest import Score, backtest_due, raised_alerts, replay, score_node
 from serving.alerts.rules import Rule, default_rule
 from serving.held import Held
 from tests.fixtures.alarmed import City
 
 
-def score(up: str, crossed: str, stride: int = 1, within: int = 2) -> Score:
-    """One node, told in pictures: ``#`` up or crossed, ``?`` unknown."""
+def score(up: str, crossed: str, within: int = 2) -> Score:
+    """One node, told in pictures: ``#`` up or crossed; ``?`` not issued, or not observed."""
     steps = {"#": 1.0, ".": 0.0, "?": np.nan}
-    return score_node(
-        np.array([c == "#" for c in up]), np.array([steps[c] for c in crossed]), stride, within
-    )
+    issued = np.array([c != "?" for c in up])
+    held = np.array([c == "#" for c in up])
+    return score_node(held, issued, np.array([steps[c] for c in crossed]), within)
 
 
 @pytest.mark.parametrize(
-    ("up", "crossed", "expected"),
+    ("up", "crossed", "hits", "misses", "judged", "false", "leads"),
     [
-        # raised at 2, the event begins at 5: three steps of lead
-        ("..######......", ".....##.......", Score(1, 0, 0, (3,))),
-        # raised in the very step that the event begins at: too late, but no false alarm
-        (".....###......", ".....##.......", Score(0, 1, 0)),
+        # raised at 2, the event begins at 5: no more lead than the rule looks ahead
+        ("..######......", ".....##.......", 1, 0, 6, 3, (2,)),
+        ("....####......", ".....##.......", 1, 0, 4, 2, (1,)),
+        # raised in the very step that the event begins at: too late, but at 5 more was to come
+        (".....###......", ".....##.......", 0, 1, 3, 2, ()),
         # ended before the event began, which came within its time
-        ("..##..........", ".....##.......", Score(0, 1, 0)),
+        ("..##..........", ".....##.......", 0, 1, 2, 1, ()),
         # nothing came
-        ("..###.........", "..............", Score(0, 0, 1)),
-        # a gap inside a run does not part it; one alert, one event
-        ("..########....", "....#??##.....", Score(1, 0, 0, (2,))),
+        ("..###.........", "..............", 0, 0, 3, 3, ()),
+        # a gap inside a run does not part it; an issue whose leads it hides is not judged
+        ("..########....", "....#??##.....", 1, 0, 7, 2, (2,)),
         # two events under one alert: the second one's lead counts from the last step of the first
-        ("..##########..", "....##...##...", Score(2, 0, 0, (2, 4))),
+        ("..##########..", "....##.#......", 2, 0, 10, 5, (2, 2)),
         # an event that stood at the first issue is nobody's
-        ("......#####...", "##........#...", Score(1, 0, 0, (4,))),
-        # an alert whose time is not over, and one that nothing was observed in
-        ("............##", "..............", Score()),
-        ("..##..........", "..????????....", Score()),
-        ("...###........", "?????????.....", Score()),
+        ("......#####...", "##........#...", 1, 0, 5, 3, (2,)),
+        # alerts whose time is not over, and those that nothing was observed in
+        ("............##", "..............", 0, 0, 0, 0, ()),
+        ("..##..........", "..????????....", 0, 0, 0, 0, ()),
+        # no issue for longer than the rule looks ahead: nobody was warned
+        ("..##???.......", ".......#......", 0, 1, 2, 2, ()),
+        ("..##?.........", ".....#........", 1, 0, 2, 1, (2,)),
     ],
 )
-def test_a_series_made_by_hand(up: str, crossed: str, expected: Score) -> None:
+def test_a_series_made_by_hand(
+    up: str, crossed: str, hits: int, misses: int, judged: int, false: int, leads: tuple[int, ...]
+) -> None:
+    issues = len(up) - up.count("?")
+    expected = Score(hits, misses, judged, false, up.count("#"), issues, leads)
     assert score(up, crossed) == expected
 
 
-def test_issues_every_third_step() -> None:
-    # issues at 0, 3, 6, 9, 12; up after those of 3 and 6; the event begins at 8
-    assert score(".##..", "........##....", stride=3) == Score(1, 0, 0, (5,))
-    assert score("..#..", "....#.........", stride=3) == Score(0, 1, 1)
-
-
-def test_wilks_ratios() -> None:
-    told = (Score(3, 1, 2, (2, 4, 12)) + Score(0, 0, 1)).told(0.5)
-    assert (told["events"], told["pod"], told["far"]) == (4, 0.75, 0.5)
+def test_ratios_are_those_of_the_counts() -> None:
+    told = (Score(3, 1, 8, 2, 10, 100, (2, 4, 12)) + Score(0, 0, 2, 2, 2, 20)).told(0.5)
+    assert (told["events"], told["pod"], told["far"], told["up_share"]) == (4, 0.75, 0.4, 0.1)
     assert told["lead_time_hours_median"] == 2.0
     nothing = Score().told(1.0)
-    assert nothing["pod"] is nothing["far"] is nothing["lead_time_hours_median"] is None
+    for key in ("pod", "far", "up_share", "lead_time_hours_median"):
+        assert nothing[key] is None
 
 
-def brute(up: list[bool], crossed: list[float], within: int) -> tuple[int, int, int, list[int]]:
+def brute(up: list[bool], crossed: list[float], within: int) -> Score:
     """The same counts, step by step, sharing no line with what is tested."""
-    hits = misses = false = 0
+    hits = misses = judged = false = 0
     leads = []
     state, end_before = "unknown", -1
     for t, now in enumerate(crossed):
@@ -77,23 +81,19 @@ def brute(up: list[bool], crossed: list[float], within: int) -> tuple[int, int, 
                 raised = t - 1
                 while raised > 0 and up[raised - 1]:
                     raised -= 1
-                leads.append(t - max(raised, end_before))
+                leads.append(min(within, t - max(raised, end_before)))
             else:
                 misses += 1
         if now:
             end_before = t
         state = "crossed" if now else "calm"
-    t = 0
-    while t < len(up):
-        if up[t]:
-            begin = t
-            while t < len(up) and up[t]:
-                t += 1
-            time = crossed[begin : t + within]
-            known = [v for v in time if not np.isnan(v)]
-            false += len(time) == t + within - begin and bool(known) and not any(known)
-        t += 1
-    return hits, misses, false, leads
+    for t, alarmed in enumerate(up):
+        ahead = crossed[t + 1 : t + 1 + within]
+        known = [v for v in ahead if not np.isnan(v)]
+        if alarmed and len(ahead) == within and known:
+            judged += 1
+            false += not any(known)
+    return Score(hits, misses, judged, false, sum(up), len(up), tuple(leads))
 
 
 @given(st.data(), st.integers(1, 4))
@@ -103,9 +103,8 @@ def test_an_independent_count_agrees(data: st.DataObject, within: int) -> None:
     cells = st.sampled_from([0.0, 0.0, 1.0, np.nan])
     crossed = data.draw(st.lists(cells, min_size=size, max_size=size))
     crossed[0] = 0.0
-    found = score_node(np.array(up), np.array(crossed), 1, within)
-    hits, misses, false, leads = brute(up, crossed, within)
-    assert found == Score(hits, misses, false, tuple(leads))
+    found = score_node(np.array(up), np.ones(size, bool), np.array(crossed), within)
+    assert found == brute(up, crossed, within)
 
 
 def test_the_replay_is_what_the_release_would_have_said(lived: City) -> None:
@@ -147,8 +146,8 @@ def test_the_replay_is_what_the_release_would_have_said(lived: City) -> None:
 
 
 def test_each_rule_shows_how_it_would_have_done(changeable: City) -> None:
-    assert backtest_missing(changeable.catalogue, changeable.engine.held) == 1
-    assert backtest_missing(changeable.catalogue, changeable.engine.held) == 0
+    assert backtest_due(changeable.catalogue, changeable.engine.held) == 1
+    assert backtest_due(changeable.catalogue, changeable.engine.held) == 0
     (rule,) = changeable.get("/v1/alerts/rules")["rules"]
     schemas.Rule.model_validate(rule)
     found = rule["backtest"]
@@ -159,18 +158,69 @@ def test_each_rule_shows_how_it_would_have_done(changeable: City) -> None:
     assert found["issues"] == 49
     assert found["events"] == found["hits"] + found["misses"] > 0
     assert found["pod"] == round(found["hits"] / found["events"], 4)
+    assert found["far"] == round(found["false_alarms"] / found["issues_up"], 4)
+    assert 0 < found["up_share"] < 1
     assert f"{found['events']} events are too few to say" in found["note"]
     assert "observed values stood in" in found["note"]
 
 
-def test_a_rule_that_is_up_all_the_time_hits_everything_and_one_that_never_is_nothing() -> None:
-    rng = np.random.default_rng(0)
-    crossed = (rng.random(200) < 0.2).astype(float)
-    crossed[0] = 0
+def test_a_backtest_is_made_again_when_a_quarter_more_has_come(city: City) -> None:
+    held = city.engine.held
+
+    def replayed(hours: int) -> int | None:
+        if hours:
+            city.feed(city.first + 1, city.first + 1 + hours)
+        made = backtest_due(city.catalogue, held)
+        (rule,) = city.get("/v1/alerts/rules")["rules"]
+        return rule["backtest"]["issues"] if made else None
+
+    assert [replayed(hours) for hours in (0, 1, 4, 8, 9, 10, 11)] == [None, 2, 5, 9, None, 11, None]
+
+
+def test_bands_between_issue_hours_are_those_of_the_issue_before(
+    lived: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that was tested every six hours is replayed at every hour, as it is served."""
+    runtime = lived.catalogue.runtime("tiny")
+    monkeypatch.setitem(runtime.release.manifest["data"], "issue_every", 6 * 3600)
+    used = []
+    forecast = runtime.forecast
+
+    def watched(builder, window, origin, moved):
+        used.append((builder.times(np.array([origin + 1]))[0], moved.copy()))
+        return forecast(builder, window, origin, moved)
+
+    monkeypatch.setattr(runtime, "forecast", watched)
+    rule, (_, latest) = default_rule(runtime), lived.store.state("tiny")
+    assert rule is not None
+    assert latest is not None
+    made = replay(runtime, [rule], Held(runtime, lived.store).builder, latest)
+    assert made is not None
+    assert len(made.probability[rule.id]) == len(used) == 49
+    changed = [
+        after.astype("datetime64[h]").astype(int) % 6
+        for (_, before), (after, moved) in itertools.pairwise(used)
+        if not np.array_equal(before, moved)
+    ]
+    assert set(changed) == {0}
+    assert len(changed) > 4
+
+
+def test_no_rule_looks_good_by_being_up_all_the_time() -> None:
+    """It warns of every event, and its false alarms are all that no event follows."""
+    crossed = np.zeros(1000)
+    for begin in range(50, 1000, 100):
+        crossed[begin : begin + 3] = 1
     rule = Rule("r", "tiny", 2, 6)
-    always = raised_alerts(rule, np.ones((200, 1)))
-    never = raised_alerts(rule, np.zeros((200, 1)))
-    every = score_node(always[:, 0], crossed, 1, 6)
-    none = score_node(never[:, 0], crossed, 1, 6)
-    assert every.misses == none.hits == 0
-    assert every.hits == none.misses > 10
+    told = {}
+    for name, probability in (("always", 1.0), ("never", 0.0)):
+        up = raised_alerts(rule, np.full((1000, 1), probability))[:, 0]
+        told[name] = score_node(up, np.ones(1000, bool), crossed, 6).told(1.0)
+    good = np.array([crossed[t + 1 : t + 7].any() for t in range(1000)])
+    told["good"] = score_node(good, np.ones(1000, bool), crossed, 6).told(1.0)
+    assert [told[name]["pod"] for name in told] == [1.0, 0.0, 1.0]
+    assert told["good"]["far"] == 0.0
+    assert told["never"]["far"] is None
+    assert told["always"]["far"] == pytest.approx(0.92, abs=0.005)  # 8 of 100 steps see an event
+    assert [told[name]["up_share"] for name in told] == [1.0, 0.0, 0.08]
+    assert told["always"]["lead_time_hours_median"] == 6.0
