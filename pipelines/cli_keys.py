@@ -25,7 +25,10 @@ def create_key(
     ] = None,
     expires: Annotated[str | None, typer.Option(help="Last day, such as 2027-12-31 (UTC).")] = None,
     datasets: Annotated[
-        str | None, typer.Option(help="The only datasets it opens, comma separated.")
+        str | None,
+        typer.Option(
+            help="The only datasets it opens, comma separated; it still sees the names of all."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -69,13 +68,6 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     app.add_middleware(Slots)
     app.add_middleware(Ready, catalogue=catalogue)
     app.add_middleware(Bodies)
-    app.add_middleware(
-        CORSMiddleware,  # keys are no cookies, so pages of any origin may ask
-        allow_origins=["*"],
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "If-None-Match"],
-        expose_headers=["ETag", "Felsina-Release", "Link", "Retry-After"],
-    )
     _handle_errors(app)
     store = catalogue.store
 

@@ -93,6 +93,10 @@ class Catalogue:
         """Dataset name to its release; a release that fails verification is never among them."""
         return self._served.champions()
 
+    def serves(self, dataset: str) -> bool:
+        """Whether a dataset is served, as far as is known without a look at the disk."""
+        return dataset in self._served.held()
+
     def runtime(self, dataset: str) -> Runtime:
         """The release of a dataset.
 

@@ -22,6 +22,7 @@ from serving.catalogue import Catalogue
 from serving.gate import connection
 from serving.gate.gate import Gate, anonymous_allowed
 from serving.gate.metrics import log
+from serving.gate.origins import Origins
 from serving.gate.rules import methods_of
 from serving.retention import every_day
 from serving.store import Store
@@ -55,6 +56,7 @@ class Felsina:
         return bool(_catalogue.runtimes())
 
 
+Felsina.add_asgi_middleware(Origins)  # pyright: ignore[reportArgumentType]  (as is the next)
 Felsina.add_asgi_middleware(
     Gate,  # pyright: ignore[reportArgumentType]  (a class whose instance is the app)
     catalogue=_catalogue,

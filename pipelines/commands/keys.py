@@ -24,7 +24,7 @@ def create_one(
 ) -> None:
     """Make a key; the secret alone goes to stdout."""
     until = None if expires is None else expiry(expires)
-    only = None if datasets is None else tuple(datasets.split(","))
+    only = None if datasets is None else tuple(name.strip() for name in datasets.split(","))
     secret = _table().create(name, role, rate, quota, until, only)
     if json:
         answer({"name": name, "role": role, "secret": secret})

@@ -212,14 +212,17 @@ def tell_event(events: EventLog, connection: sa.Connection, alert: Alert, change
     events.append(connection, "alert", alert.dataset, shown(alert) | {"change": change})
 
 
-def shown(alert: Alert) -> dict[str, Any]:
-    """An alert as the API answers it (``schemas.Alert``)."""
+def shown(alert: Alert, people: bool = False) -> dict[str, Any]:
+    """An alert as the API answers it (``schemas.Alert``), the people at work on it or not."""
+    seen = alert.acknowledged
+    if seen is not None and not people:
+        seen = seen | {"by": None, "note": None}
     return {
         "id": alert.id,
         "state": "active" if alert.ended_at is None else "ended",
         "raised_at": iso(np.datetime64(alert.raised_at, "s")),
         "ended_at": None if alert.ended_at is None else iso(np.datetime64(alert.ended_at, "s")),
-        "acknowledged": alert.acknowledged,
+        "acknowledged": seen,
         **alert.said,
     }
 

@@ -88,7 +88,7 @@ class RuleList(BaseModel):
 class Acknowledgement(BaseModel):
     """Who has seen an alert."""
 
-    by: str
+    by: str | None = Field(description="Told to keys of role operate alone, as is the note.")
     at: datetime
     note: str | None
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -21,13 +21,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from serving.events.log import Event, EventLog
+from serving.gate.rates import ANONYMOUS, address_of
 
 log = logging.getLogger(__name__)
 MEDIA = "text/event-stream"
+Stands = Callable[[], Awaitable[bool]]
+"""Whether the listener's key would be let in still; the gate gives it along."""
 MOST_LISTENERS = 32
 """A process; half of what it serves at a time."""
+MOST_OF_ONE = 4
+"""A caller, so that one does not take the places of all: a key, or an address without one."""
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
+"""How often a quiet line is kept open, and any listener's key is looked up anew."""
 SEND_SECONDS = 10.0
 """A listener that takes none of what is sent for so long is dropped."""
 _WAITING = 200
@@ -37,9 +43,14 @@ _GAP = b"event: gap\ndata: {}\n\n"
 
 
 class Listener:
-    """One who listens; events wait for it in a queue that is bounded."""
+    """One who listens; events wait for it in a queue that is bounded.
 
-    def __init__(self) -> None:
+    Args:
+        caller: whose it is.
+    """
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue(_WAITING)
         self.dropped = False
@@ -71,6 +82,10 @@ class Listener:
             self.dropped = True
 
 
+class TooMany(Exception):
+    """A caller listens often enough."""
+
+
 class Stream:
     """The listeners of one process.
 
@@ -85,14 +100,20 @@ class Stream:
         self._ending = False
         self._watched = False
 
-    async def open(self) -> Listener | None:
-        """Begin to listen; None where too many do, or where the process ends."""
+    async def open(self, caller: str) -> Listener | None:
+        """Begin to listen; None where too many do, or where the process ends.
+
+        Raises:
+            TooMany: if this caller's alone are too many.
+        """
         self._end_at_signals()
         last = await anyio.to_thread.run_sync(self.events.last)
         with self._lock:
             if self._ending or len(self._listeners) >= MOST_LISTENERS:
                 return None
-            listener = Listener()
+            if sum(one.caller == caller for one in self._listeners) >= MOST_OF_ONE:
+                raise TooMany
+            listener = Listener(caller)
             self._listeners.add(listener)
             if not self._watched:
                 self._watched = True
@@ -173,16 +194,26 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until either side has enough."""
-        listener = await self.stream.open()
+        state = scope.get("state", {})
+        key = state.get("caller", ANONYMOUS)
+        try:
+            caller = address_of(scope.get("client")) if key == ANONYMOUS else f"key {key}"
+            listener = await self.stream.open(caller)
+        except TooMany:
+            await _refused(429, f"you listen {MOST_OF_ONE} times already; end one")(
+                scope, receive, send
+            )
+            return
         if listener is None:
-            await _refused()(scope, receive, send)
+            detail = f"{MOST_LISTENERS} listen already, or the process ends; come again later"
+            await _refused(503, detail)(scope, receive, send)
             return
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async with anyio.create_task_group() as group:
 
                 async def tell() -> None:
-                    if await self._tell(listener, send):
+                    if await self._tell(listener, send, state.get("stands")):
                         await send({"type": "http.response.body", "body": b""})
                     group.cancel_scope.cancel()
 
@@ -193,8 +224,9 @@ class EventStream(Response):
         finally:
             self.stream.close(listener)
 
-    async def _tell(self, listener: Listener, send: Send) -> bool:
-        """Send events; False where the listener took none for too long."""
+    async def _tell(self, listener: Listener, send: Send, stands: Stands | None) -> bool:
+        """Send events until the key ends; False where the listener took none for too long."""
+        loop = asyncio.get_running_loop()
 
         async def put(text: bytes) -> bool:
             with anyio.move_on_after(SEND_SECONDS) as scope:
@@ -216,12 +248,17 @@ class EventStream(Response):
                     last = event.id
                     if self._wanted(event) and not await put(as_text(event)):
                         return False
+        due = loop.time() + HEARTBEAT_SECONDS
         while True:
-            try:
-                event = await listener.next(HEARTBEAT_SECONDS)
-            except TimeoutError:
+            if loop.time() >= due:
+                due = loop.time() + HEARTBEAT_SECONDS
+                if stands is not None and not await stands():
+                    return True
                 if not await put(b": still here\n\n"):
                     return False
+            try:
+                event = await listener.next(due - loop.time())
+            except TimeoutError:
                 continue
             if event is None:
                 return not listener.dropped
@@ -237,8 +274,8 @@ def as_text(event: Event) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.kind.encode(), event.data)
 
 
-def _refused() -> JSONResponse:
-    detail = f"{MOST_LISTENERS} listen already, or the process ends; come again later"
-    body = {"type": "about:blank", "title": "Too many listeners", "status": 503, "detail": detail}
+def _refused(status: int, detail: str) -> JSONResponse:
+    title = "Too many listeners"
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     media = "application/problem+json"
-    return JSONResponse(body, 503, headers={"Retry-After": "30"}, media_type=media)
+    return JSONResponse(body, status, headers={"Retry-After": "30"}, media_type=media)

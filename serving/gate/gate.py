@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.catalogue import Catalogue
@@ -17,11 +18,10 @@ from serving.gate.drain import Drain
 from serving.gate.keys import PREFIX, Key, Keys
 from serving.gate.metrics import Metrics, Told
 from serving.gate.problems import PROBLEM, Headers, Refusal, busy
-from serving.gate.rates import Buckets, Quotas, address_of, burst_of
+from serving.gate.rates import ANONYMOUS, Buckets, Quotas, address_of, burst_of
 from serving.gate.ring import Ring
-from serving.gate.rules import SAFE, dataset_of, hidden, limited, role_for
+from serving.gate.rules import SAFE, dataset_of, datasets_of, hidden, limited, role_for
 
-ANONYMOUS = "anonymous"
 ANONYMOUS_RATE = 10.0
 ANONYMOUS_BURST = 100.0
 """A page asks for some thirty answers at once, and an office shares an address."""
@@ -54,7 +54,7 @@ class Gate:
         anonymous: bool = True,
         drain: Drain | None = None,
     ) -> None:
-        self.app, self.anonymous = app, anonymous
+        self.app, self.catalogue, self.anonymous = app, catalogue, anonymous
         keys = Keys(catalogue.store.engine)
         self.ring, self.quotas, self.buckets = Ring(keys), Quotas(keys), Buckets()
         self.metrics = Metrics(routes, catalogue)
@@ -82,13 +82,13 @@ class Gate:
             self.metrics.ended(told)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, told: Told) -> None:
-        answer = _Answer(send, told, lambda: self.routes.get(self.metrics.route(told.path), _READ))
+        answer = _Answer(send, told, self)
         try:
             answer.more = await self._admit(scope, told)
             if told.path == "/metrics":
                 if told.method not in SAFE:
                     raise _problem(405)
-                await answer.text(await asyncio.to_thread(self.metrics.text))
+                await answer.text(await self.metrics.latest())
                 return
             await self.app(_reading(scope), receive, answer.send)
         except Refusal as refusal:
@@ -125,10 +125,33 @@ class Gate:
         else:
             told.caller = key.name
             headers = self.buckets.take(f"key {key.name}", key.rate, burst_of(key.rate))
-            _allow(key, role_for(method, path), dataset_of(path))
-            await self.quotas.spend(key)
-        scope.setdefault("state", {})["caller"] = told.caller
+            _allow(key, scope)
+            await self._spend(key)
+        scope.setdefault("state", {}).update(
+            caller=told.caller,
+            role="read" if key is None else key.role,
+            stands=partial(self._stands, secret),
+        )
         return headers
+
+    async def _stands(self, secret: str | None) -> bool:
+        """Whether who was let in would be let in still; a long answer asks now and then."""
+        try:
+            key = None if secret is None else await self._found(secret)
+        except Refusal:
+            return False
+        return secret is None or (key is not None and not key.stopped(time.time()))
+
+    async def _spend(self, key: Key) -> None:
+        try:
+            await self.quotas.spend(key)
+        except SQLAlchemyError as error:
+            detail = "quotas cannot be counted now; try again"
+            raise busy(detail, "keys", 5, 503) from error
+
+    def allow(self, path: str) -> str:
+        """The methods of a path's route."""
+        return self.routes.get(self.metrics.route(path), _READ)
 
     async def _found(self, secret: str) -> Key | None:
         try:
@@ -144,11 +167,11 @@ class _Answer:
     Args:
         send: to the client.
         told: what is told of the request.
-        allow: the methods of its route.
+        gate: knows what is served.
     """
 
-    def __init__(self, send: Send, told: Told, allow: Callable[[], str]) -> None:
-        self._send, self.told, self._allow = send, told, allow
+    def __init__(self, send: Send, told: Told, gate: Gate) -> None:
+        self._send, self.told, self._gate = send, told, gate
         self.more: Headers = ()
         self._instead: Refusal | None = None
 
@@ -162,11 +185,11 @@ class _Answer:
             if release := named.get(b"felsina-release", b"").decode("latin-1"):
                 self.told.release = release
                 self.told.dataset = release.rpartition("-")[0]
-            elif status < 300:
-                self.told.dataset = dataset_of(self.told.path) or ""
+            elif (dataset := dataset_of(self.told.path)) and self._gate.catalogue.serves(dataset):
+                self.told.dataset = dataset
             if status == 405:  # the app names the methods of the first of several routes
                 headers = [pair for pair in headers if pair[0] != b"allow"]
-                headers.append((b"allow", self._allow().encode()))
+                headers.append((b"allow", self._gate.allow(self.told.path).encode()))
             if status >= 400 and not named.get(b"content-type", b"").startswith(PROBLEM):
                 kept = tuple(pair for pair in headers if pair[0] in (b"allow", b"retry-after"))
                 self._instead = _problem(status, kept + self.more)
@@ -206,13 +229,17 @@ def _secret(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return secret.strip()
 
 
-def _allow(key: Key, role: str, dataset: str | None) -> None:
+def _allow(key: Key, scope: Scope) -> None:
+    role = role_for(scope["method"], scope["path"])
     if not key.may(role):
-        scope = b', error="insufficient_scope", scope="%s"' % role.encode()
+        lacks = b', error="insufficient_scope", scope="%s"' % role.encode()
         detail = f"this needs a key of role {role}; yours is of role {key.role}"
-        raise Refusal(403, "Forbidden", detail, "role", (_challenge(scope),))
-    if key.datasets is not None and dataset is not None and dataset not in key.datasets:
-        detail = f"your key is for {', '.join(key.datasets)}"
+        raise Refusal(403, "Forbidden", detail, "role", (_challenge(lacks),))
+    if key.datasets is None or not limited(scope["path"]):
+        return
+    asked = datasets_of(scope["path"], scope["query_string"])
+    if asked is None or not asked <= set(key.datasets):
+        detail = f"your key is for {', '.join(key.datasets)}; ask for one of these by name"
         raise Refusal(403, "Forbidden", detail, "dataset", (_challenge(b""),))
 
 

@@ -56,7 +56,7 @@ class Key:
         role: one of ``ROLES``.
         rate: requests a second.
         quota: requests a day (UTC), None for no limit.
-        datasets: the only ones it may read and write, None for all.
+        datasets: the only ones it may read and write, None for all, () for none.
         created: seconds since 1970, as the two that follow.
         expires: from when on it opens nothing, None for never.
         revoked: since when it opens nothing, None where it does.
@@ -84,6 +84,8 @@ class Key:
             raise FelsinaError(f"rate {self.rate:g}/s: give more than 0 and at most 1e6")
         if self.quota is not None and self.quota < 1:
             raise FelsinaError(f"quota {self.quota}/day: give at least 1, or leave it out")
+        if not all(name.strip() for name in self.datasets or ()):
+            raise FelsinaError("--datasets holds an empty name; leave it out for a key of all")
         if self.datasets is not None and self.role == "operate":
             raise FelsinaError("operating concerns all datasets; give no --datasets, or role write")
 
@@ -172,15 +174,7 @@ class Keys:
         """Every key that was ever made, by name."""
         with self.engine.connect() as connection:
             rows = connection.execute(sa.select(_keys).order_by(_keys.c.name)).mappings().all()
-        return [
-            Key(
-                **{
-                    **row,
-                    "datasets": tuple(row["datasets"].split(",")) if row["datasets"] else None,
-                }
-            )
-            for row in rows
-        ]
+        return [Key(**{**row, "datasets": _names(row["datasets"])}) for row in rows]
 
     def spent(self, name: str, day: int) -> int:
         """Requests of a day's quota that were handed out to workers."""
@@ -214,6 +208,11 @@ class Keys:
         here = (_spent.c.name == name) & (_spent.c.day == day)
         with self.engine.begin() as connection:
             connection.execute(sa.update(_spent).where(here).values(used=_spent.c.used - part))
+
+
+def _names(held: str | None) -> tuple[str, ...] | None:
+    """The datasets of a key as its row has them; what is empty opens nothing, rather than all."""
+    return None if held is None else tuple(name for name in held.split(",") if name.strip())
 
 
 def digest(secret: str) -> str:

@@ -1,11 +1,12 @@
 """Prometheus metrics of all workers, and one line a request in the log.
 
-Labels are bounded: routes are the API's templates, datasets and releases those that answered.
+Labels are bounded: routes are the API's templates, datasets and releases those that are served.
 Nothing here knows addresses, secrets, query values or bodies.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -27,6 +28,7 @@ log = logging.getLogger("felsina.requests")
 OTHER = "other"
 _OF_THE_HOST = ("/healthz", "/livez", "/readyz", "/metrics")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FRESH_SECONDS = 1.0
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -79,6 +81,7 @@ class Metrics:
         )
         self._requests = lru_cache(4096)(self.requests.labels)
         self._seconds = lru_cache(512)(self.seconds.labels)
+        self._text, self._made, self._one = b"", -_FRESH_SECONDS, asyncio.Lock()
 
     def ended(self, told: Told) -> None:
         """Count a request that ended, and log it."""
@@ -104,6 +107,14 @@ class Metrics:
             if value := getattr(told, name):
                 line[name] = value
         log.info(orjson.dumps(line).decode())
+
+    async def latest(self) -> bytes:
+        """The text as of a second ago at most: one thread makes it for all who ask."""
+        async with self._one:
+            if time.monotonic() - self._made >= _FRESH_SECONDS:
+                self._text = await asyncio.to_thread(self.text)
+                self._made = time.monotonic()
+            return self._text
 
     def text(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""

@@ -11,6 +11,8 @@ from ipaddress import ip_address, ip_network
 from serving.gate.keys import Key, Keys
 from serving.gate.problems import Headers, busy
 
+ANONYMOUS = "anonymous"
+"""The name of callers without a key; their addresses tell them apart."""
 _SECONDS_OF_BURST = 2.0
 _DAY = 86_400
 _LEASES = 100

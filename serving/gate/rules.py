@@ -1,8 +1,9 @@
-"""Which role a request needs, and which dataset it is about, by its method and path alone."""
+"""Which role a request needs and which datasets it is about, by method, path and query alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import parse_qsl
 
 from starlette.routing import BaseRoute, Mount
 
@@ -13,6 +14,9 @@ _OPERATING = ("/v1/webhooks",)
 """Where reading too tells what is only an operator's to know."""
 _LIMITED = ("/v1/", "/v2/")
 _OF_A_DATASET = ("datasets", "forecasts", "observations", "forcings")
+_OF_NONE = ("/v1/datasets", "/v1/context.jsonld", "/v2", "/v2/health/live", "/v2/health/ready")
+_CHOSEN_BY = {"/v1/alerts": "dataset", "/v1/alerts/rules": "dataset", "/v1/events": "datasets"}
+"""What is about all datasets unless the query names some."""
 _ITS_OWN = ("/docs.json", "/schema.json", "/static_content/", "/assets/")
 
 
@@ -57,6 +61,21 @@ def dataset_of(path: str) -> str | None:
     if len(parts) > 3 and parts[1:3] == ["v2", "models"]:
         return parts[3]
     return None
+
+
+def datasets_of(path: str, query: bytes) -> set[str] | None:
+    """The datasets that a request is about, none for a list of their names; None for all."""
+    if path in _OF_NONE:
+        return set()
+    if (named := dataset_of(path)) is not None:
+        return {named}
+    if path.startswith("/v1/scenarios/"):
+        return {path.split("/")[3].rpartition("-")[0]}
+    if (parameter := _CHOSEN_BY.get(path)) is None:
+        return None
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    chosen = [value.split(",") for name, value in given if name == parameter]
+    return {name for names in chosen for name in names} or None
 
 
 def hidden(path: str) -> bool:

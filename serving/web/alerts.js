@@ -30,8 +30,9 @@ export function makeAlerts(host, banner, datasets, choose) {
     const { acknowledged, dataset, node, raised_at: raised } = alert, clock = clockIn(zone(dataset));
     const button = make("button", { type: "button", className: "link", onclick: () => choose(dataset, node) },
       make("span", { className: "mark", textContent: alert.threshold, ariaHidden: "true" }), said(alert));
-    const status = acknowledged ? say("acknowledged", { by: acknowledged.by, moment: clock.moment(Date.parse(acknowledged.at)) }) :
-      say("unacknowledged");
+    // who did so is told to operators alone
+    const status = acknowledged ? say(acknowledged.by ? "acknowledged" : "acknowledged_at",
+      { by: acknowledged.by, moment: clock.moment(Date.parse(acknowledged.at)) }) : say("unacknowledged");
     return make("li", {}, button, make("p", { className: "quiet" },
       `${titled(dataset)} · ${say("alert_from", { moment: clock.moment(Date.parse(raised)) })} · ${status}`));
   }

@@ -89,6 +89,7 @@ export const WORDS = {
   alert_one: ["1 active alert", "1 allerta attiva"],
   alert_from: ["since {moment}", "dal {moment}"],
   acknowledged: ["acknowledged by {by}, {moment}", "presa in carico da {by}, {moment}"],
+  acknowledged_at: ["acknowledged, {moment}", "presa in carico, {moment}"],
   unacknowledged: ["not yet acknowledged", "non ancora presa in carico"],
   rules: ["The rules, and how they would have done", "Le regole, e come si sarebbero comportate"],
   rule: ["{dataset}: threshold {k} within {span}, raised at {chance}", "{dataset}: soglia {k} entro {span}, emessa al {chance}"],

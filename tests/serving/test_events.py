@@ -9,6 +9,9 @@ import pytest
 from serving.events import log as event_log
 from serving.events import stream
 from serving.events.log import EventLog
+from serving.gate.gate import Gate
+from serving.gate.keys import Keys
+from serving.gate.rules import methods_of
 from tests.fixtures.alarmed import City
 from tests.fixtures.listening import Reader, running
 
@@ -152,3 +155,50 @@ def test_numbers_are_gapless_whoever_writes(city: City) -> None:
         seen += [event.id for event in log.after(seen[-1] if seen else 0, 100)]
     seen += [event.id for event in log.after(seen[-1] if seen else 0, 100)]
     assert seen == list(range(1, 41))
+
+
+@pytest.fixture
+def guarded(city: City, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The stream behind a gate, where keys tell callers apart."""
+    monkeypatch.setattr(stream, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.2)
+    app = city.client.app
+    with running(Gate(app, city.catalogue, methods_of(app.routes))) as base:
+        yield base
+
+
+def test_one_caller_does_not_take_all_places(city: City, guarded: str) -> None:
+    keys = Keys(city.store.engine)
+    first, second = (keys.create(name, "read") for name in ("first", "second"))
+    readers = [Reader(guarded, key=first) for _ in range(5)]
+    assert [reader.status for reader in readers] == [200] * 4 + [429]
+    others = [Reader(guarded, key=second), *(Reader(guarded) for _ in range(5))]
+    assert [reader.status for reader in others] == [200] * 5 + [429]
+    readers[0].close()
+    assert readers[0].ended.wait(5)
+    until = time.monotonic() + 5
+    while (again := Reader(guarded, key=first)).status == 429 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert again.status == 200
+    for reader in (*readers, *others, again):
+        reader.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_stream_of_a_key_ends_with_it(city: City, guarded: str, busy: bool) -> None:
+    keys = Keys(city.store.engine)
+    secrets = [keys.create(name, "read") for name in ("stays", "goes")]
+    stays, goes = (Reader(guarded, key=secret) for secret in secrets)
+    open_to_all = Reader(guarded)
+    assert (stays.status, goes.status, open_to_all.status) == (200, 200, 200)
+    keys.revoke("goes")
+    until = time.monotonic() + 5
+    while not goes.ended.is_set() and time.monotonic() < until:
+        append(city, int(busy))
+        time.sleep(0.05)
+    assert goes.ended.is_set()
+    assert goes.failure is None
+    assert not stays.ended.is_set()
+    assert not open_to_all.ended.is_set()
+    stays.close()
+    open_to_all.close()
