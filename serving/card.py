@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from serving import formats, schemas
-from serving.catalogue import STALE_STEPS, Catalogue, now
+from serving.catalogue import Catalogue, is_stale
 from serving.release import Release, approval
 
 OWN = "felsina"
@@ -43,10 +43,9 @@ class Source(BaseModel):
 
 
 class Freshness(BaseModel):
-    """How old the newest observation held is."""
+    """Of when the newest observation held is, and whether a newer one is overdue."""
 
     data_as_of: str | None
-    age_seconds: int | None
     stale: bool | None
 
 
@@ -138,7 +137,5 @@ def _score(name: str, metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _freshness(release: Release, latest: np.datetime64 | None) -> dict[str, Any]:
     if latest is None:
-        return {"data_as_of": None, "age_seconds": None, "stale": None}
-    age = int((now() - latest) / np.timedelta64(1, "s"))
-    stale = age > STALE_STEPS * release.spec.seconds
-    return {"data_as_of": schemas.iso(latest), "age_seconds": age, "stale": stale}
+        return {"data_as_of": None, "stale": None}
+    return {"data_as_of": schemas.iso(latest), "stale": is_stale(latest, release.spec.seconds)}

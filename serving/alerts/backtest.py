@@ -22,7 +22,7 @@ from serving.alerts.held import Held
 from serving.alerts.rules import Rule, problem, rules_of
 from serving.bands import MOST_MISSING
 from serving.catalogue import Catalogue
-from serving.held import Held as Windows
+from serving.held_windows import HeldWindows
 from serving.runtime import Runtime
 from serving.schemas import iso
 
@@ -128,7 +128,9 @@ def backtest_missing(catalogue: Catalogue, held: Held) -> int:
         _, latest = catalogue.store.state(dataset)
         if not lacking or latest is None:
             continue
-        windows = Windows(runtime, catalogue.store)  # its own: a replay reads what no request does
+        windows = HeldWindows(
+            runtime, catalogue.store
+        )  # its own: a replay reads what no request does
         found = replay(runtime, lacking, windows.builder, latest)
         if found is None:
             continue

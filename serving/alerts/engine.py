@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
 from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
-from serving.alerts.issue import Issue, overdue
+from serving.alerts.issue import Issue
 from serving.alerts.rules import Rule, problem, rules_of
-from serving.catalogue import Catalogue, now
+from serving.catalogue import Catalogue, is_stale, now
 from serving.events.lease import Lease, LeaseLost
 from serving.events.log import EventLog
 from serving.runtime import Runtime
@@ -190,7 +190,8 @@ class Engine:
         fresh = [a for a in self.held.alerts(active=True, most=None) if not a.said["stale"]]
         for dataset in {alert.dataset for alert in fresh} & set(runtimes):
             _, latest = self.catalogue.store.state(dataset)
-            if latest is None or not overdue(runtimes[dataset], latest):
+            step = runtimes[dataset].release.spec.seconds
+            if latest is None or not is_stale(latest, step):
                 continue
             with self.lease.transaction() as connection:
                 active = self.held.read(connection, dataset, active=True)

@@ -1,5 +1,8 @@
 """Alerts as they are raised, kept up and ended, issue by issue."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -171,9 +174,9 @@ def test_data_that_stopped_leave_an_alert_up_and_marked(changeable: City) -> Non
 
 def test_a_feed_that_dies_is_told_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh while the clock stands at the last observation; stale when it has gone on."""
-    clock = {"now": None}
-    for module in ("serving.alerts.issue", "serving.alerts.engine"):
-        monkeypatch.setattr(f"{module}.now", lambda: clock["now"])
+    clock: dict[str, Any] = {"now": np.datetime64(0, "s")}
+    seconds = SimpleNamespace(time=lambda: float(clock["now"].astype(int)))
+    monkeypatch.setattr("serving.catalogue.time", seconds)
     for row in range(city.first + 1, city.first + 1 + DAY):
         city.feed(row, row + 1)
         clock["now"] = city.store.state("tiny")[1]

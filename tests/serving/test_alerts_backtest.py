@@ -10,7 +10,7 @@ from models.joint import exceedance, within
 from serving.alerts import schemas
 from serving.alerts.backtest import Score, backtest_missing, raised_alerts, replay, score_node
 from serving.alerts.rules import Rule, default_rule
-from serving.held import Held
+from serving.held_windows import HeldWindows
 from tests.fixtures.alarmed import City
 
 
@@ -116,7 +116,7 @@ def test_the_replay_is_what_the_release_would_have_said(lived: City) -> None:
     release = runtime.release
     _, latest = lived.store.state("tiny")
     assert latest is not None
-    read = Held(runtime, lived.store).builder
+    read = HeldWindows(runtime, lived.store).builder
     made = replay(runtime, [rule], read, latest)
     assert made is not None
     issues = len(made.probability[rule.id])
