@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from serving import formats, schemas
 from serving.catalogue import Catalogue, is_stale
 from serving.release import Release, approval
+from serving.selection import Nothing
 
 OWN = "felsina"
 """The release's own row among a manifest's metrics."""
@@ -84,14 +85,14 @@ def add_card(app: FastAPI, catalogue: Catalogue) -> None:
     """Add the routes that tell of a release and of its network."""
 
     @app.get("/v1/datasets/{dataset}/card", response_model=Card, tags=["datasets"])
-    def card(dataset: str) -> Any:
+    def card(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
         """What a release forecasts, learned from and scored, and how old its data are."""
         release = catalogue.runtime(dataset).release
         _, latest = catalogue.store.state(dataset)
         return JSONResponse(_told(release) | {"freshness": _freshness(release, latest)})
 
     @app.get("/v1/datasets/{dataset}/network", response_model=Network, tags=["datasets"])
-    def network(dataset: str) -> Any:
+    def network(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
         """The edges of a dataset's graph, to be drawn on a map."""
         graph = catalogue.runtime(dataset).release.graph
         places = np.stack([graph.lon, graph.lat], axis=1)

@@ -20,7 +20,8 @@ from serving.runtime import Runtime
 from serving.served import Served, changed_at
 from serving.store import Store
 
-_KEPT = 256
+MOST_BYTES = 256 * 2**20
+"""Of forecasts kept; those that were not asked for the longest go first."""
 STALE_STEPS = 3
 """Data are stale when nothing newer came for this many steps."""
 
@@ -49,6 +50,12 @@ class Answer:
     computed_at: np.datetime64
     warnings: tuple[str, ...]
     adaptive: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take, and some for the rest."""
+        parts = vars(self.forecast).values()
+        return 4096 + sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Catalogue:
         self.home, self.store = home, store
         self._served = Served(home, lambda folder: Runtime(load_release(folder)))
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
+        self._bytes = 0
         self._making: dict[_Key, Future[Answer]] = {}
         self._lock = threading.Lock()
         self._rules = str(home / RULES)
@@ -180,8 +188,10 @@ class Catalogue:
         with self._lock:
             del self._making[key]
             self._answers[key] = answer
-            while len(self._answers) > _KEPT:
-                self._answers.popitem(last=False)
+            self._bytes += answer.nbytes
+            while self._bytes > MOST_BYTES:
+                _, old = self._answers.popitem(last=False)
+                self._bytes -= old.nbytes
         made.set_result(answer)
         return answer
 
