@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.contracts import FelsinaError, IntArray
+from models.contracts import FelsinaError
 from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
 from serving.card import add_card
@@ -29,9 +29,8 @@ from serving.retention import rule_of
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
 from serving.schemas import MOST_VALUES
+from serving.selection import Listed, Nothing, Observed, named
 from serving.store import FORCED, OBSERVED
-
-Nodes = Annotated[str | None, Query(description="Node ids, comma separated; all when left out.")]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -70,10 +69,6 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     app.add_middleware(Bodies)
     _handle_errors(app)
     store = catalogue.store
-
-    def chosen(runtime: Runtime, nodes: str | None) -> IntArray:
-        graph = runtime.release.graph
-        return np.arange(graph.nodes) if nodes is None else graph.index(nodes.split(","))
 
     def entry(runtime: Runtime) -> dict[str, Any]:
         spec, release = runtime.release.spec, runtime.release
@@ -130,13 +125,15 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         return {"dataset": dataset, "accepted": accepted, "data_as_of": as_of}
 
     @app.get("/v1/datasets", response_model=schemas.DatasetList, tags=["datasets"])
-    def datasets(domain: str | None = None) -> Any:
+    def datasets(query: Annotated[Listed, Query()]) -> Any:
         """Every dataset that is served, of one domain or of all."""
         entries = [entry(runtime) for runtime in catalogue.runtimes().values()]
-        return JSONResponse({"datasets": [e for e in entries if domain in (None, e["domain"])]})
+        return JSONResponse(
+            {"datasets": [e for e in entries if query.domain in (None, e["domain"])]}
+        )
 
     @app.get("/v1/datasets/{dataset}", response_model=schemas.DatasetDetail, tags=["datasets"])
-    def dataset_detail(dataset: str) -> Any:
+    def dataset_detail(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
         """A served dataset with its nodes and the forcings that its model reads."""
         runtime = catalogue.runtime(dataset)
         release = runtime.release
@@ -160,13 +157,12 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         response_model=schemas.ObservationsAnswer,
         tags=["observations"],
     )
-    def observations(
-        dataset: str, nodes: Nodes = None, last: Annotated[int, Query(ge=1, le=100_000)] = 72
-    ) -> Any:
+    def observations(dataset: str, query: Annotated[Observed, Query()]) -> Any:
         """The `last` steps of held observations, null where nothing was observed."""
         runtime = catalogue.runtime(dataset)
-        spec, ids = runtime.release.spec, runtime.release.graph.ids
-        wanted = [ids[n] for n in chosen(runtime, nodes)]
+        spec, graph, last = runtime.release.spec, runtime.release.graph, query.last
+        chosen = range(graph.nodes) if query.nodes is None else named(graph, query.nodes)
+        wanted = [graph.ids[n] for n in chosen]
         if last * len(wanted) > MOST_VALUES:
             raise FelsinaError(
                 f"{last} steps of {len(wanted)} nodes are over {MOST_VALUES} values; ask for fewer"

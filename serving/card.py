@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from serving import formats, schemas
-from serving.catalogue import STALE_STEPS, Catalogue, now
+from serving.catalogue import Catalogue, is_stale
 from serving.release import Release, approval
+from serving.selection import Nothing
 
 OWN = "felsina"
 """The release's own row among a manifest's metrics."""
@@ -43,10 +44,9 @@ class Source(BaseModel):
 
 
 class Freshness(BaseModel):
-    """How old the newest observation held is."""
+    """Of when the newest observation held is, and whether a newer one is overdue."""
 
     data_as_of: str | None
-    age_seconds: int | None
     stale: bool | None
 
 
@@ -85,14 +85,14 @@ def add_card(app: FastAPI, catalogue: Catalogue) -> None:
     """Add the routes that tell of a release and of its network."""
 
     @app.get("/v1/datasets/{dataset}/card", response_model=Card, tags=["datasets"])
-    def card(dataset: str) -> Any:
+    def card(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
         """What a release forecasts, learned from and scored, and how old its data are."""
         release = catalogue.runtime(dataset).release
         _, latest = catalogue.store.state(dataset)
         return JSONResponse(_told(release) | {"freshness": _freshness(release, latest)})
 
     @app.get("/v1/datasets/{dataset}/network", response_model=Network, tags=["datasets"])
-    def network(dataset: str) -> Any:
+    def network(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
         """The edges of a dataset's graph, to be drawn on a map."""
         graph = catalogue.runtime(dataset).release.graph
         places = np.stack([graph.lon, graph.lat], axis=1)
@@ -138,7 +138,5 @@ def _score(name: str, metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _freshness(release: Release, latest: np.datetime64 | None) -> dict[str, Any]:
     if latest is None:
-        return {"data_as_of": None, "age_seconds": None, "stale": None}
-    age = int((now() - latest) / np.timedelta64(1, "s"))
-    stale = age > STALE_STEPS * release.spec.seconds
-    return {"data_as_of": schemas.iso(latest), "age_seconds": age, "stale": stale}
+        return {"data_as_of": None, "stale": None}
+    return {"data_as_of": schemas.iso(latest), "stale": is_stale(latest, release.spec.seconds)}

@@ -13,13 +13,15 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from serving.bands import Follower
-from serving.held import Held
+from serving.held_windows import HeldWindows
 from serving.release import load_release
+from serving.retention import RULES
 from serving.runtime import Runtime
-from serving.served import Served
+from serving.served import Served, changed_at
 from serving.store import Store
 
-_KEPT = 256
+MOST_BYTES = 256 * 2**20
+"""Of forecasts kept; those that were not asked for the longest go first."""
 STALE_STEPS = 3
 """Data are stale when nothing newer came for this many steps."""
 
@@ -49,6 +51,12 @@ class Answer:
     warnings: tuple[str, ...]
     adaptive: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take, and some for the rest."""
+        parts = vars(self.forecast).values()
+        return 4096 + sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -56,11 +64,13 @@ class Standing:
 
     Attributes:
         parts: release, revision and whether its data are stale, of each dataset.
+        rules: when the rules of retention changed.
         next_at: when the next observation is expected, seconds since 1970; None if that is unknown.
         step: seconds from one to the next.
     """
 
     parts: tuple[tuple[str, int, bool], ...]
+    rules: int
     next_at: int | None = field(default=None, compare=False)
     step: int = field(default=0, compare=False)
 
@@ -84,9 +94,11 @@ class Catalogue:
         self.home, self.store = home, store
         self._served = Served(home, lambda folder: Runtime(load_release(folder)))
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
+        self._bytes = 0
         self._making: dict[_Key, Future[Answer]] = {}
         self._lock = threading.Lock()
-        self._windows: dict[str, Held] = {}
+        self._rules = str(home / RULES)
+        self._windows: dict[str, HeldWindows] = {}
         self._following: dict[str, threading.Lock] = {}
 
     def runtimes(self) -> dict[str, Runtime]:
@@ -119,6 +131,7 @@ class Catalogue:
         Nothing is waited for: ``due`` and ``store.slow`` say whether to look first.
         """
         served, states = self._served.held(), self.store.known()
+        rules = changed_at(self._rules)
 
         def part(name: str) -> tuple[str, int, bool]:
             release, (revision, latest) = served[name].release, states.get(name, (0, None))
@@ -126,12 +139,13 @@ class Catalogue:
             return release.id, revision, stale
 
         if dataset is None:
-            return Standing(tuple(part(name) for name in served))
+            return Standing(tuple(part(name) for name in served), rules)
         if dataset not in served:
             return None
         _, latest = states.get(dataset, (0, None))
         step = served[dataset].release.spec.seconds
-        return Standing((part(dataset),), None if latest is None else latest + step, step)
+        next_at = None if latest is None else latest + step
+        return Standing((part(dataset),), rules, next_at, step)
 
     def forecast(
         self,
@@ -178,8 +192,10 @@ class Catalogue:
         with self._lock:
             del self._making[key]
             self._answers[key] = answer
-            while len(self._answers) > _KEPT:
-                self._answers.popitem(last=False)
+            self._bytes += answer.nbytes
+            while self._bytes > MOST_BYTES:
+                _, old = self._answers.popitem(last=False)
+                self._bytes -= old.nbytes
         made.set_result(answer)
         return answer
 
@@ -208,13 +224,13 @@ class Catalogue:
         warnings = tuple(input_warnings(runtime, window, builder.forcings))
         return Answer(forecast, latest, now(), warnings, moved is not None)
 
-    def _held(self, runtime: Runtime) -> Held:
+    def _held(self, runtime: Runtime) -> HeldWindows:
         """What is held for a release, kept in memory for as long as the release is served."""
         with self._lock:
             if runtime.release.id not in self._windows:
                 served = {one.release.id for one in self._served.held().values()}
                 self._windows = {i: held for i, held in self._windows.items() if i in served}
-                self._windows[runtime.release.id] = Held(runtime, self.store)
+                self._windows[runtime.release.id] = HeldWindows(runtime, self.store)
             return self._windows[runtime.release.id]
 
 
@@ -223,8 +239,10 @@ def now() -> np.datetime64:
     return np.datetime64(int(time.time()), "s")
 
 
-def is_stale(latest: int, step: int) -> bool:
-    """Whether data are stale whose latest observation is of that second."""
+def is_stale(latest: int | np.datetime64, step: int) -> bool:
+    """Whether data are stale whose latest observation is of that time, or second since 1970."""
+    if isinstance(latest, np.datetime64):
+        latest = int(latest.astype("datetime64[s]").astype(np.int64))
     return int(time.time()) - latest > STALE_STEPS * step
 
 

@@ -72,6 +72,11 @@ def add_forecasts(app: FastAPI, catalogue: Catalogue) -> None:
     def part(runtime: Runtime, query: Ahead) -> Selection:
         return query.selection(runtime.release.spec, runtime.release.graph)
 
+    def checked(runtime: Runtime, query: Ahead) -> Selection:
+        chosen = part(runtime, query)
+        chosen.check_size()
+        return chosen
+
     def shown(
         runtime: Runtime, answer: Answer, chosen: Selection, form: str | None, request: Request
     ) -> Response:
@@ -91,7 +96,7 @@ def add_forecasts(app: FastAPI, catalogue: Catalogue) -> None:
     def forecast(dataset: str, query: Annotated[HeldShown, Query()], request: Request) -> Any:
         """The latest forecast, or the one from what was observed up to `init_time`."""
         runtime = catalogue.runtime(dataset)
-        chosen = part(runtime, query)
+        chosen = checked(runtime, query)
         return shown(runtime, asked(runtime, query), chosen, query.format, request)
 
     @app.get(
@@ -125,7 +130,7 @@ def add_forecasts(app: FastAPI, catalogue: Catalogue) -> None:
     ) -> Any:
         """A forecast from a window that you bring; nothing held is read, nothing is kept."""
         runtime = catalogue.runtime(dataset)
-        chosen = part(runtime, query)
+        chosen = checked(runtime, query)
         return shown(runtime, forecast_window(runtime, body), chosen, query.format, request)
 
 

@@ -76,7 +76,6 @@ def envelope(release: Release, answer: Answer, leads: IntArray | None = None) ->
     spec, manifest, forecast = release.spec, release.manifest, answer.forecast
     approved, decision = approval(release.sha256)
     times = forecast.valid_times if leads is None else forecast.valid_times[leads]
-    latest = int(answer.data_as_of.astype("datetime64[s]").astype(np.int64))
     return {
         "dataset": spec.dataset,
         "domain": spec.domain,
@@ -86,7 +85,7 @@ def envelope(release: Release, answer: Answer, leads: IntArray | None = None) ->
         "issued_at": iso(answer.computed_at),
         "init_time": iso(forecast.init_time),
         "data_as_of": iso(answer.data_as_of),
-        "stale": is_stale(latest, spec.seconds),
+        "stale": is_stale(answer.data_as_of, spec.seconds),
         "step": spec.step,
         "timezone": spec.timezone,
         "valid_times": [iso(t) for t in times],

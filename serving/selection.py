@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.contracts import CityGraph, FelsinaError, ForecastSpec, IntArray
+from serving.schemas import MOST_VALUES
 
 
-class Places(BaseModel):
-    """Query parameters that choose nodes; where several are given a node must fit them all."""
+class Nothing(BaseModel):
+    """No query parameter; one that is unknown is refused, or each would be an answer to keep."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Listed(Nothing):
+    """Query parameters of ``GET /v1/datasets``."""
+
+    domain: str | None = None
+
+
+class Observed(Nothing):
+    """Query parameters of ``GET /v1/observations/{dataset}``."""
+
+    nodes: str | None = Field(None, description="Node ids, comma separated; all when left out.")
+    last: int = Field(72, ge=1, le=100_000)
+
+
+class Places(Nothing):
+    """Query parameters that choose nodes; where several are given a node must fit them all."""
 
     nodes: str | None = Field(None, description="Node ids, comma separated; all when left out.")
     areas: str | None = Field(None, description="Areas, comma separated.")
@@ -30,7 +49,7 @@ class Places(BaseModel):
         """
         found = np.arange(graph.nodes)
         if self.nodes is not None:
-            found = graph.index(self.nodes.split(","))
+            found = named(graph, self.nodes)
         if self.areas is not None:
             known = sorted(set(graph.areas) - {""})
             wanted = self.areas.split(",")
@@ -44,6 +63,20 @@ class Places(BaseModel):
             lon, lat = graph.lon[found], graph.lat[found]
             found = found[(lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)]
         return found
+
+
+def named(graph: CityGraph, ids: str) -> IntArray:
+    """Positions of nodes whose ids are comma separated.
+
+    Raises:
+        FelsinaError: naming the id that is unknown or stands twice.
+    """
+    wanted = ids.split(",")
+    found = graph.index(wanted)
+    if len(set(wanted)) < len(wanted):
+        twice = next(node for node, times in Counter(wanted).items() if times > 1)
+        raise FelsinaError(f"nodes: {twice!r} stands twice; name each node once")
+    return found
 
 
 class Ahead(Places):
@@ -111,6 +144,15 @@ class Selection:
     nodes: IntArray
     leads: IntArray
     levels: IntArray
+
+    def check_size(self) -> None:
+        """Refuse a forecast of too many values."""
+        size = len(self.nodes) * len(self.leads) * len(self.levels)
+        if size > MOST_VALUES:
+            raise FelsinaError(
+                f"{len(self.leads)} leads of {len(self.nodes)} nodes with {len(self.levels)} "
+                f"quantiles are {size} values, over {MOST_VALUES}; ask for fewer"
+            )
 
 
 def some(names: list[str], most: int = 10) -> str:

@@ -72,7 +72,7 @@ class Served(Generic[Loaded]):
 
     def _changed(self) -> tuple[int, ...]:
         """When releases and pointers came or went; files are replaced there, never rewritten."""
-        return tuple(_changed_at(folder) for folder in self._folders)
+        return tuple(changed_at(folder) for folder in self._folders)
 
     def _load(self, name: str, folder: Path) -> tuple[Path, Loaded] | None:
         """A release folder opened, or what was served before where it is refused."""
@@ -90,8 +90,9 @@ class Served(Generic[Loaded]):
             return held
 
 
-def _changed_at(folder: str) -> int:
+def changed_at(path: str) -> int:
+    """When a file or folder changed, in ns since 1970; 0 where there is none."""
     try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 (each request asks; a path takes thrice)
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 (each request asks; a path takes thrice)
     except FileNotFoundError:
         return 0

@@ -24,7 +24,7 @@ from serving.alerts.held import Held
 from serving.alerts.rules import Rule, problem, rules_of
 from serving.bands import MOST_MISSING
 from serving.catalogue import Catalogue
-from serving.held import Held as Windows
+from serving.held_windows import HeldWindows
 from serving.runtime import Runtime
 from serving.schemas import iso
 
@@ -147,7 +147,8 @@ def backtest_due(catalogue: Catalogue, held: Held) -> int:
         due = [r for r in rules if not problem(r, runtime) and _outgrown(known.get(r.id), latest)]
         if not due:
             continue
-        windows = Windows(runtime, catalogue.store)  # its own: a replay reads what no request does
+        # windows of its own: a replay reads what no request does
+        windows = HeldWindows(runtime, catalogue.store)
         found = replay(runtime, due, windows.builder, latest)
         if found is None:
             continue

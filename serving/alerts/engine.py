@@ -19,9 +19,9 @@ from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
 from serving.alerts.cap import signed
 from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
-from serving.alerts.issue import Issue, over, overdue
+from serving.alerts.issue import Issue, over
 from serving.alerts.rules import Rule, problem, rules_of
-from serving.catalogue import Catalogue, now
+from serving.catalogue import Catalogue, is_stale, now
 from serving.events.lease import Lease, LeaseLost
 from serving.events.log import EventLog
 from serving.runtime import Runtime
@@ -196,7 +196,7 @@ class Engine:
             change: dict[str, Any] = {"stale": True}
             if runtime is None or latest is None:
                 change["note"] = _GONE
-            elif not overdue(runtime, latest):
+            elif not is_stale(latest, runtime.release.spec.seconds):
                 continue
             with self.lease.transaction() as connection:
                 active = self.held.active(connection, dataset)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from serving.alerts.rules import Rule, within_text
-from serving.catalogue import STALE_STEPS, Answer, now
+from serving.catalogue import Answer, is_stale, now
 from serving.formats import node_entry
 from serving.release import approval
 from serving.runtime import Runtime
@@ -68,7 +68,7 @@ class Issue:
             "timezone": spec.timezone,
             "last_seen": iso(forecast.init_time),
             "reached": self.observed.get(node, -np.inf) >= level,
-            "stale": overdue(self.runtime, self.answer.data_as_of),
+            "stale": is_stale(self.answer.data_as_of, spec.seconds),
             "release": release.id,
             "approval": approval(release.sha256)[0],
             "synthetic": release.manifest["data"]["synthetic"],
@@ -79,9 +79,3 @@ class Issue:
 def over(said: dict[str, Any]) -> bool:
     """Whether the time that is warned of has passed, as when a history of real data is posted."""
     return not said["synthetic"] and said["valid_to"] <= iso(now())
-
-
-def overdue(runtime: Runtime, latest: np.datetime64) -> bool:
-    """Whether nothing new has come of a dataset for too long."""
-    step = np.timedelta64(runtime.release.spec.seconds, "s")
-    return bool(now() - latest > STALE_STEPS * step)

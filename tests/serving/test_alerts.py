@@ -1,5 +1,7 @@
 """Alerts as they are raised, kept up and ended, issue by issue."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -176,6 +178,8 @@ class Clock:
         self.now = np.datetime64(0, "s")
         for module in ("serving.alerts.issue", "serving.alerts.engine"):
             monkeypatch.setattr(f"{module}.now", lambda: self.now)
+        seconds = SimpleNamespace(time=lambda: float(self.now.astype(int)))
+        monkeypatch.setattr("serving.catalogue.time", seconds)
 
 
 def live(city: City, clock: Clock, late: int = 0) -> None:

@@ -12,7 +12,7 @@ from models.joint import exceedance, within
 from serving.alerts import schemas
 from serving.alerts.backtest import Score, backtest_due, raised_alerts, replay, score_node
 from serving.alerts.rules import Rule, default_rule
-from serving.held import Held
+from serving.held_windows import HeldWindows
 from tests.fixtures.alarmed import City
 
 
@@ -115,7 +115,7 @@ def test_the_replay_is_what_the_release_would_have_said(lived: City) -> None:
     release = runtime.release
     _, latest = lived.store.state("tiny")
     assert latest is not None
-    read = Held(runtime, lived.store).builder
+    read = HeldWindows(runtime, lived.store).builder
     made = replay(runtime, [rule], read, latest)
     assert made is not None
     issues = len(made.probability[rule.id])
@@ -194,7 +194,7 @@ def test_bands_between_issue_hours_are_those_of_the_issue_before(
     rule, (_, latest) = default_rule(runtime), lived.store.state("tiny")
     assert rule is not None
     assert latest is not None
-    made = replay(runtime, [rule], Held(runtime, lived.store).builder, latest)
+    made = replay(runtime, [rule], HeldWindows(runtime, lived.store).builder, latest)
     assert made is not None
     assert len(made.probability[rule.id]) == len(used) == 49
     changed = [

@@ -9,6 +9,7 @@ from models.adaptive import replay
 from models.contracts import QUANTILES
 from serving import bands
 from serving.catalogue import Answer, Catalogue
+from serving.held_windows import HeldWindows
 from serving.store import FORCED, OBSERVED, Store
 from tests.fixtures.tiny import Tiny
 
@@ -168,7 +169,7 @@ def test_after_a_long_gap_only_what_is_caught_up_with_is_read(tiny, empty_store,
 
     def held(init: np.datetime64, more: int):
         asked.append(more)
-        return Held(runtime, empty_store).builder(init, more)
+        return HeldWindows(runtime, empty_store).builder(init, more)
 
     follower = bands.Follower(runtime, empty_store, held)
     (first, soon, late) = tiny.builder.times(tiny.origins[[0, 2, 90]])

@@ -142,9 +142,15 @@ def test_a_new_champion_answers_the_next_forecast(tiny, place, store) -> None:
 
 
 def test_old_answers_are_let_go(tiny, store, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_KEPT", 3)
     catalogue = Catalogue(tiny.home, store)
     times = tiny.builder.times(tiny.origins[:5])
+    size = catalogue.forecast("tiny", times[0]).nbytes
+    forecast = catalogue.forecast("tiny", times[0]).forecast
+    assert forecast.exceedance is not None
+    assert size > forecast.quantiles.nbytes + 2 * forecast.exceedance.nbytes
+    monkeypatch.setattr(module, "MOST_BYTES", 3 * size)
     answers = [catalogue.forecast("tiny", init) for init in times]
+    assert len(catalogue._answers) == 3
+    assert catalogue._bytes == sum(answer.nbytes for answer in catalogue._answers.values())
     assert catalogue.forecast("tiny", times[4]) is answers[4]
     assert catalogue.forecast("tiny", times[0]) is not answers[0]

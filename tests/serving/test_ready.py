@@ -19,6 +19,7 @@ from serving import catalogue as catalogue_module
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.ready import OVERDUE_SECONDS, Ready
+from serving.retention import RULES
 from serving.store import OBSERVED, Store
 from tests.fixtures.tiny import Tiny, reseal
 
@@ -141,6 +142,21 @@ def test_a_new_release_is_seen_by_the_next_answer(tiny, store, tmp_path) -> None
         assert answer.json()["model"]["version"] == chosen.name
     listed = client.get("/v1/datasets").json()["datasets"]
     assert [one["release"] for one in listed] == [newer.name]
+
+
+def test_a_change_of_the_rules_is_seen_by_the_next_answer(tiny, store, tmp_path) -> None:
+    for part in ("releases", "champions"):
+        (tmp_path / part).symlink_to(tiny.home / part)
+    client, url = TestClient(create_app(Catalogue(tmp_path, store))), "/v1/datasets/tiny"
+    before = client.get(url)
+    assert before.json()["retention"] is None
+    kept = {"if-none-match": before.headers["etag"]}
+    assert client.get(url, headers=kept).status_code == 304
+    rule = "\n".join(f'{key} = "x"' for key in ("responsible", "contact", "purpose", "legal_basis"))
+    for days in (30, 60):
+        (tmp_path / RULES).write_text(f"[tiny]\n{rule}\nkeep_days = {{ issues = {days} }}")
+        after = client.get(url, headers=kept)
+        assert after.json()["retention"]["keep_days"]["issues"] == days
 
 
 def test_an_answer_says_when_it_turns_stale(client, tiny, monkeypatch) -> None:

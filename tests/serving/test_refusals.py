@@ -72,6 +72,51 @@ def test_unknown_nodes_are_named(client: TestClient, tiny: Tiny, nodes: str) -> 
     assert client.get("/v1/observations/tiny").status_code == 200
 
 
+def test_a_node_that_stands_twice_is_named(client: TestClient, tiny: Tiny) -> None:
+    window = tiny.window(int(tiny.origins[0]), with_lags=False)
+    for nodes, fits in (("b,a", True), ("b,a,b", False), (",".join("a" * 2000), False)):
+        for answer in (
+            client.get("/v1/forecasts/tiny", params={"nodes": nodes}),
+            client.get("/v1/observations/tiny", params={"nodes": nodes}),
+            client.post("/v1/forecasts/tiny", params={"nodes": nodes}, json=window),
+        ):
+            if fits:
+                assert [one["id"] for one in answer.json()["features"]] == ["b", "a"]
+            else:
+                assert f"{nodes[0]!r} stands twice" in reason(answer)
+
+
+def test_a_forecast_of_too_many_values_is_refused(
+    client: TestClient, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.selection.MOST_VALUES", 2 * 3 * 5)
+    window = tiny.window(int(tiny.origins[0]), with_lags=False)
+    part = "/v1/forecasts/tiny?leads=1-3&quantiles=0.1,0.3,0.5,0.7,0.9&nodes="
+    for nodes, fits in (("a,b", True), ("a,b,c", False)):
+        for answer in (client.get(part + nodes), client.post(part + nodes, json=window)):
+            if fits:
+                assert answer.status_code == 200
+            else:
+                assert "are 45 values, over 30" in reason(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/v1/datasets", "domain=demo"),
+        ("/v1/datasets/tiny", ""),
+        ("/v1/datasets/tiny/card", ""),
+        ("/v1/datasets/tiny/network", ""),
+        ("/v1/observations/tiny", "nodes=a&last=2"),
+        ("/v1/forecasts/tiny", "nodes=a"),
+    ],
+)
+def test_unknown_query_parameters_are_named(client: TestClient, path: str, known: str) -> None:
+    """Each would be one more answer to keep."""
+    assert client.get(f"{path}?{known}").status_code == 200
+    assert "nosuch" in reason(client.get(f"{path}?{known}&nosuch=1"))
+
+
 def test_an_unknown_node_is_not_written(client: TestClient) -> None:
     for name in ("nosuch", "a'); DELETE FROM columns; --", "../a"):
         assert name in reason(observe(client, a=[1.0], **{name: [1.0]}))
@@ -285,8 +330,11 @@ def test_spans_that_do_not_fit_are_refused(client: TestClient, last: str) -> Non
     assert "last" in reason(client.get("/v1/observations/tiny", params={"last": last}))
 
 
-def test_an_answer_has_its_limit(client: TestClient) -> None:
-    query = {"nodes": ",".join("a" * 21), "last": 100_000}
+def test_an_answer_has_its_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.api.MOST_VALUES", 20)
+    query = {"nodes": "a,b,c,d", "last": 5}
+    assert client.get("/v1/observations/tiny", params=query).status_code == 200
+    query["last"] = 6
     assert "ask for fewer" in reason(client.get("/v1/observations/tiny", params=query))
 
 

@@ -22,7 +22,7 @@ MOST_NUMBERS = 32_000_000
 _LEAST_ROWS = 16
 
 
-class Held:
+class HeldWindows:
     """Observations and forcings of one release's dataset.
 
     Args:

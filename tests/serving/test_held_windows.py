@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from serving import held as module
-from serving.held import Held
+from serving import held_windows as module
+from serving.held_windows import HeldWindows
 from serving.release import load_release
 from serving.runtime import Runtime
 from serving.store import FORCED, OBSERVED, Store
@@ -43,17 +43,19 @@ def write(store: Store, tiny: Tiny, row: int, value: float, node: str = "a") -> 
     store.write("tiny", OBSERVED, np.array([stamp(tiny, row)]), [node], np.array([[value]]))
 
 
-def same(held: Held, tiny: Tiny, runtime: Runtime, store: Store, row: int, more: int = 0) -> bool:
+def same(
+    held: HeldWindows, tiny: Tiny, runtime: Runtime, store: Store, row: int, more: int = 0
+) -> bool:
     """Whether memory gives the windows that a fresh look at the store gives."""
     one = held.builder(stamp(tiny, row), more)
-    other = Held(runtime, store).builder(stamp(tiny, row), more)
+    other = HeldWindows(runtime, store).builder(stamp(tiny, row), more)
     np.testing.assert_array_equal(one.forcings, other.forcings)
     np.testing.assert_array_equal(one.values, other.values)
     return one.start == other.start
 
 
 def test_a_window_from_blocks_is_that_of_the_dataset(tiny, runtime, store) -> None:
-    held = Held(runtime, store)
+    held = HeldWindows(runtime, store)
     for row in map(int, tiny.origins[[0, 1, 25, 100, -1]]):
         builder = held.builder(stamp(tiny, row))
         found = builder.batch(np.array([len(builder.values) - 1])).inputs()
@@ -62,7 +64,7 @@ def test_a_window_from_blocks_is_that_of_the_dataset(tiny, runtime, store) -> No
 
 
 def test_only_what_changed_is_read_again(tiny, runtime, counted) -> None:
-    held, end = Held(runtime, counted), len(tiny.dataset.values)
+    held, end = HeldWindows(runtime, counted), len(tiny.dataset.values)
     held.builder(stamp(tiny, end - 1))
     assert len(counted.reads) <= 4
     counted.reads.clear()
@@ -78,7 +80,7 @@ def test_only_what_changed_is_read_again(tiny, runtime, counted) -> None:
 
 
 def test_late_values_deletions_and_forcings_are_seen(tiny, runtime, store) -> None:
-    held, end = Held(runtime, store), len(tiny.dataset.values)
+    held, end = HeldWindows(runtime, store), len(tiny.dataset.values)
     other = Store(store.engine.url.render_as_string(False))
     for row, more in ((end - 1, 0), (end - 30, 40)):
         assert same(held, tiny, runtime, store, row, more)
@@ -100,7 +102,7 @@ def test_late_values_deletions_and_forcings_are_seen(tiny, runtime, store) -> No
 
 def test_what_is_not_remembered_is_read_anew(tiny, runtime, store, monkeypatch) -> None:
     monkeypatch.setattr("serving.store._REMEMBERED", 3)
-    held, end = Held(runtime, store), len(tiny.dataset.values)
+    held, end = HeldWindows(runtime, store), len(tiny.dataset.values)
     held.builder(stamp(tiny, end - 1))
     for back in range(8):
         write(store, tiny, end - 1 - back, float(back))
@@ -111,7 +113,7 @@ def test_what_is_not_remembered_is_read_anew(tiny, runtime, store, monkeypatch) 
 
 
 def test_blocks_that_were_not_read_for_long_are_let_go(tiny, runtime, counted, monkeypatch) -> None:
-    held, end = Held(runtime, counted), len(tiny.dataset.values)
+    held, end = HeldWindows(runtime, counted), len(tiny.dataset.values)
     held.builder(stamp(tiny, end - 1))
     whole = sum(block.size for block in held._blocks.values())
     monkeypatch.setattr(module, "MOST_NUMBERS", whole)
@@ -122,7 +124,7 @@ def test_blocks_that_were_not_read_for_long_are_let_go(tiny, runtime, counted, m
 
 def test_windows_are_whole_while_others_write(tiny, runtime, store) -> None:
     """Each write gives all nodes of a row one value: no window may show two."""
-    held, end = Held(runtime, store), len(tiny.dataset.values)
+    held, end = HeldWindows(runtime, store), len(tiny.dataset.values)
     time, ids = np.array([stamp(tiny, end - 1)]), list(tiny.dataset.graph.ids)
     done, torn = threading.Event(), []
 
