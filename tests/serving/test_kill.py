@@ -24,16 +24,21 @@ WRITERS, MOST = 3, 2000
 class App(threading.Thread):
     """Posts an hour of its node after another and keeps what was acknowledged."""
 
-    def __init__(self, number: int, node: str, url: str) -> None:
+    def __init__(self, number: int, node: str, server: Server) -> None:
         super().__init__(daemon=True)
-        self.number, self.node, self.url = number, node, url
+        self.number, self.node = number, node
+        self.url, self.key = server.client.base_url, server.client.headers["authorization"]
         self.acknowledged: list[int] = []
+        self.refused = ""
 
     def value(self, hour: int) -> float:
         return 1000.0 * self.number + hour
 
     def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=10, trust_env=False) as client:
+        headers = {"authorization": self.key}
+        with httpx.Client(
+            base_url=self.url, timeout=10, trust_env=False, headers=headers
+        ) as client:
             for hour in range(MOST):
                 body: dict[str, Any] = {
                     "times": [f"{START + hour * HOUR}Z"],
@@ -44,6 +49,7 @@ class App(threading.Thread):
                 except httpx.TransportError:
                     return
                 if answer.status_code != 200:
+                    self.refused = answer.text
                     return
                 self.acknowledged.append(hour)
 
@@ -64,12 +70,12 @@ def test_nothing_acknowledged_is_lost(
     server = Server(home, store, log)
     moment = np.random.default_rng().uniform(0.5, 2.5)
     nodes = tiny.dataset.graph.ids[:WRITERS]
-    url = f"http://127.0.0.1:{server.port}"
-    apps = [App(number, node, url) for number, node in enumerate(nodes)]
+    apps = [App(number, node, server) for number, node in enumerate(nodes)]
     for app in apps:
         app.start()
     try:
         while not all(app.acknowledged for app in apps):
+            assert not any(app.refused for app in apps), [app.refused for app in apps]
             time.sleep(0.01)
         time.sleep(moment)
     finally:
