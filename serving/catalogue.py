@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
+from serving import tables
 from serving.bands import Follower
 from serving.held_windows import HeldWindows
 from serving.release import load_release
@@ -242,7 +243,7 @@ def now() -> np.datetime64:
 def is_stale(latest: int | np.datetime64, step: int) -> bool:
     """Whether data are stale whose latest observation is of that time, or second since 1970."""
     if isinstance(latest, np.datetime64):
-        latest = int(latest.astype("datetime64[s]").astype(np.int64))
+        latest = tables.seconds(latest)
     return int(time.time()) - latest > STALE_STEPS * step
 
 

@@ -89,7 +89,9 @@ class Eraser:
                 if dropped:
                     what = f"{kind} values before {before}Z"
                     record = self._record(connection, dataset, what, dropped, reason, record)
-                    self.store.remember(connection, dataset, kind, _EVER, _seconds(before) - 1)
+                    self.store.remember(
+                        connection, dataset, kind, _EVER, tables.seconds(before) - 1
+                    )
                 if kind == OBSERVED:
                     self._look_again(connection, dataset, before)
             gone += dropped
@@ -118,7 +120,7 @@ class Eraser:
         meant = tables.issues.c.release.in_(names)
         if serving is None and before is None:
             return meant
-        old = tables.issues.c.issued < (_EVER if before is None else _seconds(before))
+        old = tables.issues.c.issued < (_EVER if before is None else tables.seconds(before))
         return sa.and_(
             meant, old if serving is None else old | (tables.issues.c.release != serving)
         )
@@ -142,13 +144,13 @@ class Eraser:
         """How many alerts of a dataset ended ``before``."""
         held = Held(self.store.engine)
         with self.store.engine.connect() as connection:
-            return held.count(connection, held.ended(dataset, _seconds(before)))
+            return held.count(connection, held.ended(dataset, tables.seconds(before)))
 
     def drop_alerts(self, dataset: str, before: np.datetime64, reason: str) -> int:
         """Delete alerts that ended ``before``, what was told of them and who acknowledged it."""
         held = Held(self.store.engine)
         with self.store.engine.begin() as connection:
-            gone = held.delete(connection, held.ended(dataset, _seconds(before)))
+            gone = held.delete(connection, held.ended(dataset, tables.seconds(before)))
             if gone:
                 self._record(connection, dataset, f"alerts ended before {before}Z", gone, reason)
         return gone
@@ -254,7 +256,7 @@ class Eraser:
         }
 
     def _older(self, before: np.datetime64) -> sa.ColumnElement[bool]:
-        return tables.values.c.time < _seconds(before)
+        return tables.values.c.time < tables.seconds(before)
 
     def _look_again(
         self, connection: sa.Connection, dataset: str, before: np.datetime64 | None = None
@@ -263,7 +265,7 @@ class Eraser:
         mine = tables.revisions.c.dataset == dataset
         if before is not None:
             held = connection.execute(sa.select(tables.revisions.c.latest).where(mine)).scalar()
-            if held is None or held >= _seconds(before):
+            if held is None or held >= tables.seconds(before):
                 return
         ids = self._numbers(connection, dataset, OBSERVED)
         last = sa.select(sa.func.max(tables.values.c.time)).where(
@@ -315,9 +317,5 @@ def _rewrite_tables(connection: sa.Connection) -> None:
         connection.exec_driver_sql("RESET statement_timeout")
 
 
-def _seconds(time: np.datetime64) -> int:
-    return int(time.astype("datetime64[s]").astype(np.int64))
-
-
 def _now() -> int:
-    return _seconds(np.datetime64("now", "s"))
+    return tables.seconds(np.datetime64("now", "s"))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from email.utils import formatdate
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from serving import ngsi_ld, schemas
+from serving import ngsi_ld, schemas, tables
 from serving.arrow import as_arrow
 from serving.catalogue import Answer, Catalogue
 from serving.formats import MEDIA, as_csv, as_geojson, as_json, asked_for
@@ -138,7 +137,7 @@ def released(
     runtime: Runtime, answer: Answer, content: bytes, media: str = MEDIA["json"]
 ) -> Response:
     """Bytes of what a release forecast, with its name and when it did."""
-    computed = int(answer.computed_at.astype("datetime64[s]").astype(np.int64))
+    computed = tables.seconds(answer.computed_at)
     headers = {
         "felsina-release": runtime.release.id,
         "last-modified": formatdate(computed, usegmt=True),

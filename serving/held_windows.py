@@ -14,6 +14,7 @@ import numpy as np
 
 from models.contracts import FloatArray
 from models.windows import WindowBuilder
+from serving import tables
 from serving.runtime import Runtime
 from serving.store import FORCED, OBSERVED, Store
 
@@ -49,7 +50,7 @@ class HeldWindows:
         values = np.full((steps, self.runtime.release.graph.nodes), np.nan, np.float32)
         with self._lock:
             self._refresh()
-            row = self._row(int(start.astype("datetime64[s]").astype(np.int64)))
+            row = self._row(tables.seconds(start))
             for near, far in _merged([(near, far + more) for near, far in spec.spans]):
                 first, stop = max(0, steps - far), steps - near
                 values[first:stop] = self._read(OBSERVED, row + first, stop - first)

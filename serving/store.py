@@ -6,7 +6,6 @@ each raises the dataset's revision, by which cached forecasts know that they are
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.event import listen
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from models.contracts import FelsinaError, FloatArray
 from serving import tables
@@ -26,7 +24,6 @@ from serving.revisions import Revisions, State
 
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
-_ATTEMPTS = 50
 _REMEMBERED = 4096
 """Revisions of a dataset whose changes are remembered."""
 _PATIENCE = {
@@ -52,30 +49,12 @@ class Store:
         self.engine = _engine(str(place))
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
-        self._create()
+        try:
+            tables.create(self.engine, tables.metadata)
+        except DBAPIError as error:
+            reason = " ".join(str(error.orig).split())
+            raise FelsinaError(f"the store {self.engine.url} cannot be opened: {reason}") from error
         self._states = Revisions(self.engine, tables.revisions)
-
-    def _create(self) -> None:
-        """Create the tables; another process may be doing the same at this moment."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self.engine.begin() as connection:
-                    new = not sa.inspect(connection).has_table(tables.values.name)
-                    for table in tables.metadata.sorted_tables:
-                        connection.execute(CreateTable(table, if_not_exists=True))
-                    if new and self.engine.dialect.name == "postgresql":
-                        # its statistics are a sample of values, which would outlive deletion
-                        connection.execute(
-                            sa.text('ALTER TABLE "values" ALTER value SET STATISTICS 0')
-                        )
-                return
-            except (OperationalError, ProgrammingError, IntegrityError) as error:
-                if attempt == _ATTEMPTS - 1:
-                    reason = " ".join(str(error.orig).split())
-                    raise FelsinaError(
-                        f"the store {self.engine.url} cannot be opened: {reason}"
-                    ) from error
-                time.sleep(0.1)
 
     def write(
         self,
@@ -102,7 +81,7 @@ class Store:
             How many values were given. They are on disk when this returns.
         """
         seconds = times.astype("datetime64[s]").astype(np.int64).tolist()
-        issued = 0 if issued_at is None else int(issued_at.astype("datetime64[s]").astype(np.int64))
+        issued = 0 if issued_at is None else tables.seconds(issued_at)
         insert = self.insert(tables.values)
         given = insert.excluded
         upsert = insert.on_conflict_do_update(
@@ -144,7 +123,7 @@ class Store:
         self, dataset: str, kind: str, names: list[str], start: np.datetime64, steps: int, step: int
     ) -> FloatArray:
         """Values [steps, len(names)] on a regular grid, NaN where none is held."""
-        first = int(start.astype("datetime64[s]").astype(np.int64))
+        first = tables.seconds(start)
         table = np.full((steps, len(names)), np.nan)
         with self.engine.connect() as connection:
             ids = self.ids(connection, dataset, kind, names)
@@ -217,7 +196,7 @@ class Store:
         """Time and parts of the issues of a release that are kept, the oldest first."""
         query = sa.select(*list(tables.issues.c)[1:]).where(tables.issues.c.release == release)
         if time is not None:
-            query = query.where(tables.issues.c.issued == _seconds(time))
+            query = query.where(tables.issues.c.issued == tables.seconds(time))
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(tables.issues.c.issued)).fetchall()
         return [(np.datetime64(r.issued, "s"), r.moved, r.quantiles, r.taught) for r in rows]
@@ -254,7 +233,8 @@ class Store:
         dataset = release.rpartition("-")[0]
         names = ("moved", "quantiles", "taught")
         rows = [
-            {"release": release, "issued": _seconds(time)} | dict(zip(names, parts, strict=True))
+            {"release": release, "issued": tables.seconds(time)}
+            | dict(zip(names, parts, strict=True))
             for time, parts in new.items()
         ]
         newest = max(rows, key=lambda row: row["issued"])
@@ -263,8 +243,8 @@ class Store:
             index_elements=["release", "issued"], set_={"taught": insert.excluded.taught}
         )
         learned = sa.update(tables.issues).where(own, tables.issues.c.issued == sa.bindparam("at"))
-        known = [{"at": _seconds(time), "taught": mask} for time, mask in taught.items()]
-        old = own & (tables.issues.c.issued <= _seconds(drop_to))
+        known = [{"at": tables.seconds(time), "taught": mask} for time, mask in taught.items()]
+        old = own & (tables.issues.c.issued <= tables.seconds(drop_to))
         with self.engine.begin() as connection:
             self.queue(connection, dataset)
             since = sa.select(tables.deletions.c.id).where(
@@ -364,10 +344,6 @@ def _engine(place: str) -> sa.Engine:
         f"the store is a {url.get_backend_name()} database; name a PostgreSQL one, or a path of an "
         "sqlite file"
     )
-
-
-def _seconds(time: np.datetime64) -> int:
-    return int(time.astype("datetime64[s]").astype(np.int64))
 
 
 def _write_ahead(connection: Any, _: Any) -> None:

@@ -1,8 +1,15 @@
-"""The tables of the store, the same in sqlite and PostgreSQL."""
+"""The tables of the store, the same in sqlite and PostgreSQL; times are seconds since 1970."""
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.event import listen
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+_ATTEMPTS = 50
 
 metadata = sa.MetaData()
 columns = sa.Table(
@@ -22,6 +29,12 @@ values = sa.Table(
     sa.Column("value", sa.Float(53)),
     sa.Column("issued_at", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+listen(
+    values,
+    "after_create",
+    # statistics are a sample of values, which would outlive deletion
+    sa.DDL('ALTER TABLE "values" ALTER value SET STATISTICS 0').execute_if(dialect="postgresql"),
 )
 revisions = sa.Table(
     "revisions",
@@ -69,3 +82,20 @@ chores = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
 )
 """When one of the processes last did what only one of them does."""
+
+
+def create(engine: sa.Engine, wanted: sa.MetaData) -> None:
+    """Create the tables that are missing; another process may be doing the same at this moment."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            wanted.create_all(engine)
+            return
+        except (OperationalError, ProgrammingError, IntegrityError):
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.1)
+
+
+def seconds(stamp: np.datetime64) -> int:
+    """A time as the tables hold it."""
+    return int(stamp.astype("datetime64[s]").astype(np.int64))

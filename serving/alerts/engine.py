@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
+from serving import tables
 from serving.alerts.cap import signed
 from serving.alerts.held import ENDED, RAISED, UPDATED, Alert, Held, Message
 from serving.alerts.issue import Issue, over
@@ -158,7 +159,7 @@ class Engine:
             rule=rule.id,
             dataset=rule.dataset,
             node=node,
-            raised_at=_seconds(),
+            raised_at=tables.seconds(now()),
             ended_at=None,
             below=0,
             said=said,
@@ -180,12 +181,16 @@ class Engine:
         note: str,
         last: Message | None,
     ) -> None:
-        ended = replace(alert, ended_at=_seconds(), below=0, said=said | {"note": note or None})
+        ended = replace(
+            alert, ended_at=tables.seconds(now()), below=0, said=said | {"note": note or None}
+        )
         self.held.change(connection, ended)
         self._tell(connection, ended, ENDED, last.number + 1 if last else 1)
 
     def _tell(self, connection: sa.Connection, alert: Alert, kind: str, number: int) -> None:
-        self.held.tell(connection, Message(alert.id, number, kind, _seconds(), signed(alert.said)))
+        self.held.tell(
+            connection, Message(alert.id, number, kind, tables.seconds(now()), signed(alert.said))
+        )
         tell_event(self.events, connection, alert, kind)
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
@@ -240,7 +245,3 @@ def _worth_telling(last: dict[str, Any], said: dict[str, Any]) -> bool:
     moved = abs(said["probability"] - last["probability"]) >= CHANGED
     same = all(last[key] == said[key] for key in ("stale", "reached", "release"))
     return bool(halfway or moved or not same)
-
-
-def _seconds() -> int:
-    return int(now().astype(np.int64))

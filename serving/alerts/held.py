@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from serving import tables
 from serving.alerts.rules import Rule
-from serving.events.log import create_tables
 
 MOST_LISTED = 1000
 """Alerts that ended; one that is up is never left out."""
@@ -136,7 +136,7 @@ class Held:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        create_tables(engine, _metadata)
+        tables.create(engine, _metadata)
 
     def rules(self, dataset: str | None = None) -> list[Rule]:
         """The rules that were made, of all datasets or of one."""

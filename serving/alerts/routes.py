@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError
 
 from models.contracts import FelsinaError
+from serving import tables
 from serving.alerts import cap, schemas
 from serving.alerts.engine import shown, tell_event
 from serving.alerts.held import Alert, Held, Message
@@ -96,13 +97,13 @@ def add_alerts(app: FastAPI, catalogue: Catalogue) -> None:
     )
     def cap_feed(request: Request) -> Response:
         """An Atom feed of CAP 1.2 messages: what is up, and what ended in the last day."""
-        since = int(now().astype(np.int64)) - FEED_SECONDS
+        since = tables.seconds(now()) - FEED_SECONDS
         alerts = held.alerts(since=since)
         told: dict[str, list[Message]] = {}
         for message in held.messages([alert.id for alert in alerts]):
             told.setdefault(message.alert, []).append(message)
         base = str(request.base_url).rstrip("/")
-        content = cap.feed(alerts, told, base, int(now().astype(np.int64)))
+        content = cap.feed(alerts, told, base, tables.seconds(now()))
         return Response(content, media_type=cap.FEED_MEDIA)
 
     @app.get(

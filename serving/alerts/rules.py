@@ -51,7 +51,7 @@ class Rule:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``Rule(**...)`` reads it back."""
+        """JSON-ready form; ``from_dict`` reads it back."""
         return asdict(self)
 
     @classmethod

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from models.contracts import FelsinaError
-from serving.events.log import create_tables
+from serving import tables
 
 LEASE_SECONDS = 15
 """For so long nobody goes on after the one who had the lease was killed."""
@@ -44,7 +44,7 @@ class Lease:
 
     def __init__(self, engine: sa.Engine, name: str, seconds: float = LEASE_SECONDS) -> None:
         self.engine, self.name, self.seconds = engine, name, seconds
-        create_tables(engine, _metadata)
+        tables.create(engine, _metadata)
         self.holder = secrets.token_hex(8)
         self._until = 0.0
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError
+
+from serving import tables
 
 metadata = sa.MetaData()
 KINDS = ("forecast", "alert")
@@ -21,7 +23,6 @@ EVENTS = "events"
 """Name of their table."""
 KEPT_SECONDS = 2 * 86400
 """Events are kept longer than a webhook is tried for, so that none is lost to one that is late."""
-_ATTEMPTS = 50
 
 _events = sa.Table(
     EVENTS,
@@ -59,18 +60,6 @@ class Event:
     data: bytes
 
 
-def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
-    """Create tables; another process may be doing the same at this moment."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            tables.create_all(engine)
-            return
-        except (OperationalError, ProgrammingError, IntegrityError):
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(0.1)
-
-
 class EventLog:
     """Events in a database.
 
@@ -80,7 +69,7 @@ class EventLog:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        create_tables(engine, metadata)
+        tables.create(engine, metadata)
         try:
             with engine.begin() as connection:
                 if not connection.execute(sa.select(_last)).first():

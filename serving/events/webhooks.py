@@ -21,8 +21,9 @@ import orjson
 import sqlalchemy as sa
 
 from models.contracts import FelsinaError
+from serving import tables
 from serving.events.delivery import checked, new_secret, post
-from serving.events.log import Event, EventLog, create_tables
+from serving.events.log import Event, EventLog
 from serving.schemas import iso
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Webhooks:
 
     def __init__(self, events: EventLog) -> None:
         self.events, self.engine = events, events.engine
-        create_tables(self.engine, _metadata)
+        tables.create(self.engine, _metadata)
 
     def add(self, url: str, datasets: list[str] | None, kinds: list[str]) -> Webhook:
         """Post what happens from now on to ``url``."""

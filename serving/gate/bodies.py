@@ -54,16 +54,8 @@ class Bodies:
             return
         if body is None:  # the client left
             return
-        given = False
-
-        async def whole() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, whole, send)
+        whole: Message = {"type": "http.request", "body": body, "more_body": False}
+        await self.app(scope, again(whole, receive), send)
 
     async def _read(self, receive: Receive, declared: int | None) -> bytes | None:
         if declared is not None and declared > self.most:
@@ -109,3 +101,17 @@ def _declared(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
         if name in (b"transfer-encoding", b"content-length"):
             return None
     return 0
+
+
+def again(message: Message, receive: Receive) -> Receive:
+    """A receive that gives a message that was read already, then what comes."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return message
+
+    return replayed

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
 from models.contracts import FelsinaError
+from serving import tables
 
 PREFIX = "fel_"
 ROLES = ("read", "write", "operate")
@@ -21,7 +21,6 @@ ROLES = ("read", "write", "operate")
 RATE = 100.0
 """Requests a second of a key that is given no rate of its own."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
-_ATTEMPTS = 50
 
 _metadata = sa.MetaData()
 _keys = sa.Table(
@@ -109,20 +108,7 @@ class Keys:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._create()
-
-    def _create(self) -> None:
-        """Create the tables; another process may be doing the same at this moment."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self.engine.begin() as connection:
-                    for table in _metadata.sorted_tables:
-                        connection.execute(CreateTable(table, if_not_exists=True))
-                return
-            except (OperationalError, ProgrammingError, IntegrityError):
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1)
+        tables.create(engine, _metadata)
 
     def create(
         self,

@@ -9,6 +9,7 @@ from collections import deque
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.gate.bodies import again
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
@@ -93,7 +94,7 @@ class Slots:
                 return
             if message is None:
                 return
-            receive = _again(message, receive)
+            receive = again(message, receive)
         else:
             self._bound.most(began, 0)
             self.busy += 1
@@ -180,17 +181,3 @@ class Slots:
 
 def _computes(path: str) -> bool:
     return path.startswith(_GROUPS) and not path.startswith(_PASSING)
-
-
-def _again(message: Message, receive: Receive) -> Receive:
-    """A receive that gives a message that was read already, then what comes."""
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return message
-
-    return replayed
