@@ -130,8 +130,8 @@ def watch(weekly: FloatArray, confidence: float = 0.95) -> Sequence:
 
     Four weeks are one step, and the first interval comes after six. The variance is estimated from
     the steps, with ``n / (n - 4)`` for what so few leave unsure: with days that depend on each
-    other (autoregression of .8) 5.3 % of sequences of four years then ever miss, for 5 %; with
-    weeks as steps some 27 % did.
+    other (autoregression of .8) 5.3 % of sequences of four years then ever miss, for 5 %
+    (``benchmarks/accountability.md``); weeks as steps still depend on each other.
 
     Args:
         weekly: [W, K] weekly figures, such as a group's loss less that of all.

@@ -154,7 +154,7 @@ def test_a_path_and_an_sqlite_url_are_one_place(tmp_path: Path) -> None:
     ],
 )
 def test_a_place_that_is_none_is_refused_in_one_line(place: str, said: str, monkeypatch) -> None:
-    monkeypatch.setattr("serving.store._ATTEMPTS", 1)
+    monkeypatch.setattr("serving.tables._ATTEMPTS", 1)
     with pytest.raises(FelsinaError, match=said) as refused:
         Store(place)
     assert "secret" not in str(refused.value)
