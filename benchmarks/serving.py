@@ -31,6 +31,8 @@ from benchmarks.serving_home import NAME, make_home
 from benchmarks.tables import head, row
 from models.exported import open_session
 from models.windows import WindowBuilder
+from serving.gate.keys import Keys
+from serving.store import Store
 
 _ENVIRONMENT = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -59,6 +61,7 @@ class Server:
 
     process: subprocess.Popen[bytes]
     port: int
+    key: dict[str, str] = field(default_factory=dict)
     link: http.client.HTTPConnection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +69,7 @@ class Server:
 
     def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         """One request; what comes back must be a success."""
-        self.link.request(method, path, body, headers)
+        self.link.request(method, path, body, headers | self.key)
         answer = self.link.getresponse()
         content = answer.read()
         if answer.status not in (200, 304):
@@ -228,7 +231,10 @@ def requests(release: Path, home: Path, place: Path, rounds: int) -> None:
         started([*scoring, *place_of], "/ping") as flow,
     ):
         servers = {"felsina": one, "rival": rival, "bare": bare, "mlflow": flow}
-        one.link.request("GET", f"/v1/forecasts/{NAME}", headers={"accept-encoding": "identity"})
+        keys = Keys(Store(home / "observations.db").engine)
+        one.key["authorization"] = f"Bearer {keys.create(f'load-{time.time_ns()}', 'read', 1e6)}"
+        whole = {"accept-encoding": "identity"} | one.key
+        one.link.request("GET", f"/v1/forecasts/{NAME}", headers=whole)
         answer = one.link.getresponse()
         answer.read()
         asked = kinds(bodies, answer.headers["etag"])
