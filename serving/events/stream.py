@@ -10,17 +10,19 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import anyio
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
 from serving.events.log import Event, EventLog
+from serving.gate.problems import busy
 from serving.gate.rates import ANONYMOUS, address_of
 
 log = logging.getLogger(__name__)
@@ -134,7 +136,7 @@ class Stream:
     def _watch(self, last: int) -> None:
         """Hand events after number ``last`` to all, until nobody listens."""
         while True:
-            threading.Event().wait(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
             events: list[Event] = []
             try:
                 if self.events.last() > last:
@@ -200,13 +202,13 @@ class EventStream(Response):
             caller = address_of(scope.get("client")) if key == ANONYMOUS else f"key {key}"
             listener = await self.stream.open(caller)
         except TooMany:
-            await _refused(429, f"you listen {MOST_OF_ONE} times already; end one")(
-                scope, receive, send
+            await busy(f"you listen {MOST_OF_ONE} times already; end one", "listeners", 30).send(
+                send
             )
             return
         if listener is None:
             detail = f"{MOST_LISTENERS} listen already, or the process ends; come again later"
-            await _refused(503, detail)(scope, receive, send)
+            await busy(detail, "listeners", 30, 503).send(send)
             return
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -272,10 +274,3 @@ class EventStream(Response):
 def as_text(event: Event) -> bytes:
     """An event as it is sent."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.kind.encode(), event.data)
-
-
-def _refused(status: int, detail: str) -> JSONResponse:
-    title = "Too many listeners"
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    media = "application/problem+json"
-    return JSONResponse(body, status, headers={"Retry-After": "30"}, media_type=media)
