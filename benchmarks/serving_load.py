@@ -78,9 +78,10 @@ async def mixture(served: Served, seed: int = 0) -> Draw:
         if all(len(v) == detail["lookback"] for v in past.values()):
             body = json.dumps(window).encode()
             stateless.append(served.request("POST", f"/v1/forecasts/{name}", body))
-        last = {"times": held["times"][-1:], "values": {n: v[-1:] for n, v in columns.items()}}
-        body = json.dumps(last).encode()
-        writes.append(served.request("POST", f"/v1/observations/{name}", body))
+        writes += [
+            served.request("POST", f"/v1/observations/{name}", json.dumps(body).encode())
+            for body in _sent(held["times"], columns)
+        ]
     choices = {
         "ready": ready,
         "list": [served.request("GET", "/v1/datasets")],
@@ -97,6 +98,13 @@ async def mixture(served: Served, seed: int = 0) -> Draw:
         return kind, dice.choice(choices[kind])
 
     return draw
+
+
+def _sent(times: list[str], columns: dict[str, list[float | None]]) -> list[dict[str, Any]]:
+    """What a feed sends: the last values again, as feeds do, and each fifth time other ones."""
+    last = {name: values[-1:] for name, values in columns.items()}
+    other = {name: values[-2:-1] for name, values in columns.items()}
+    return [{"times": times[-1:], "values": v} for v in (last, last, last, last, other)]
 
 
 async def capacity(served: Served, draw: Draw, seconds: float) -> float:

@@ -1,7 +1,8 @@
 """Observations and forcings that the server holds, in sqlite (WAL mode) or PostgreSQL.
 
 A row is one value of one column (a node or a forcing) at one time. Writes are idempotent upserts;
-each raises the dataset's revision, by which cached forecasts know that they are out of date.
+each that changes a value raises the dataset's revision, by which cached forecasts know that they
+are out of date.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from serving.revisions import Revisions, State
 
 OBSERVED, FORCED = "observed", "forced"
 _PIECE = 20_000
+_COUNT = {"preserve_rowcount": True}
 _REMEMBERED = 4096
 """Revisions of a dataset whose changes are remembered."""
 _PATIENCE = {
@@ -78,7 +80,8 @@ class Store:
             replace: whether a held value gives way; else only what is not held yet is written.
 
         Returns:
-            How many values were given. They are on disk when this returns.
+            How many values were given. They are on disk when this returns; where all of them were
+            before, the revision stays.
         """
         seconds = times.astype("datetime64[s]").astype(np.int64).tolist()
         issued = 0 if issued_at is None else tables.seconds(issued_at)
@@ -87,12 +90,15 @@ class Store:
         upsert = insert.on_conflict_do_update(
             index_elements=["column_id", "time"],
             set_={"value": given.value, "issued_at": given.issued_at},
-            where=given.issued_at >= tables.values.c.issued_at,
+            where=(given.issued_at > tables.values.c.issued_at)
+            | (given.issued_at == tables.values.c.issued_at)
+            & given.value.is_distinct_from(tables.values.c.value),
         )
         if not replace:
             upsert = insert.on_conflict_do_nothing()
         some = ~np.isnan(table).all(axis=1)
         latest = max(np.array(seconds)[some].tolist(), default=None) if kind == OBSERVED else None
+        changed = 0
         with self.changing(dataset, latest) as connection:
             ids = self.ids(connection, dataset, kind, names, create=True)
             for column, name in enumerate(names):
@@ -103,8 +109,12 @@ class Store:
                     if replace or v is not None
                 ]
                 for start in range(0, len(rows), _PIECE):
-                    connection.execute(upsert, rows[start : start + _PIECE])
-            self.remember(connection, dataset, kind, min(seconds), max(seconds))
+                    piece = rows[start : start + _PIECE]
+                    changed += connection.execute(upsert, piece, execution_options=_COUNT).rowcount
+            if changed:
+                self.remember(connection, dataset, kind, min(seconds), max(seconds))
+            else:
+                connection.rollback()  # what is made of the values held stays good
         return table.size
 
     @contextmanager

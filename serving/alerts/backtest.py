@@ -29,9 +29,9 @@ from serving.runtime import Runtime
 from serving.schemas import iso
 
 MOST_ISSUES = 5000
-"""Issues that are replayed, the latest ones; a few minutes in the background."""
-_PAUSE = 0.002
-"""After each issue, so that requests need not wait for the replay."""
+"""Issues that are replayed, the latest ones; some minutes in the background."""
+_PAUSES = 4
+"""After each issue, times what it took, so that requests hardly wait for the replay."""
 FEW = 10
 """With fewer events POD and FAR say next to nothing, and that is said."""
 
@@ -265,6 +265,7 @@ def _issue(
     past: list[int] = []
     issued: list[FloatArray] = []
     for origin, taught in zip(rows.tolist(), teaches, strict=True):
+        began = time.perf_counter()
         if taught:
             for row in range(past[-1] + 1 if past else origin, origin + 1):
                 bands.learn(row, builder.values[row], np.array(past, int), issued)
@@ -282,5 +283,5 @@ def _issue(
             past.append(origin)
             while past[0] <= origin - spec.horizon:
                 del past[0], issued[0]
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSES * (time.perf_counter() - began))
     return {name: np.array(found[name]) for name in found}

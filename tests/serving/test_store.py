@@ -55,11 +55,20 @@ def test_values_come_back_to_the_last_bit(empty_store: Store) -> None:
     assert np.isnan(got[:, 1]).all()
 
 
-def test_writing_again_changes_nothing_but_the_revision(empty_store: Store) -> None:
-    for revision in (1, 2, 3):
-        empty_store.write("tiny", OBSERVED, hours(0, 1), ["a"], column(5, 6))
-        assert empty_store.state("tiny") == (revision, hours(1)[0])
+def test_writing_again_changes_nothing(empty_store: Store) -> None:
+    for _ in range(3):
+        assert empty_store.write("tiny", OBSERVED, hours(0, 1), ["a"], column(5, 6)) == 2
+        assert empty_store.state("tiny") == (1, hours(1)[0])
         assert read(empty_store, 3) == [5, 6, None]
+    for revision, value in ((2, 7), (3, np.nan)):
+        for _ in range(2):
+            empty_store.write("tiny", OBSERVED, hours(0, 1), ["a"], column(5, value))
+            assert empty_store.state("tiny")[0] == revision
+    assert read(empty_store, 3) == [5, None, None]
+    for revision, issue in ((4, 1), (4, 0), (4, 1)):  # a newer issue of a value is to be known
+        at = hours(issue)[0]
+        empty_store.write("tiny", OBSERVED, hours(0), ["a"], column(5), issued_at=at)
+        assert empty_store.state("tiny")[0] == revision
 
 
 def test_late_and_disordered_values_find_their_place(empty_store: Store) -> None:
@@ -174,12 +183,13 @@ def test_two_writers_of_the_same_values_in_other_orders_both_end(empty_store: St
     """Rows locked in different orders would be a deadlock."""
     names = [f"n{i}" for i in range(40)]
 
-    def write(order: list[str]) -> None:
-        for _ in range(10):
-            empty_store.write("tiny", OBSERVED, hours(*range(20)), order, np.ones((20, 40)))
+    def write(order: list[str], first: int) -> None:
+        for value in range(first, 20, 2):
+            table = np.full((20, 40), float(value))
+            empty_store.write("tiny", OBSERVED, hours(*range(20)), order, table)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(write, (names, names[::-1])))
+        list(pool.map(write, (names, names[::-1]), (0, 1)))
     assert empty_store.state("tiny")[0] == 20
 
 
