@@ -257,10 +257,7 @@ class Store:
         old = own & (tables.issues.c.issued <= tables.seconds(drop_to))
         with self.engine.begin() as connection:
             self.queue(connection, dataset)
-            since = sa.select(tables.deletions.c.id).where(
-                tables.deletions.c.dataset == dataset, tables.deletions.c.id > deletion
-            )
-            if connection.execute(since.limit(1)).first():
+            if self.deleted(connection, dataset, deletion):
                 return
             first = insert.on_conflict_do_nothing().returning(tables.issues.c.issued)
             if connection.execute(first, newest).first():
@@ -269,6 +266,13 @@ class Store:
                 if known:
                     connection.execute(learned.values(taught=sa.bindparam("taught")), known)
             connection.execute(sa.delete(tables.issues).where(old))
+
+    def deleted(self, connection: sa.Connection, dataset: str, after: int) -> bool:
+        """Whether anything of a dataset was deleted after that deletion."""
+        since = sa.select(tables.deletions.c.id).where(
+            tables.deletions.c.dataset == dataset, tables.deletions.c.id > after
+        )
+        return connection.execute(since.limit(1)).first() is not None
 
     def queue(self, connection: sa.Connection, dataset: str) -> None:
         """Queue with those who change a dataset, without changing it."""

@@ -70,12 +70,14 @@ class Engine:
     def _evaluate(self, runtime: Runtime, own: list[Rule]) -> None:
         dataset = runtime.release.spec.dataset
         rules = [r for r in rules_of(runtime, own) if not problem(r, runtime)]
-        revision, latest = self.catalogue.store.state(dataset)
+        store = self.catalogue.store
+        revision, latest = store.state(dataset)
         digest = sha256_bytes(canonical_json([rule.to_dict() for rule in rules]))[:16]
         issue = f"{revision} {runtime.release.id}"
         mark = f"{issue} {digest}"
         if latest is None or self._seen.get(dataset) == mark:
             return
+        deletion = store.last_deletion(dataset)  # before what it may have taken is read
         try:
             answer = self.catalogue.forecast(dataset, runtime=runtime)
         except FelsinaError as error:  # there is none before something changes
@@ -84,6 +86,8 @@ class Engine:
             return
         found = Issue(runtime, answer, self._latest(runtime, answer.forecast.init_time))
         with self.lease.transaction() as connection:
+            if store.deleted(connection, dataset, deletion):
+                return  # the next turn tells nothing of what is gone
             before = self.held.mark(connection, dataset)
             if before != mark:
                 self._apply_all(

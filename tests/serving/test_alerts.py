@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from serving.alerts import schemas
 from serving.alerts.rules import Rule
+from serving.erasure import Eraser
 from serving.events.lease import Lease, LeaseLost
 from serving.store import OBSERVED
 from tests.fixtures.alarmed import City
@@ -104,6 +105,34 @@ def test_an_alert_says_what_was_agreed(lived: City) -> None:
         assert alert["valid_from"] <= alert["onset"] <= alert["valid_to"]
         assert (alert["ended_at"] is None) == (alert["state"] == "active")
         assert alert["release"] == lived.release.name
+
+
+def test_nothing_is_told_of_a_node_that_was_forgotten_meanwhile(
+    lived: City, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forecast was made before, and would raise an alert after."""
+
+    def of_b(city: City) -> set[str]:
+        return {alert["id"] for alert in city.alerts() if alert["node"] == "b"}
+
+    city, row = lived.twin(tmp_path / "first.db"), lived.first + 1 + 2 * DAY
+    before = of_b(city)
+    while not of_b(city) - before:
+        city.run(row, row + 1)
+        row += 1
+    city = lived.twin(tmp_path / "second.db")
+    city.run(lived.first + 1 + 2 * DAY, row - 1)
+    made = city.catalogue.forecast
+
+    def slow(*given, **named):
+        answer = made(*given, **named)
+        Eraser(city.store, "test").forget("tiny", ["b"], "asked")
+        monkeypatch.undo()
+        return answer
+
+    monkeypatch.setattr(city.catalogue, "forecast", slow)
+    city.run(row - 1, row)
+    assert not of_b(city)
 
 
 def test_there_is_one_alert_a_rule_and_node_at_a_time(lived: City) -> None:
