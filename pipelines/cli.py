@@ -100,6 +100,28 @@ def serve(
 
 
 @app.command()
+def backup(
+    archive: Annotated[Path, typer.Argument(help="A tar file that does not exist.")],
+    json: Json = False,
+) -> None:
+    """Keep what cannot be made again: store, releases, decisions, reports, the city's ledger."""
+    from pipelines.commands.backup import backup_all
+
+    backup_all(archive, json)
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="Made by felsina backup.")],
+    json: Json = False,
+) -> None:
+    """Bring a backup back into an empty home folder and store; sqlite or PostgreSQL."""
+    from pipelines.commands.backup import restore_all
+
+    restore_all(archive, json)
+
+
+@app.command()
 def train(
     dataset: Dataset,
     profile: Profile = "quick",

@@ -20,17 +20,16 @@ RAISED, UPDATED, ENDED = "raised", "updated", "ended"
 PERSONAL = ("alerts", "alert_messages", "alert_acknowledgements")
 """Tables that tell of nodes, and of people who have seen an alert."""
 
-_metadata = sa.MetaData()
 _rules = sa.Table(
     "alert_rules",
-    _metadata,
+    tables.metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("dataset", sa.String, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 _alerts = sa.Table(
     "alerts",
-    _metadata,
+    tables.metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("rule", sa.String, nullable=False),
     sa.Column("dataset", sa.String, nullable=False),
@@ -52,7 +51,7 @@ _one_active = sa.Index(
 _LATEST_FIRST = (_alerts.c.raised_at.desc(), _alerts.c.id)
 _messages = sa.Table(
     "alert_messages",
-    _metadata,
+    tables.metadata,
     sa.Column("alert", sa.String, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("kind", sa.String, nullable=False),
@@ -61,20 +60,20 @@ _messages = sa.Table(
 )
 _acknowledged = sa.Table(
     "alert_acknowledgements",
-    _metadata,
+    tables.metadata,
     sa.Column("alert", sa.String, primary_key=True),
     sa.Column("record", sa.LargeBinary, nullable=False),
 )
 """Apart from the alert, which an engine may be writing at the same moment."""
 _marks = sa.Table(
     "alert_marks",
-    _metadata,
+    tables.metadata,
     sa.Column("dataset", sa.String, primary_key=True),
     sa.Column("mark", sa.String, nullable=False),
 )
 _backtests = sa.Table(
     "alert_backtests",
-    _metadata,
+    tables.metadata,
     sa.Column("rule", sa.String, primary_key=True),
     sa.Column("release", sa.String, primary_key=True),
     sa.Column("result", sa.LargeBinary, nullable=False),
@@ -136,7 +135,7 @@ class Held:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, _metadata)
+        tables.create(engine, tables.metadata)
 
     def rules(self, dataset: str | None = None) -> list[Rule]:
         """The rules that were made, of all datasets or of one."""

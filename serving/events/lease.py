@@ -16,10 +16,9 @@ from serving import tables
 LEASE_SECONDS = 15
 """For so long nobody goes on after the one who had the lease was killed."""
 
-_metadata = sa.MetaData()
 _leases = sa.Table(
     "leases",
-    _metadata,
+    tables.metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("holder", sa.String, nullable=False),
     sa.Column("until", sa.Float(53), nullable=False),
@@ -44,7 +43,7 @@ class Lease:
 
     def __init__(self, engine: sa.Engine, name: str, seconds: float = LEASE_SECONDS) -> None:
         self.engine, self.name, self.seconds = engine, name, seconds
-        tables.create(engine, _metadata)
+        tables.create(engine, tables.metadata)
         self.holder = secrets.token_hex(8)
         self._until = 0.0
 

@@ -17,7 +17,6 @@ from sqlalchemy.exc import IntegrityError
 
 from serving import tables
 
-metadata = sa.MetaData()
 KINDS = ("forecast", "alert")
 EVENTS = "events"
 """Name of their table."""
@@ -26,7 +25,7 @@ KEPT_SECONDS = 2 * 86400
 
 _events = sa.Table(
     EVENTS,
-    metadata,
+    tables.metadata,
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
@@ -35,7 +34,7 @@ _events = sa.Table(
 )
 _last = sa.Table(
     "events_last",
-    metadata,
+    tables.metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("number", sa.BigInteger, nullable=False),
 )
@@ -69,7 +68,7 @@ class EventLog:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, metadata)
+        tables.create(engine, tables.metadata)
         try:
             with engine.begin() as connection:
                 if not connection.execute(sa.select(_last)).first():

@@ -34,10 +34,9 @@ GIVEN_UP_AFTER = 86400.0
 """A webhook that has failed for so long is disabled."""
 _AT_ONCE, _EACH = 16, 20
 
-_metadata = sa.MetaData()
 _webhooks = sa.Table(
     "webhooks",
-    _metadata,
+    tables.metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("url", sa.String, nullable=False),
     sa.Column("wanted", sa.LargeBinary, nullable=False),
@@ -114,7 +113,7 @@ class Webhooks:
 
     def __init__(self, events: EventLog) -> None:
         self.events, self.engine = events, events.engine
-        tables.create(self.engine, _metadata)
+        tables.create(self.engine, tables.metadata)
 
     def add(self, url: str, datasets: list[str] | None, kinds: list[str]) -> Webhook:
         """Post what happens from now on to ``url``."""

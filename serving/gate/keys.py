@@ -22,10 +22,9 @@ RATE = 100.0
 """Requests a second of a key that is given no rate of its own."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 
-_metadata = sa.MetaData()
 _keys = sa.Table(
     "keys",
-    _metadata,
+    tables.metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("digest", sa.String, nullable=False, unique=True),
     sa.Column("role", sa.String, nullable=False),
@@ -38,7 +37,7 @@ _keys = sa.Table(
 )
 _spent = sa.Table(
     "quotas",
-    _metadata,
+    tables.metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("day", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("used", sa.BigInteger, nullable=False),
@@ -108,7 +107,7 @@ class Keys:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, _metadata)
+        tables.create(engine, tables.metadata)
 
     def create(
         self,
