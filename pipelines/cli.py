@@ -100,6 +100,24 @@ def serve(
 
 
 @app.command()
+def effect(
+    dataset: Dataset,
+    event: Annotated[str, typer.Option(help="First day that may be touched: 2024-01-16.")],
+    treated: Annotated[str, typer.Option(help="Nodes that it touched: a,b,c.")],
+    out: Annotated[Path, typer.Option(help="Folder to be made, for effect.json and effect.png.")],
+    until: Annotated[str, typer.Option(help="Day after the last one judged; the data's end.")] = "",
+    away: Annotated[
+        int, typer.Option(help="Edges that must lie between controls and treated nodes.", min=0)
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """What an event did, beside what would have been by nodes that it did not touch."""
+    from pipelines.commands.effect import effect_one
+
+    effect_one(dataset, event, treated, out, until, away, json)
+
+
+@app.command()
 def backup(
     archive: Annotated[Path, typer.Argument(help="A tar file that does not exist.")],
     json: Json = False,
