@@ -72,7 +72,7 @@ def test_days_are_those_of_the_city_s_own_clock(folder: Path) -> None:
     assert first == np.datetime64("2023-06-01")
     local = pd.Series(dataset.builder().times(np.arange(len(dataset.values)))).dt.tz_localize("UTC")
     date = local.dt.tz_convert("Europe/Rome").dt.date
-    for day, hours in ((3, 24), (150, 25), (303, 23)):  # clocks go back on 29 October
+    for day, hours in ((3, 24), (150, 25), (304, 23)):  # clocks go back on 29 October
         inside = (date == (first + day).astype(object)).to_numpy()
         assert inside.sum() == hours
         np.testing.assert_allclose(days.values[day], np.mean(dataset.values[inside], axis=0), 1e-5)
