@@ -27,6 +27,8 @@ from models.errors import FelsinaError
 
 VOTE, ALARM, PROMOTE = "vote", "alarm", "promote"
 APPROVE, REJECT = "approve", "reject"
+UNREPORTED = "0" * 64
+"""The report's digest in the votes of a demo board, which may sign what has no report."""
 SHOWN = 12
 """Digits of a decision's id that people are shown."""
 _OF = ("dataset", "release", "manifest_sha256")
@@ -161,6 +163,8 @@ class Board:
             return f"is said to be by {body['member']}, and {name} signed it"
         if not _DIGEST.fullmatch(body["report_sha256"]):
             return "names no digest of a report"
+        if body["report_sha256"] == UNREPORTED and not self.charter.demo:
+            return "is on a release without a report, which only a demo board's may be"
         conditions, expires = body["conditions"], body["expires"]
         if not isinstance(conditions, list) or not all(isinstance(c, str) for c in conditions):
             return "has conditions that are no texts"
