@@ -183,7 +183,7 @@ def test_a_promotion_that_does_not_fit_refuses_the_stream(board) -> None:
         for file, held in content.items():
             (board.folder / file).write_bytes(held)
     assert board.promote(said, decision).promoted("tiny")[0].decision == decision
-    with pytest.raises(FelsinaError, match="nothing was signed: .* promoted already"):
+    with pytest.raises(FelsinaError, match=r"nothing was signed: .* promoted already"):
         board.promote(said, decision)
 
 
@@ -211,7 +211,7 @@ def test_whoever_signs_has_a_clock_that_is_not_far_behind(board) -> None:
 def test_another_charter_opens_nothing(board) -> None:
     board.approve(terms())
     lower = replace(board.charter, threshold=1)
-    with pytest.raises(FelsinaError, match="opens 'board .*, and the charter's is 'board "):
+    with pytest.raises(FelsinaError, match=r"opens 'board .*, and the charter's is 'board "):
         open_board(lower, board.folder / STREAM)
     (board.folder / CHARTER).write_bytes(canonical_json(lower.to_dict()))
     with pytest.raises(FelsinaError, match="the charter's is"):
