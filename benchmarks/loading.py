@@ -25,6 +25,7 @@ import psutil
 
 from serving.gate.keys import Keys
 from serving.store import Store
+from tests.fixtures.boards import Seats, promoted
 
 LOST = 0
 """The status of a request that got no answer."""
@@ -38,6 +39,7 @@ class Served:
     port: int
     secret: str
     process: subprocess.Popen[bytes]
+    board: Seats | None = None
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer, the eldest first."""
@@ -83,7 +85,10 @@ def start(home: Path, workers: int = 1, port: int = 0) -> Served:
             port = free.getsockname()[1]
     place = home / "observations.db"
     secret = Keys(Store(place).engine).create(f"load-{secrets.token_hex(4)}", "operate", 1e6)
+    charter = home / "board" / "board.json"
+    board = None if charter.is_file() else promoted(home)
     command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)]
+    command += ["--board", str(charter)]
     environment = os.environ | {"FELSINA_HOME": str(home), "FELSINA_STORE": str(place)}
     own = os.sched_getaffinity(0)
     rest = set(range(os.cpu_count() or 1)) - own
@@ -95,7 +100,7 @@ def start(home: Path, workers: int = 1, port: int = 0) -> Served:
             )
     finally:
         os.sched_setaffinity(0, own)
-    served = Served(home, port, secret, process)
+    served = Served(home, port, secret, process, board)
     ends = time.monotonic() + 120
     while not (_ready(port) and len(served.workers()) == workers):
         if process.poll() is not None or time.monotonic() > ends:

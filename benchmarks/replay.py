@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from pipelines.settings import home
 from pipelines.train import FORECASTS, open_registered
 from serving.gate.keys import Keys
 from serving.store import Store
+from tests.fixtures.boards import charter_of
 from training.dataset import CityDataset
 
 PIECE = 4000
@@ -128,8 +130,15 @@ def main() -> None:
         place = Path(folder) / "observations.db"
         secret = Keys(Store(place).engine).create("replay", "write", 1e6)
         HEADERS["authorization"] = f"Bearer {secret}"
-        environment = os.environ | {"FELSINA_STORE": str(place)}
+        environment = os.environ | {
+            "FELSINA_STORE": str(place),
+            "FELSINA_HOME": str(Path(folder) / "home"),
+        }
+        copy = Path(folder) / "home"
+        for part in ("releases", "champions"):
+            shutil.copytree(home() / part, copy / part)
         command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)]
+        command += ["--board", str(charter_of(copy))]
         server = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -215,11 +215,13 @@ def requests(release: Path, home: Path, place: Path, rounds: int) -> None:
     """Every kind of request in turn, several times over."""
     os.environ["FELSINA_GRAPH"] = str(graph := release / "model.onnx")
     from benchmarks.serving_rivals import save_mlflow
+    from tests.fixtures.boards import charter_of
 
     builder, arrays = window(release)
     save_mlflow(graph, place / "mlflow", arrays)
     session, bodies = open_session(graph), tensors(arrays)
     store = {"FELSINA_HOME": str(home), "FELSINA_STORE": str(home / "observations.db")}
+    store["FELSINA_BOARD"] = str(charter_of(home))
     place_of = ["--host", "127.0.0.1", "--port", "{port}"]
     bento = ["bentoml", "serve", *place_of]
     plain = ["uvicorn", "benchmarks.serving_rivals:starlette", "--log-level", "error", *place_of]

@@ -40,8 +40,10 @@ from benchmarks.loading import (
 )
 from benchmarks.tables import head, row
 from models.record import canonical_json
+from models.stream import utc_now
 from pipelines.settings import home
 from serving.release import MANIFEST, champion_pointer, release_id
+from tests.fixtures.boards import terms_of
 
 _CLOSED = 8
 _WARM = 3.0
@@ -200,7 +202,7 @@ async def swap(served: Served, requests: int) -> bool:
             for name, pair in pairs.items():
                 await asyncio.sleep(0.7)
                 swaps += 1
-                _point(served.home, name, pair[swaps % 2])
+                _promote(served, name, pair[swaps % 2])
 
     task = asyncio.create_task(swapping())
     await asyncio.gather(*(one() for _ in range(4)))
@@ -219,11 +221,14 @@ def _release(body: bytes) -> str:
     return json.loads(body)["model"]["version"]
 
 
-def _point(place: Path, dataset: str, release: str) -> None:
-    pointer = champion_pointer(place, dataset)
-    fresh = pointer.with_suffix(".new")
-    fresh.write_bytes(canonical_json({"release": release}))
-    fresh.replace(pointer)
+def _promote(served: Served, dataset: str, release: str) -> None:
+    assert served.board is not None
+    board = served.board.board()
+    if board.promoted(dataset)[0].release == release:
+        return
+    of = terms_of(served.home, served.home / "releases" / release)
+    ruling = board.ruling(of.manifest_sha256, utc_now())
+    served.board.promote(of, ruling.decision or served.board.approve(of))
 
 
 def _twin(place: Path, dataset: str) -> tuple[str, str]:

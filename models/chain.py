@@ -40,6 +40,7 @@ class Entry:
         kind: what it says.
         body: what it says of it.
         sha256: of its line.
+        key: id of the key that signed it.
     """
 
     n: int
@@ -47,6 +48,7 @@ class Entry:
     kind: str
     body: dict[str, Any]
     sha256: str
+    key: str
 
 
 class Chain:
@@ -100,7 +102,7 @@ class Chain:
         body = record["body"]
         if n == 0 and (record["kind"] != OPEN or not isinstance(body.get("stream"), str)):
             raise self._wrong(n, "does not name the stream; this is not the beginning of one")
-        entry = Entry(n, record["time"], record["kind"], body, sha256_bytes(line))
+        entry = Entry(n, record["time"], record["kind"], body, sha256_bytes(line), record["key"])
         self.entries.append(entry)
         return entry
 

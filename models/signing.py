@@ -101,6 +101,11 @@ def load_key(path: Path, passphrase: str | None = None) -> PrivateKey:
     return key
 
 
+def is_protected(path: Path) -> bool:
+    """Whether a private key file needs a passphrase, as far as its first line says."""
+    return path.is_file() and b"ENCRYPTED" in path.read_bytes()[:200]
+
+
 def load_public_key(source: Path | str) -> PublicKey:
     """Read a public key: 64 hexadecimal digits, or a file of these or of PEM.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,7 +29,7 @@ from models.chain import (
 )
 from models.errors import FelsinaError
 from models.record import canonical_json, write_atomic
-from models.signing import PrivateKey, public_hex, sign_record
+from models.signing import PrivateKey, PublicKey, public_hex, sign_record
 
 FORMAT = 1
 Clock = Callable[[], datetime]
@@ -41,22 +41,29 @@ def utc_now() -> datetime:
 
 
 class Stream:
-    """A stream that its owner writes.
+    """A stream that its owner writes, or several who trust each other's keys.
 
     Args:
         path: JSON Lines file, made by :meth:`create`.
-        key: signs every entry and head.
+        key: signs every entry and head written here.
         clock: gives each entry's time.
+        others: whose entries and heads are believed besides.
 
     Raises:
         FelsinaError: if the file is missing, or does not verify.
     """
 
-    def __init__(self, path: Path, key: PrivateKey, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: PrivateKey,
+        clock: Clock = utc_now,
+        others: Iterable[PublicKey] = (),
+    ) -> None:
         if not path.is_file():
             raise FelsinaError(f"{path} is missing; restore it, or create a stream")
         self.path, self._key, self._clock = path, key, clock
-        self._chain = Chain(str(path), key.public_key())
+        self._chain = Chain(str(path), [key.public_key(), *others])
         self._end = 0
         self._descriptor = -1
         self._depth = 0
@@ -203,7 +210,8 @@ class Stream:
         write_atomic(head_path(self.path), canonical_json(head))
 
 
-def _iso(time: datetime) -> str:
+def iso(time: datetime) -> str:
+    """A time as entries have it: UTC, to the millisecond."""
     if time.tzinfo is None:
         raise FelsinaError(f"the clock says {time} without a time zone; give it one")
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -214,7 +222,7 @@ def _signed_line(
 ) -> bytes:
     record = {
         "n": len(chain.entries),
-        "time": _iso(time),
+        "time": iso(time),
         "kind": kind,
         "body": dict(body),
         "previous": chain.last,
@@ -224,7 +232,7 @@ def _signed_line(
 
 def _head(chain: Chain, key: PrivateKey, time: datetime) -> dict[str, Any]:
     n = len(chain.entries) - 1
-    record = {"stream": chain.stream, "n": n, "sha256": chain.last, "time": _iso(time)}
+    record = {"stream": chain.stream, "n": n, "sha256": chain.last, "time": iso(time)}
     return sign_record(record, key)
 
 

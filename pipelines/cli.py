@@ -13,6 +13,7 @@ import typer
 
 from models.contracts import FelsinaError
 from pipelines.cli_audit import audit
+from pipelines.cli_board import board, promote, response, rollback
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_options import (
@@ -55,6 +56,10 @@ app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
+app.add_typer(board, name="board")
+app.add_typer(response, name="response")
+app.command()(promote)
+app.command()(rollback)
 
 
 @app.command()
@@ -66,11 +71,11 @@ def up(
     assignments: Set = None,
     config: Config = None,
 ) -> None:
-    """Make what is missing, then serve: with no dataset, the embedded city in all its domains."""
-    from pipelines.commands.run import run_all, serve_home
+    """Make what is missing, approve it by a demo board, serve: by default the embedded city."""
+    from pipelines.commands.run import run_all, serve_demo
 
     run_all(dataset, profile, seed, config, assignments, only_missing=True)
-    serve_home(port)
+    serve_demo(port)
 
 
 @app.command()
@@ -83,7 +88,7 @@ def run(
     like: Like = None,
     json: Json = False,
 ) -> None:
-    """The whole chain, dataset folder to served release, then exit."""
+    """The whole chain, dataset folder to a release that the board can decide on, then exit."""
     from pipelines.commands.run import run_all
 
     run_all(dataset, profile, seed, config, assignments, only_missing=False, json=json, like=like)
@@ -94,11 +99,14 @@ def serve(
     port: Port = 3000,
     workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=64)] = 1,
     anonymous: Annotated[bool, typer.Option(help="Whether reading needs no key.")] = True,
+    board: Annotated[
+        Path | None, typer.Option(help="The ethics board's charter, from where only you write.")
+    ] = None,
 ) -> None:
-    """Serve every verified release."""
+    """Serve what the ethics board has approved and its operator has promoted."""
     from pipelines.commands.run import serve_home
 
-    serve_home(port, workers, anonymous)
+    serve_home(port, workers, anonymous, board)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from models.contracts import FelsinaError
 from serving import formats, ngsi_ld, schemas
 from serving.alerts.routes import add_alerts
 from serving.card import add_card
-from serving.catalogue import Catalogue, NotFound, check_grid, now
+from serving.catalogue import Catalogue, check_grid, now
 from serving.events.routes import add_events
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
@@ -24,12 +24,12 @@ from serving.inference import add_inference
 from serving.openapi import describe, operation_id
 from serving.page import add_page
 from serving.ready import Ready
-from serving.release import approval
 from serving.retention import rule_of
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
 from serving.schemas import MOST_VALUES
 from serving.selection import Listed, Nothing, Observed, named
+from serving.served import NotFound, Withheld
 from serving.store import FORCED, OBSERVED
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -47,10 +47,14 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "Body too large.",
         422: "The input does not fit; `detail` says where and why.",
         429: "Over the rate, the quota, or what the server can compute; see `Retry-After`.",
-        503: "The server starts or ends; try again.",
+        503: "The ethics board does not let this be served, or the server starts or ends.",
         504: "No answer in time; ask for less at once.",
     }.items()
 }
+
+
+WITHHELD_SECONDS = 60
+"""When to ask again for what the board does not let be served now."""
 
 
 def create_app(catalogue: Catalogue) -> FastAPI:
@@ -81,7 +85,9 @@ def create_app(catalogue: Catalogue) -> FastAPI:
             "lags": list(spec.lags),
             "nodes": release.graph.nodes,
             "release": release.id,
-            "approval": approval(release.sha256)[0],
+            "manifest_sha256": release.sha256,
+            "approval": release.approval.state,
+            "decision": release.approval.decision,
             "synthetic": release.manifest["data"]["synthetic"],
             "data_as_of": None if latest is None else schemas.iso(latest),
         }
@@ -128,9 +134,12 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     def datasets(query: Annotated[Listed, Query()]) -> Any:
         """Every dataset that is served, of one domain or of all."""
         entries = [entry(runtime) for runtime in catalogue.runtimes().values()]
-        return JSONResponse(
-            {"datasets": [e for e in entries if query.domain in (None, e["domain"])]}
-        )
+        withheld = catalogue.withheld()
+        if withheld and not entries:
+            told = "; ".join(f"{one['name']}: {one['detail']}" for one in withheld)
+            raise Withheld(f"no dataset is served: {told}")
+        chosen = [e for e in entries if query.domain in (None, e["domain"])]
+        return JSONResponse({"datasets": chosen, "withheld": withheld})
 
     @app.get("/v1/datasets/{dataset}", response_model=schemas.DatasetDetail, tags=["datasets"])
     def dataset_detail(dataset: str, query: Annotated[Nothing, Query()]) -> Any:
@@ -198,7 +207,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     add_card(app, catalogue)
     add_inference(app, catalogue)
-    add_scenarios(app, catalogue.home)
+    add_scenarios(app, catalogue)
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
     add_events(app, catalogue)
@@ -228,6 +237,11 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     def absent(request: Request, error: NotFound) -> JSONResponse:
         return problem(request, 404, "Not found", str(error))
+
+    @app.exception_handler(Withheld)
+    def withheld(request: Request, error: Withheld) -> JSONResponse:
+        again = {"retry-after": str(WITHHELD_SECONDS), "cache-control": "no-store"}
+        return problem(request, 503, "Not approved", str(error), again)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:

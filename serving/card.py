@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from serving import formats, schemas
 from serving.catalogue import Catalogue, is_stale
-from serving.release import Release, approval
+from serving.release import Release
 from serving.selection import Nothing
 
 OWN = "felsina"
@@ -60,7 +60,7 @@ class Card(BaseModel):
     horizon: int
     nodes: int
     release: str
-    sha256: str
+    manifest_sha256: str
     approval: str
     decision: str | None
     source: Source
@@ -110,15 +110,14 @@ def _told(release: Release) -> dict[str, Any]:
     spec, manifest = release.spec, release.manifest
     data, metrics = manifest["data"], manifest["metrics"]
     scores = sorted((_score(name, metrics[name]) for name in metrics), key=lambda s: s["crps"])
-    approved, decision = approval(release.sha256)
     return {
         "dataset": spec.dataset,
         **{key: getattr(spec, key) for key in ("target", "unit", "step", "horizon")},
         "nodes": release.graph.nodes,
         "release": release.id,
-        "sha256": release.sha256,
-        "approval": approved,
-        "decision": decision,
+        "manifest_sha256": release.sha256,
+        "approval": release.approval.state,
+        "decision": release.approval.decision,
         "source": {
             **{key: data.get(key) or None for key in ("publisher", "licence", "attribution")},
             "synthetic": data["synthetic"],

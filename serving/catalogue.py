@@ -13,12 +13,13 @@ import numpy as np
 
 from models.contracts import FelsinaError, FloatArray, Forecast, Window
 from serving import tables
+from serving.approvals import Approvals
 from serving.bands import Follower
 from serving.held_windows import HeldWindows
 from serving.release import load_release
 from serving.retention import RULES
 from serving.runtime import Runtime
-from serving.served import Served, changed_at
+from serving.served import NotFound, Served, changed_at
 from serving.store import Store
 
 MOST_BYTES = 256 * 2**20
@@ -26,12 +27,11 @@ MOST_BYTES = 256 * 2**20
 STALE_STEPS = 3
 """Data are stale when nothing newer came for this many steps."""
 
-_Key = tuple[str, int, np.datetime64, bool]
-"""Release, revision, init time, and whether bands follow what came true."""
+_Key = tuple[str, str | None, int, np.datetime64, bool]
+"""Release, decision, revision, init time, and whether bands follow what came true.
 
-
-class NotFound(FelsinaError):
-    """What was asked for is not served or not held."""
+The decision is there so that what is answered was computed while it stood.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,16 @@ class Standing:
     """What an answer about datasets rests on; while it is equal, the answer is the same.
 
     Attributes:
-        parts: release, revision and whether its data are stale, of each dataset.
+        parts: release, decision, revision and whether its data are stale, of each dataset.
+        withheld: what is not served and why, of an answer about all.
         rules: when the rules of retention changed.
         next_at: when the next observation is expected, seconds since 1970; None if that is unknown.
         step: seconds from one to the next.
     """
 
-    parts: tuple[tuple[str, int, bool], ...]
+    parts: tuple[tuple[str, str | None, int, bool], ...]
     rules: int
+    withheld: tuple[str, ...] = ()
     next_at: int | None = field(default=None, compare=False)
     step: int = field(default=0, compare=False)
 
@@ -89,11 +91,15 @@ class Catalogue:
     Args:
         home: the ``mlruns`` folder.
         store: held observations and forcings.
+        approvals: of the ethics board. Without, whatever the home's pointers name is served, and
+            every answer says that nobody has approved it.
     """
 
-    def __init__(self, home: Path, store: Store) -> None:
-        self.home, self.store = home, store
-        self._served = Served(home, lambda folder: Runtime(load_release(folder)))
+    def __init__(self, home: Path, store: Store, approvals: Approvals | None = None) -> None:
+        self.home, self.store, self.approvals = home, store, approvals
+        self._served = Served(
+            home, lambda folder: Runtime(load_release(folder)), approvals=approvals
+        )
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
         self._bytes = 0
         self._making: dict[_Key, Future[Answer]] = {}
@@ -114,13 +120,14 @@ class Catalogue:
         """The release of a dataset.
 
         Raises:
-            NotFound: if none is served.
+            NotFound: if there is none.
+            Withheld: if the board does not let any be served.
         """
-        runtimes = self.runtimes()
-        if dataset not in runtimes:
-            served = ", ".join(runtimes) or "none"
-            raise NotFound(f"no release of dataset {dataset!r} is served; served: {served}")
-        return runtimes[dataset]
+        return self._served.get(dataset)
+
+    def withheld(self) -> list[dict[str, str]]:
+        """Datasets that the board does not let be served, with why."""
+        return self._served.not_served()
 
     def due(self) -> bool:
         """Whether ``standing`` is to be believed only after ``runtimes`` has looked."""
@@ -134,19 +141,20 @@ class Catalogue:
         served, states = self._served.held(), self.store.known()
         rules = changed_at(self._rules)
 
-        def part(name: str) -> tuple[str, int, bool]:
+        def part(name: str) -> tuple[str, str | None, int, bool]:
             release, (revision, latest) = served[name].release, states.get(name, (0, None))
             stale = latest is not None and is_stale(latest, release.spec.seconds)
-            return release.id, revision, stale
+            return release.id, release.approval.decision, revision, stale
 
         if dataset is None:
-            return Standing(tuple(part(name) for name in served), rules)
+            withheld = tuple(f"{n}: {why}" for n, why in self._served.withheld.items())
+            return Standing(tuple(part(name) for name in served), rules, withheld)
         if dataset not in served:
             return None
         _, latest = states.get(dataset, (0, None))
         step = served[dataset].release.spec.seconds
         next_at = None if latest is None else latest + step
-        return Standing((part(dataset),), rules, next_at, step)
+        return Standing((part(dataset),), rules, (), next_at, step)
 
     def forecast(
         self,
@@ -174,7 +182,8 @@ class Catalogue:
                 f"no observations of {dataset} are held; post some to /v1/observations/{dataset}"
             )
         init = latest if init_time is None else init_time
-        key = (runtime.release.id, revision, init, adaptive)
+        release = runtime.release
+        key = (release.id, release.approval.decision, revision, init, adaptive)
         with self._lock:
             if key in self._answers:
                 self._answers.move_to_end(key)

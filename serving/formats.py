@@ -16,7 +16,7 @@ from models.contracts import FloatArray, IntArray
 from models.joint import THRESHOLDS
 from serving.catalogue import Answer, is_stale
 from serving.negotiation import field
-from serving.release import AUDIT, Release, approval
+from serving.release import AUDIT, Release
 from serving.schemas import iso
 from serving.selection import Selection
 
@@ -74,7 +74,6 @@ def node_entry(release: Release, node: int) -> dict[str, Any]:
 def envelope(release: Release, answer: Answer, leads: IntArray | None = None) -> dict[str, Any]:
     """All of an answer but its features; the valid times of some ``leads``, or of all."""
     spec, manifest, forecast = release.spec, release.manifest, answer.forecast
-    approved, decision = approval(release.sha256)
     times = forecast.valid_times if leads is None else forecast.valid_times[leads]
     return {
         "dataset": spec.dataset,
@@ -92,10 +91,10 @@ def envelope(release: Release, answer: Answer, leads: IntArray | None = None) ->
         "model": {
             "name": spec.dataset,
             "version": release.id,
-            "sha256": release.sha256,
-            "decision": decision,
+            "manifest_sha256": release.sha256,
+            "decision": release.approval.decision,
         },
-        "approval": approved,
+        "approval": release.approval.state,
         "synthetic": manifest["data"]["synthetic"],
         "interval": _interval(manifest, answer.adaptive),
         "attribution": [a for a in [manifest["data"]["attribution"]] if a],

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.catalogue import Catalogue
 from serving.formats import MEDIA
@@ -34,6 +34,7 @@ class Ready(BaseModel):
     """Whether releases are loaded."""
 
     ready: bool
+    board: str | None = Field(None, description="What is wrong with the board's decisions.")
 
 
 class ModelReady(Ready):
@@ -127,9 +128,11 @@ def add_inference(app: FastAPI, catalogue: Catalogue) -> None:
 
     @app.get("/v2/health/ready", response_model=Ready, tags=["tensors"])
     def ready() -> Any:
-        """Whether a release is loaded; 503 while none is."""
+        """Whether a release is loaded, 503 while none is; and what is wrong with decisions."""
         loaded = bool(catalogue.runtimes())
-        return JSONResponse({"ready": loaded}, 200 if loaded else 503)
+        fault = "" if catalogue.approvals is None else catalogue.approvals.fault
+        told = {"ready": loaded} | ({"board": fault} if fault else {})
+        return JSONResponse(told, 200 if loaded else 503)
 
     @app.get("/v2/models/{model}", response_model=ModelEntry, tags=["tensors"])
     def metadata(model: str) -> Any:

@@ -89,6 +89,7 @@ TERMS = {
         term: _OURS + term
         for term in (
             *("forecast", "target", "lead", "datasetName", "domain", "release", "approval"),
+            *("manifestSha256", "decision"),
             *("synthetic", "stale", "dataAsOf", "observedFraction", "level"),
             *(f"exceedance_{threshold}" for threshold in THRESHOLDS),
             *(f"q{digits}" for digits in _LEVELS),
@@ -119,12 +120,15 @@ def as_ngsi_ld(release: Release, answer: Answer, chosen: Selection) -> bytes:
             "datasetName": spec.dataset,
             "domain": spec.domain,
             "release": release.id,
+            "manifestSha256": release.sha256,
             "approval": head["approval"],
             "synthetic": head["synthetic"],
             "stale": head["stale"],
             "dataProvider": "Felsina",
         }
     )
+    if decision := release.approval.decision:
+        whole["decision"] = _property(decision)
     whole |= {"dateIssued": _moment(head["issued_at"]), "dataAsOf": _moment(head["data_as_of"])}
     ends = [iso(t + np.timedelta64(spec.seconds, "s")) for t in answer.forecast.valid_times]
     entities = []

@@ -27,6 +27,23 @@ AUDIT = ("epsilon_at_least", "confidence", "canaries", "could_contradict", "auc"
 
 
 @dataclass(frozen=True)
+class Approval:
+    """What stands behind a release that is served.
+
+    Attributes:
+        state: ``approved`` by the ethics board, ``demo`` by a throw-away one, else ``none``.
+        decision: id of the ruling.
+    """
+
+    state: str = "none"
+    decision: str | None = None
+
+
+UNDECIDED = Approval()
+"""Of every release where no board decides: in the library, in tests and benchmarks."""
+
+
+@dataclass(frozen=True)
 class Release:
     """A verified release.
 
@@ -36,6 +53,7 @@ class Release:
         sha256: digest of the manifest's bytes, which decisions sign.
         spec: what it forecasts, lags included.
         graph: its nodes, in the model's order.
+        approval: what stands behind it.
     """
 
     folder: Path
@@ -43,6 +61,7 @@ class Release:
     sha256: str
     spec: ForecastSpec
     graph: CityGraph
+    approval: Approval = UNDECIDED
 
     @property
     def id(self) -> str:
@@ -163,15 +182,6 @@ def verified(
 def champion_pointer(home: Path, dataset: str) -> Path:
     """The file that names the release of a dataset that is served."""
     return home / "champions" / f"{dataset}.json"
-
-
-def approval(sha256: str) -> tuple[str, str | None]:
-    """The ethics board's approval of a release, and the id of its decision.
-
-    The slot for decisions: records that sign the manifest's ``sha256``. Until the board can sign
-    there are none, and every verified release is served as such.
-    """
-    return "none", None
 
 
 def releases(home: Path) -> list[Path]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 
 from models.adaptive import corrected
@@ -11,7 +14,7 @@ from models.joint import exceedance, load_template, members, within
 from models.missing import widened
 from models.mixture import mix
 from models.windows import WindowBuilder
-from serving.release import MEMBERS, MODEL, Release
+from serving.release import MEMBERS, MODEL, Approval, Release
 
 
 class Runtime:
@@ -32,6 +35,22 @@ class Runtime:
         spec, graph = release.spec, release.graph
         self.template = load_template(release.folder / MEMBERS, spec.horizon, graph.nodes)
         self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
+
+    @property
+    def sha256(self) -> str:
+        """Of the release's manifest, which decisions sign."""
+        return self.release.sha256
+
+    @property
+    def approval(self) -> Approval:
+        """What stands behind the release."""
+        return self.release.approval
+
+    def under(self, approval: Approval) -> Runtime:
+        """The same with what stands behind its release now; the graph stays open."""
+        other = copy(self)
+        other.release = replace(self.release, approval=approval)
+        return other
 
     def forecast(
         self,

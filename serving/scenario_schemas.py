@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from serving.schemas import Body, Number
+from serving.schemas import Body, NotServed, Number
 
 MOST_SCENARIOS = 2000
 """Scenarios that one request may ask."""
@@ -41,7 +42,9 @@ class SurrogateName(BaseModel):
     release: str
     domain: str
     simulator: str
+    manifest_sha256: str
     approval: str
+    decision: str | None
 
 
 class SurrogateEntry(SurrogateName):
@@ -54,6 +57,7 @@ class SurrogateList(BaseModel):
     """Every surrogate served."""
 
     surrogates: list[SurrogateEntry]
+    withheld: list[NotServed]
 
 
 class InputEntry(BaseModel):
@@ -155,6 +159,7 @@ class ScenarioAnswer(BaseModel):
 class ScenariosAnswer(SurrogateName):
     """Every scenario's outputs, and how far to trust them."""
 
+    issued_at: datetime
     engine: Literal["surrogate"]
     axis: str
     places: list[str] = Field(description="Order of the values of `quantiles`.")

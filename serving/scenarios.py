@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,44 +14,38 @@ from fastapi.responses import JSONResponse, Response
 from models.contracts import FelsinaError, IntArray
 from models.scenario import ScenarioSpec
 from serving import scenario_schemas as schemas
-from serving.catalogue import NotFound
+from serving.catalogue import Catalogue, now
 from serving.formats import MEDIA, by_level
-from serving.release import INPUTS, approval, releases
 from serving.scenario_inputs import listed, refuse_outside, scenario_arrays
-from serving.schemas import MOST_VALUES
-from serving.served import Served
+from serving.schemas import MOST_VALUES, iso
+from serving.served import NotFound, Served
 from serving.surrogate import SurrogateRelease, load_surrogate
 
-log = logging.getLogger(__name__)
 Extrapolate = Annotated[
     bool, Query(description="Answer outside the trained ranges too, and flag it.")
 ]
 
 
-def add_scenarios(app: FastAPI, home: Path) -> None:
-    """Add the routes over the surrogates under a home folder."""
-    served = Served(home, _opened, surrogates=True)
+def add_scenarios(app: FastAPI, catalogue: Catalogue) -> None:
+    """Add the routes over the surrogates under the catalogue's home."""
+    served = Served(catalogue.home, _opened, True, catalogue.approvals)
 
     def found(name: str) -> SurrogateRelease:
-        champions = served.champions()
-        if name in champions:
-            return champions[name]
-        for folder in releases(home):
-            if folder.name == name and (folder / INPUTS).is_file():
-                try:
-                    return _opened(folder)
-                except Exception as error:
-                    log.error("%s is not served: %s", name, error)
-                    raise NotFound(f"release {name} is not intact; build it anew") from error
-        raise NotFound(
-            f"no surrogate {name!r} is served; served: {', '.join(champions) or 'none'}; name one "
-            "or its release, or build one with felsina scenario sample and felsina release build"
-        )
+        try:
+            return served.get(name)
+        except NotFound as error:
+            if (release := served.release(name)) is not None:
+                return release
+            raise NotFound(
+                f"{error}; name one or its release, or build one with felsina scenario sample and "
+                "felsina release build"
+            ) from error
 
     @app.get("/v1/scenarios", response_model=schemas.SurrogateList, tags=["scenarios"])
     def surrogates() -> Any:
         """Every surrogate that is served."""
-        return JSONResponse({"surrogates": [_entry(one) for one in served.champions().values()]})
+        entries = [_entry(one) for one in served.champions().values()]
+        return JSONResponse({"surrogates": entries, "withheld": served.not_served()})
 
     @app.get("/v1/scenarios/{release}", response_model=schemas.SurrogateDetail, tags=["scenarios"])
     def surrogate_detail(release: str) -> Any:
@@ -91,7 +84,9 @@ def _name(surrogate: SurrogateRelease) -> dict[str, Any]:
         "release": surrogate.id,
         "domain": spec.domain,
         "simulator": spec.simulator,
-        "approval": approval(surrogate.sha256)[0],
+        "manifest_sha256": surrogate.sha256,
+        "approval": surrogate.approval.state,
+        "decision": surrogate.approval.decision,
     }
 
 
@@ -154,6 +149,7 @@ def _answer(surrogate: SurrogateRelease, body: schemas.ScenariosBody, extrapolat
             }
         )
     answer = _name(surrogate) | {
+        "issued_at": iso(now()),
         "engine": "surrogate",
         "axis": spec.axis,
         "places": places,

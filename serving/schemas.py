@@ -107,8 +107,10 @@ class Model(BaseModel):
 
     name: str
     version: str
-    sha256: str
-    decision: str | None
+    manifest_sha256: str = Field(description="What the ethics board's decisions sign.")
+    decision: str | None = Field(
+        description="The decision that approved it; felsina response verify checks it."
+    )
 
 
 class Exceedance(BaseModel):
@@ -220,7 +222,9 @@ class DatasetEntry(BaseModel):
     timezone: str
     nodes: int
     release: str
+    manifest_sha256: str
     approval: str
+    decision: str | None
     synthetic: bool
     data_as_of: datetime | None
 
@@ -283,10 +287,18 @@ class DatasetDetail(DatasetEntry):
     node_list: list[NodeEntry]
 
 
+class NotServed(BaseModel):
+    """What is there, and the ethics board does not let be served."""
+
+    name: str
+    detail: str = Field(description="Why: no approval, one that is over, an alarm.")
+
+
 class DatasetList(BaseModel):
     """Every dataset served."""
 
     datasets: list[DatasetEntry]
+    withheld: list[NotServed]
 
 
 class Accepted(BaseModel):

@@ -2,8 +2,9 @@
 
 Run by ``felsina serve``; ``FELSINA_HOME`` names the ``mlruns`` folder, ``FELSINA_STORE`` where
 observations and keys are held (a path of an sqlite file, or the URL of a PostgreSQL database),
-``FELSINA_WORKERS`` how many processes serve, each verifying releases itself, and
-``FELSINA_ANONYMOUS=0`` lets nobody read without a key.
+``FELSINA_BOARD`` the charter of the ethics board whose decisions count, without which the process
+ends, ``FELSINA_WORKERS`` how many processes serve, each verifying releases and decisions itself,
+and ``FELSINA_ANONYMOUS=0`` lets nobody read without a key.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import bentoml
 
 from serving.alerts.watch import Watch
 from serving.api import create_app
+from serving.approvals import trusted
 from serving.catalogue import Catalogue
 from serving.gate import connection
 from serving.gate.gate import Gate, anonymous_allowed
@@ -28,7 +30,8 @@ from serving.retention import every_day
 from serving.store import Store
 
 _home = Path(os.environ.get("FELSINA_HOME", "mlruns"))
-_catalogue = Catalogue(_home, Store(os.environ.get("FELSINA_STORE") or _home / "observations.db"))
+_store = Store(os.environ.get("FELSINA_STORE") or _home / "observations.db")
+_catalogue = Catalogue(_home, _store, trusted(_home, _store))
 _app = create_app(_catalogue)
 
 
@@ -52,7 +55,7 @@ class Felsina:
         threading.Thread(target=every_day, args=(_catalogue,), daemon=True).start()
 
     def __is_ready__(self) -> bool:
-        """Ready once a release is verified and loaded."""
+        """Ready once a release that the board approves is verified and loaded."""
         return bool(_catalogue.runtimes())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.contracts import FelsinaError, FloatArray
 from models.exported import ONE_OR_ALL, open_session
 from models.record import sha256_bytes
 from models.scenario import ScenarioSpec
-from serving.release import INPUTS, MODEL, REPORT, verified
+from serving.release import INPUTS, MODEL, REPORT, UNDECIDED, Approval, verified
 
 FILES = (MODEL, INPUTS, REPORT)
 """What the manifest of a surrogate seals."""
@@ -34,6 +35,7 @@ class SurrogateRelease:
         sha256: digest of the manifest's bytes, which decisions sign.
         spec: what it is asked and answers.
         report: its errors against the simulator.
+        approval: what stands behind it.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class SurrogateRelease:
     sha256: str
     spec: ScenarioSpec
     report: dict[str, Any]
+    approval: Approval = UNDECIDED
 
     @property
     def id(self) -> str:
@@ -51,6 +54,12 @@ class SurrogateRelease:
     def session(self) -> onnxruntime.InferenceSession:
         """The graph, opened once."""
         return open_session(self.folder / MODEL)
+
+    def under(self, approval: Approval) -> SurrogateRelease:
+        """The same with what stands behind it now; the graph stays open."""
+        other = copy(self)
+        object.__setattr__(other, "approval", approval)
+        return other
 
     def answer(self, scalars: FloatArray, fields: FloatArray, threads: int = 1) -> FloatArray:
         """Quantiles [B, A, O, Q] of scenarios [B, F] and [B, P, C], whatever their range."""

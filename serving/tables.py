@@ -75,6 +75,14 @@ deletions = sa.Table(
     sa.Column("by", sa.String, nullable=False),
 )
 """What was deleted, of whom, why and by whom; never the values."""
+heads = sa.Table(
+    "heads",
+    metadata,
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+)
+"""The furthest entry of each signed stream that a process verified: what is older was put back."""
 chores = sa.Table(
     "chores",
     metadata,

@@ -8,10 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+from fairness.board import CHARTER
+from models.charter import read_charter
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out, say, scores
 from pipelines.settings import home, store_place
-from serving.release import champions
+from serving.approvals import Approvals
+from serving.release import champions, releases
 from serving.store import Store
 
 _MINUTES = 2
@@ -36,6 +39,10 @@ def run_all(
     from pipelines.present import released
 
     place = home()
+    if only_missing:
+        from pipelines.board import demo_board
+
+        demo_board(place)  # a home with a real board is refused before anything is made
     embedded = {d.name: d for d in registered().values() if d.synthesise}
     wanted: list[Path | str] = [dataset] if dataset is not None else list(embedded)
     if only_missing and dataset is None:
@@ -65,16 +72,56 @@ def run_all(
             )
     if json:
         answer(records)
+    else:
+        for record in records:
+            out.print(scores(record["backtest"]))
+    _next(place, [Path(record["release"]).name for record in records])
+
+
+def _next(place: Path, names: list[str]) -> None:
+    """Let a demo board decide on new releases; else say what people do next."""
+    from pipelines.board import BOARD, demo_decide
+
+    charter = place / BOARD / CHARTER
+    if charter.is_file() and read_charter(charter).demo:
+        demo_decide(place, names)
         return
-    for record in records:
-        out.print(scores(record["backtest"]))
+    for name in names:
+        say(f"Not served yet. Each member: felsina board sign {name} --key KEY --approve|--reject")
+        say(f"Then the operator: felsina promote {name} --key KEY")
 
 
-def serve_home(port: int, workers: int = 1, anonymous: bool = True) -> None:
-    """Become the BentoML server of every release under the home folder."""
+def serve_demo(port: int) -> None:
+    """Serve what lies here under the home's own throw-away board, as every answer then says."""
+    from pipelines.board import demo_board, demo_decide, read_board
+
     place = home()
-    folders = champions(place)
-    if not folders:
+    charter = demo_board(place)
+    promoted = read_board(charter.parent).datasets()
+    found = champions(place) | champions(place, surrogates=True)
+    new = [folder.name for dataset, folder in found.items() if dataset not in promoted]
+    demo_decide(place, new)
+    _serve(port, 1, True, charter, demo=True)
+
+
+def serve_home(
+    port: int, workers: int = 1, anonymous: bool = True, board: Path | None = None
+) -> None:
+    """Serve what the board of a charter has approved."""
+    if board is None:
+        raise FelsinaError(
+            "say whose decisions count: --board FILE names the ethics board's charter (felsina "
+            "board init makes one); felsina up trusts a demo board of its own"
+        )
+    if read_charter(board).demo:
+        raise FelsinaError(f"{board} is of a demo board, which felsina up alone trusts")
+    _serve(port, workers, anonymous, board)
+
+
+def _serve(port: int, workers: int, anonymous: bool, board: Path, demo: bool = False) -> None:
+    """Become the BentoML server."""
+    place = home()
+    if not releases(place):
         raise FelsinaError(
             f"no release under {place / 'releases'}; make one with felsina run --dataset DIR"
         )
@@ -86,12 +133,20 @@ def serve_home(port: int, workers: int = 1, anonymous: bool = True) -> None:
             raise FelsinaError(
                 f"port {port} is taken ({error.strerror}); choose another with --port"
             ) from error
-    Store(store_place())  # one that cannot be opened is refused here, in one line
-    names = ", ".join(folder.name for folder in folders.values())
-    say(f"Serving {names} on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    store = Store(store_place())  # one that cannot be opened is refused here, in one line
+    approvals = Approvals(place, board, store)
+    allowed = [choice.allowed[0] for choice in approvals.choices().values() if choice.allowed]
+    names = ", ".join(one.folder.name for one in allowed)
+    if approvals.fault:
+        say(f"Nothing may be served: {approvals.fault}")
+    elif not allowed:
+        say("Nothing may be served: no release is approved and promoted; felsina board status")
+    say(f"Serving {names or 'nothing'} on http://127.0.0.1:{port} (Ctrl-C ends it)")
     environment = os.environ | {
         "FELSINA_HOME": str(place),
         "FELSINA_STORE": str(store_place()),
+        "FELSINA_BOARD": str(board.resolve()),
+        "FELSINA_DEMO": str(int(demo)),
         "FELSINA_WORKERS": str(workers),
         "FELSINA_ANONYMOUS": str(int(anonymous)),
         "BENTOML_DO_NOT_TRACK": "True",

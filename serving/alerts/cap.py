@@ -183,6 +183,9 @@ def _info(alert: Xml.Element, language: str, message: Message, web: str) -> None
     _add(info, "web", web)
     for key in ("rule", "release", "probability", "level", "unit", "last_seen"):
         _pair(info, "parameter", f"felsina:{key}", str(said[key]))
+    for key in ("manifest_sha256", "decision"):  # alerts told by older versions lack them
+        if said.get(key):
+            _pair(info, "parameter", f"felsina:{key}", said[key])
     area = _add(info, "area")
     places = (said["name"] or said["node"], said["area"])
     _add(area, "areaDesc", ", ".join(filter(None, places)))

@@ -10,7 +10,6 @@ import numpy as np
 from serving.alerts.rules import Rule, within_text
 from serving.catalogue import Answer, is_stale, now
 from serving.formats import node_entry
-from serving.release import approval
 from serving.runtime import Runtime
 from serving.schemas import iso
 
@@ -70,7 +69,9 @@ class Issue:
             "reached": self.observed.get(node, -np.inf) >= level,
             "stale": is_stale(self.answer.data_as_of, spec.seconds),
             "release": release.id,
-            "approval": approval(release.sha256)[0],
+            "manifest_sha256": release.sha256,
+            "approval": release.approval.state,
+            "decision": release.approval.decision,
             "synthetic": release.manifest["data"]["synthetic"],
             "note": None,
         }

@@ -133,7 +133,9 @@ class Alert(BaseModel):
     stale: bool = Field(description="No new data have come; it stays up until they do.")
     acknowledged: Acknowledgement | None
     release: str
+    manifest_sha256: str | None = None
     approval: str
+    decision: str | None = None
     synthetic: bool
     note: str | None
 

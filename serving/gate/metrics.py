@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -153,6 +154,34 @@ class _Held:
                 age.add_metric((dataset,), time.time() - int(latest.astype(np.int64)))
         yield loaded
         yield age
+        if (approvals := self.catalogue.approvals) is None:
+            return
+        fault = GaugeMetricFamily(
+            "felsina_decisions_fault", "1 while the board's decisions do not verify."
+        )
+        fault.add_metric((), float(bool(approvals.fault)))
+        withheld = GaugeMetricFamily(
+            "felsina_withheld", "1 where the board lets nothing be served.", labels=("dataset",)
+        )
+        for one in self.catalogue.withheld():
+            withheld.add_metric((one["name"],), 1)
+        ends = GaugeMetricFamily(
+            "felsina_approval_ends_seconds",
+            "When the approval ends of what may be served, since 1970.",
+            labels=("dataset", "release"),
+        )
+        for dataset, choice in approvals.choices().items():
+            for one in choice.allowed:
+                if one.ends is not None:
+                    ends.add_metric((dataset, one.folder.name), _end_of(one.ends))
+        yield fault
+        yield withheld
+        yield ends
+
+
+def _end_of(day: str) -> float:
+    """The last second of a day, since 1970."""
+    return datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp()
 
 
 def _router(templates: Iterable[str]) -> Callable[[str], str]:

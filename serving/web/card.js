@@ -39,7 +39,7 @@ function drawCard(host, card, dataset) {
   const open = either([privacy.not_protected, privacy.not_protected_it]);
   const section = (key, ...content) => make("section", {}, make("h3", {}, say(key)), ...content);
   const fact = (key, value) => (value ? [make("dt", {}, say(key)), make("dd", {}, value)] : []);
-  const digest = make("code", { title: card.sha256 }, `${card.sha256.slice(0, 12)}…`);
+  const digest = make("code", { title: card.manifest_sha256 }, `${card.manifest_sha256.slice(0, 12)}…`);
   const known = ["none", "demo"].includes(card.approval);
   host.replaceChildren(
     make("h2", {}, `${named(card.target)}: ${say("tab_card").toLowerCase()}`),

@@ -9,10 +9,11 @@ from starlette.testclient import TestClient
 
 from models.contracts import QUANTILES
 from models.mixture import mix
+from models.record import sha256_file
 from pipelines.run import hold_observations
 from serving.api import create_app
 from serving.catalogue import Catalogue
-from serving.release import load_release
+from serving.release import MANIFEST, load_release
 from serving.store import OBSERVED, Store
 from tests.factories import NODES
 from tests.fixtures.tiny import Tiny
@@ -56,7 +57,9 @@ def test_datasets_are_listed_and_filtered(client: TestClient, tiny: Tiny) -> Non
         "lags": [24, 168],
         "nodes": 4,
         "release": tiny.release.name,
+        "manifest_sha256": sha256_file(tiny.release / MANIFEST),
         "approval": "none",
+        "decision": None,
         "synthetic": True,
         "data_as_of": tiny.times(0, len(tiny.dataset.values))[-1],
     }
@@ -116,7 +119,7 @@ def test_a_forecast_says_everything_needed_to_judge_it(client: TestClient, tiny:
         "model": {
             "name": "tiny",
             "version": release.id,
-            "sha256": release.sha256,
+            "manifest_sha256": release.sha256,
             "decision": None,
         },
         "approval": "none",

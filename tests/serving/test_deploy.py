@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.fixtures.boards import charter_of
 from tests.fixtures.tiny import ROOT, Tiny, environment, family, free_port
 
 DEPLOY = ROOT / "serving" / "deploy"
@@ -67,7 +69,7 @@ def loaded(known: set[str], home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", FENCED, ",".join(absent - {"serving", "models"})],
         cwd=ROOT,
-        env=environment(home) | {"PYTHONPATH": str(ROOT)},
+        env=environment(home, FELSINA_BOARD=str(charter_of(home))) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -149,9 +151,16 @@ def test_the_dashboard_asks_for_metrics_that_there_are(tiny: Tiny, store) -> Non
 def test_a_built_bento_serves(tiny: Tiny, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()
+    home = tmp_path / "home"
+    for part in ("releases", "champions"):
+        shutil.copytree(tiny.home / part, home / part)
     settings = environment(
-        tiny.home, BENTOML_HOME=str(tmp_path / "bentoml"), BENTOML_DO_NOT_TRACK="True"
-    ) | {"FELSINA_STORE": str(tmp_path / "observations.db")}
+        home,
+        FELSINA_BOARD=str(charter_of(home)),
+        FELSINA_STORE=str(tmp_path / "observations.db"),
+        BENTOML_HOME=str(tmp_path / "bentoml"),
+        BENTOML_DO_NOT_TRACK="True",
+    )
     settings.pop("PYTHONPATH", None)
     bentoml = [sys.executable, "-m", "bentoml"]
     recipe = str(DEPLOY / "bentofile.yaml")

@@ -135,14 +135,16 @@ def test_too_large_a_body_is_refused_as_it_comes(server: Server) -> None:
 
 
 def test_a_taken_port_is_said_in_one_line(server: Server, place: Path) -> None:
-    done = felsina(place, "serve", "--port", str(server.port))
+    charter = str(place / "board" / "board.json")
+    done = felsina(place, "serve", "--port", str(server.port), "--board", charter)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"port {server.port} is taken" in done.stderr
 
 
-def test_a_home_without_releases_is_said_in_one_line(tmp_path: Path) -> None:
-    done = felsina(tmp_path, "serve", "--port", str(free_port()))
+def test_a_home_without_releases_is_said_in_one_line(place: Path, server, tmp_path: Path) -> None:
+    charter = str(place / "board" / "board.json")
+    done = felsina(tmp_path, "serve", "--port", str(free_port()), "--board", charter)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no release" in done.stderr

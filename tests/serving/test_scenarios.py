@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from models.record import sha256_file
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.store import Store
@@ -57,16 +58,19 @@ def test_surrogates_are_listed(beds: TestClient, sealed: Sealed) -> None:
                 "release": sealed.release.name,
                 "domain": "greenhouse",
                 "simulator": "a formula",
+                "manifest_sha256": sha256_file(sealed.release / "manifest.json"),
                 "approval": "none",
+                "decision": None,
                 "inputs": 3,
             }
-        ]
+        ],
+        "withheld": [],
     }
-    assert beds.get("/v1/datasets").json() == {"datasets": []}
+    assert beds.get("/v1/datasets").json() == {"datasets": [], "withheld": []}
 
 
 def test_where_there_are_none_none_are_listed(client: TestClient) -> None:
-    assert client.get("/v1/scenarios").json() == {"surrogates": []}
+    assert client.get("/v1/scenarios").json() == {"surrogates": [], "withheld": []}
     assert "served: none" in refused(client, {}, status=404)
 
 

@@ -1,0 +1,201 @@
+"""What the board decides on, and the stage from its approval to the release that is served."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fairness.board import CHARTER, STREAM, Register, begin_board
+from models.board import APPROVE, SHOWN, UNREPORTED, Board, open_board
+from models.charter import Charter, Person, read_charter
+from models.decisions import Terms
+from models.errors import FelsinaError
+from models.record import sha256_bytes
+from models.signing import PrivateKey, create_key, load_key
+from models.stream import utc_now
+from pipelines.settings import held
+from serving.release import INPUTS, load_release
+from serving.surrogate import load_surrogate
+
+BOARD, REPORTS = "board", "reports"
+"""Folders of a home."""
+_DEMO_DAYS = 3650
+
+
+@dataclass(frozen=True)
+class Docket:
+    """A release as the board has it before it.
+
+    Attributes:
+        dataset: of the release, or the surrogate's name.
+        release: its id.
+        manifest_sha256: of the sealed folder, which was verified.
+        path: of the board's report.
+        report: its content; None where nobody has built one.
+        report_sha256: of its bytes; 64 zeros where there is none.
+    """
+
+    dataset: str
+    release: str
+    manifest_sha256: str
+    path: Path
+    report: dict[str, Any] | None
+    report_sha256: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Parts of the report that people have not written yet."""
+        return [] if self.report is None else list(self.report["missing"])
+
+    def terms(
+        self, decision: str, conditions: tuple[str, ...] = (), expires: str | None = None
+    ) -> Terms:
+        """What a vote on it says."""
+        of = (self.dataset, self.release, self.manifest_sha256, self.report_sha256)
+        return Terms(*of, decision, conditions, expires)
+
+
+def docket(home: Path, release: str) -> Docket:
+    """Verify a release and read its report.
+
+    Args:
+        home: the ``mlruns`` folder.
+        release: its id, or its folder.
+
+    Raises:
+        FelsinaError: if the release was changed, or the report is of another one.
+    """
+    name = Path(release).name
+    folder = home / "releases" / name
+    if not folder.is_dir():
+        raise FelsinaError(f"{folder} is missing; name a release, felsina release list shows them")
+    sealed = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
+    path = home / REPORTS / name / "report.json"
+    found = Docket(name.rpartition("-")[0], name, sealed.sha256, path, None, UNREPORTED)
+    if not path.is_file():
+        return found
+    content = path.read_bytes()
+    try:
+        report = json.loads(content)
+        of, _ = report["manifest_sha256"], list(report["missing"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FelsinaError(f"{path}: no report ({error!r}); felsina report build {name}") from error
+    if of != sealed.sha256:
+        raise FelsinaError(
+            f"{path} is of manifest {str(of)[:12]}, and {name} has {sealed.sha256[:12]}; "
+            f"felsina report build {name}"
+        )
+    return replace(found, report=report, report_sha256=sha256_bytes(content))
+
+
+def read_board(folder: Path) -> Board:
+    """The decisions in a board's folder, under the charter in it."""
+    return open_board(read_charter(folder / CHARTER), folder / STREAM)
+
+
+def sign(folder: Path, key: PrivateKey, found: Docket, terms: Terms) -> Board:
+    """Vote on a release whose report was read.
+
+    Raises:
+        FelsinaError: if there is none.
+    """
+    register = Register(folder, key)
+    if found.report is None and not register.charter.demo:
+        raise FelsinaError(f"{found.path} is missing; felsina report build {found.release}")
+    return register.vote(terms)
+
+
+def promote(folder: Path, key: PrivateKey, found: Docket) -> Board:
+    """Make an approved release the one that is served.
+
+    Raises:
+        FelsinaError: if it is not approved now, or its report is not the one that was signed.
+    """
+    register = Register(folder, key)
+    ruling = register.read().ruling(found.manifest_sha256, utc_now())
+    if ruling.state != "approved" or ruling.decision is None:
+        raise FelsinaError(f"{found.release} {ruling.why}; felsina board show {found.release}")
+    if ruling.report_sha256 != found.report_sha256:
+        what = "was changed since" if found.report else "is missing"
+        raise FelsinaError(
+            f"{found.path} {what}: the board signed sha256 {str(ruling.report_sha256)[:SHOWN]}, "
+            f"this is {found.report_sha256[:SHOWN]}; restore it, or let the board decide anew"
+        )
+    if found.missing:
+        raise FelsinaError(
+            f"{found.path} lacks what people must write: {', '.join(found.missing)}; write it, "
+            f"felsina report build {found.release}, and let the board decide on that"
+        )
+    of = (found.dataset, found.release, found.manifest_sha256)
+    return register.promote(*of, ruling.decision)
+
+
+def rollback(home: Path, folder: Path, key: PrivateKey, dataset: str, reason: str) -> Board:
+    """Serve the release promoted before again, or the one before that: the last still approved.
+
+    Raises:
+        FelsinaError: if there is none that is approved and intact.
+    """
+    register = Register(folder, key)
+    board, now = register.read(), utc_now()
+    if not reason.strip():
+        raise FelsinaError("a rollback without a reason teaches nobody; say why with --reason")
+    why = f"no release of {dataset} was promoted before"
+    for one in board.promoted(dataset)[1:]:
+        ruling = board.ruling(one.manifest_sha256, now)
+        if ruling.state == "approved" and ruling.decision is not None:
+            docket(home, one.release)
+            of = (dataset, one.release, one.manifest_sha256)
+            return register.promote(*of, ruling.decision, reason)
+        why = f"{one.release} {ruling.why}"
+    raise FelsinaError(f"{dataset} has nothing to go back to: {why}; promote another release")
+
+
+def demo_board(home: Path) -> Path:
+    """The charter of a home's own throw-away board, which is founded where there is none.
+
+    Its keys lie beside it without a passphrase: whoever reads them decides. Only ``felsina up``
+    trusts it, and every answer then says so.
+
+    Raises:
+        FelsinaError: if the home has a board that is no demo.
+    """
+    folder = home / BOARD
+    with held(home / "work" / "board.lock"):
+        if not (folder / CHARTER).is_file():
+            keys = {name: _kept(folder / f"demo-{name}.key") for name in ("member", "operator")}
+            member, operator = (Person(name, key.public_key()) for name, key in keys.items())
+            charter = Charter("Demonstration", 1, (member,), operator, demo=True)
+            begin_board(folder, charter, keys["operator"])
+        if not read_charter(folder / CHARTER).demo:
+            raise FelsinaError(
+                f"{folder / CHARTER} is a board's, and up trusts none but its own demo; serve with "
+                f"felsina serve --board {folder / CHARTER}"
+            )
+    return folder / CHARTER
+
+
+def demo_decide(home: Path, releases: list[str]) -> None:
+    """Let a home's demo board approve and promote releases that it has not promoted yet."""
+    folder = demo_board(home).parent
+    member, operator = (load_key(folder / f"demo-{name}.key") for name in ("member", "operator"))
+    until = (utc_now() + timedelta(days=_DEMO_DAYS)).date().isoformat()
+    for name in releases:
+        found = docket(home, name)
+        board, now = read_board(folder), utc_now()
+        ruling = board.ruling(found.manifest_sha256, now)
+        if ruling.state != "approved" or ruling.decision is None:
+            board = sign(folder, member, found, found.terms(APPROVE, (), until))
+            ruling = board.ruling(found.manifest_sha256, utc_now())
+        newest = board.promoted(found.dataset)[:1]
+        if [one.release for one in newest] != [name]:
+            of = (found.dataset, name, found.manifest_sha256)
+            Register(folder, operator).promote(*of, str(ruling.decision))
+
+
+def _kept(path: Path) -> PrivateKey:
+    """The demo's own key, made where it is missing."""
+    return load_key(path) if path.is_file() else create_key(path)
