@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
+from pipelines.cli_cases import cases
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_options import (
@@ -53,6 +54,7 @@ app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
+app.add_typer(cases, name="cases")
 
 
 @app.command()
