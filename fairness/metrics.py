@@ -27,9 +27,10 @@ SUMS = (
     "peak_size",
 )
 """Components of the sums; ``daily_sums`` says what each is."""
-FIGURES = ("skill", "bias", "wape", "crps", "coverage_90", "width_90", "peak_shortfall")
-"""``skill`` is 1 less the error over the seasonal naive's; the others but coverage and CRPS (in the
-target's unit) are shares of the observed sum, ``peak_shortfall`` of that in peak hours alone."""
+FIGURES = ("skill", "bias", "wape", "crps", "coverage_90", "width_90", "peak_shortfall", "mae")
+"""``skill`` is 1 less the error over the seasonal naive's; CRPS and MAE, which people are told, are
+in the target's unit; the others but coverage are shares of the observed sum, ``peak_shortfall`` of
+that in peak hours alone."""
 PEAK = 0.9
 """A node's peak hours lie above this quantile of what was observed there."""
 
@@ -123,6 +124,7 @@ def figures(sums: FloatArray) -> FloatArray:
             part["covered"] / part["count"],
             part["width"] / part["size"],
             part["peak_short"] / part["peak_size"],
+            part["absolute"] / part["count"],
         )
     return np.stack(found, axis=-1)
 

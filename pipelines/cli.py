@@ -14,6 +14,7 @@ import typer
 from models.contracts import FelsinaError
 from pipelines.cli_audit import audit
 from pipelines.cli_board import board, promote, response, rollback
+from pipelines.cli_cases import cases
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_options import (
@@ -60,6 +61,7 @@ app.add_typer(board, name="board")
 app.add_typer(response, name="response")
 app.command()(promote)
 app.command()(rollback)
+app.add_typer(cases, name="cases")
 
 
 @app.command()

@@ -92,8 +92,15 @@ def test_figures_of_a_perfect_forecast_and_of_none():
     _, target, naive = drawn()
     perfect = np.repeat(target[..., None], len(LEVELS), axis=-1)
     total = sums(perfect, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
-    assert figures(total) == pytest.approx([1, 0, 0, 0, 1, 0, 0])
+    assert figures(total) == pytest.approx([1, 0, 0, 0, 1, 0, 0, 0])
     assert np.isnan(figures(np.zeros(len(SUMS)))).all()
+
+
+def test_people_are_told_how_far_off_the_median_is_in_the_unit():
+    _, target, naive = drawn()
+    off = np.repeat(target[..., None], len(LEVELS), axis=-1) + 3
+    sums = daily_sums(off, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
+    assert figures(sums)[FIGURES.index("mae")] == pytest.approx(3)
 
 
 def test_audits_need_their_quantiles():
@@ -137,4 +144,4 @@ def test_silent_nodes_form_no_unit():
     areas = Areas(np.array([0, 1]), {"area": ("a", "b")}, np.array([10.0, 10.0]))
     grouping = Grouping("g", (Group("x", np.array([0, 1]), 20.0),), np.zeros(0, np.int64))
     assert len(Units.of(grouping, areas, np.array([3.0, 0.0])).of_node) == 1
-    assert len(FIGURES) == 7
+    assert len(FIGURES) == 8
