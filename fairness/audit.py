@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fairness.groups import Areas, Grouping
+from fairness.groups import CLASSES, LEAST_SENSORS, Areas, Grouping
 from fairness.intervals import LEAST_DAYS, Interval, jackknife
 from fairness.metrics import FIGURES, SUMS, Units, figures, mean_of_groups, mean_of_others
 from models.contracts import FloatArray
@@ -88,6 +88,32 @@ def audit(daily: FloatArray, groupings: tuple[Grouping, ...], areas: Areas) -> l
             record["weighted"]["residents"] = _judged(daily, units, units.residents)
         records.append(record)
     return records
+
+
+def evidence(daily: FloatArray) -> dict[str, Any]:
+    """How much the verdicts rest on, and why that is little, if it is.
+
+    Args:
+        daily: [D, N, L, S] of ``metrics.daily_sums``.
+
+    Returns:
+        ``days``; ``sensors`` that were observed; ``silent`` others; ``thin``; ``why``: codes of
+        what is lacking: ``few_days`` (no interval), ``part_of_a_year`` (no pass), ``few_sensors``
+        (fewer than ``LEAST_SENSORS`` for each of ``CLASSES`` classes).
+    """
+    days, seen = len(daily), daily[..., SUMS.index("count")].sum(axis=(0, 2)) > 0
+    lacking = {
+        "few_days": days < LEAST_DAYS,
+        "part_of_a_year": days < YEAR,
+        "few_sensors": seen.sum() < LEAST_SENSORS * CLASSES,
+    }
+    return {
+        "days": days,
+        "sensors": int(seen.sum()),
+        "silent": int((~seen).sum()),
+        "thin": bool(lacking["few_days"] or lacking["few_sensors"]),
+        "why": [code for code, true in lacking.items() if true],
+    }
 
 
 def _judged(daily: FloatArray, units: Units, weights: FloatArray) -> dict[str, Any]:

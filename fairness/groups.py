@@ -114,6 +114,23 @@ def groupings(graph: CityGraph, areas: Areas) -> tuple[Grouping, ...]:
     return tuple(grouping for grouping in found if len(grouping.groups) > 1)
 
 
+def record_groupings(values: FloatArray, areas: Areas) -> tuple[Grouping, ...]:
+    """Groups of nodes of which nothing is known but their records [S, N]: by level and by gaps."""
+    count = np.isfinite(values).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=0) / count
+    found = (
+        by_number("mean of the record", _three_digits(mean), areas, None),
+        by_number("observed share of the record", _three_digits(count / len(values)), areas, None),
+    )
+    return tuple(grouping for grouping in found if len(grouping.groups) > 1)
+
+
+def _three_digits(values: FloatArray) -> FloatArray:
+    """Numbers that people can read as bounds of a class."""
+    return np.array([float(f"{value:.3g}") for value in values])
+
+
 def by_level(areas: Areas, level: str) -> Grouping:
     """Groups by district; what is too small becomes the rest of the next larger one."""
     order = list(areas.levels)

@@ -46,6 +46,7 @@ def daily_sums(
     target: FloatArray,
     naive: FloatArray,
     days: np.ndarray,
+    peak: FloatArray,
 ) -> FloatArray:
     """Sums over each day's issues and each band's leads.
 
@@ -55,6 +56,7 @@ def daily_sums(
         target: [B, H, N], NaN where nothing came true.
         naive: [B, H, N] the seasonal naive forecast.
         days: [B] day of each issue, rising.
+        peak: [N] of ``peaks``.
 
     Returns:
         [D, N, L, S] with ``SUMS`` last. ``error`` is forecast less observed, ``covered`` and
@@ -63,14 +65,11 @@ def daily_sums(
     missing = [q for q in (0.05, 0.95, *(d / 10 for d in range(1, 10))) if q not in levels]
     if missing:
         raise FelsinaError(f"quantiles {missing} are not among {levels}; the audit needs them")
-    horizon, nodes = target.shape[1:]
-    bands = lead_bands(horizon)
+    nodes, bands = target.shape[2], lead_bands(target.shape[1])
     starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]])
     at = [levels.index(d / 10) for d in range(1, 10)]
     decile = np.array([levels[i] for i in at])
     low, high, median = (levels.index(q) for q in (0.05, 0.95, 0.5))
-    with np.errstate(invalid="ignore"):
-        peak = np.array([_quantile(target[:, :, n], PEAK) for n in range(nodes)])
     out = np.zeros((len(starts), nodes, len(bands), len(SUMS)))
     for band, (first, last) in enumerate(bands):
         found, true = quantiles[:, first - 1 : last], target[:, first - 1 : last]
@@ -96,9 +95,20 @@ def daily_sums(
     return out
 
 
-def _quantile(values: FloatArray, level: float) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.quantile(known, level)) if len(known) else np.inf
+def peaks(values: FloatArray, rows: np.ndarray) -> FloatArray:
+    """[N] the level from which a node's hours are peaks; infinite where nothing was observed.
+
+    Args:
+        values: [S, N] what came true, NaN where nothing did.
+        rows: [B, H] of the targets that are forecast; an hour counts as often as it is.
+    """
+    found = np.full(values.shape[1], np.inf)
+    for node in range(values.shape[1]):
+        target = values[rows, node]
+        known = target[np.isfinite(target)]
+        if len(known):
+            found[node] = np.quantile(known, PEAK)
+    return found
 
 
 def figures(sums: FloatArray) -> FloatArray:

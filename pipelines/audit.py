@@ -1,20 +1,19 @@
-"""The audit of a trained forecaster: its backtest's forecasts, scored by group."""
+"""The audit of a forecaster: its forecasts of the test span, scored by group."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from fairness.areas import read_areas
-from fairness.audit import audit
-from fairness.groups import groupings, own_areas
-from fairness.metrics import daily_sums, lead_bands
-from models.baselines import LookBack
-from models.contracts import FelsinaError, FloatArray
-from pipelines.train import FORECASTS, Trained
+from fairness.audit import audit, evidence
+from fairness.groups import Areas, Grouping, groupings, own_areas, record_groupings
+from fairness.metrics import lead_bands
+from models.contracts import FelsinaError
+from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
+from pipelines.train import Trained
+from serving.release import load_release
+from training.dataset import CityDataset
 
 
 def audit_trained(trained: Trained, areas_file: Path | None = None) -> dict[str, Any]:
@@ -27,50 +26,69 @@ def audit_trained(trained: Trained, areas_file: Path | None = None) -> dict[str,
     Raises:
         FelsinaError: if its nodes cannot be told apart, or the areas' file is wrong.
     """
-    dataset, spec = trained.dataset, trained.fitted.spec
+    told_apart = tell_apart(trained.dataset, areas_file)
+    return {"trained": trained.folder.name} | _audited(score_trained(trained), *told_apart)
+
+
+def audit_release(
+    folder: Path,
+    dataset: CityDataset,
+    areas_file: Path | None = None,
+    progress: Progress = lambda share: None,
+) -> dict[str, Any]:
+    """Judge whom a sealed release serves badly, by replaying it over the test span.
+
+    The record holds no clock and no path: the same release, dataset and areas give the same bytes.
+
+    Args:
+        folder: of the release.
+        dataset: that it was made from.
+        areas_file: a TOML file of ``fairness.areas``; the nodes' own columns when None.
+        progress: told the share done.
+
+    Raises:
+        FelsinaError: if the release is broken, the dataset is another one, its nodes cannot be told
+            apart, or the areas' file is wrong.
+    """
+    release = load_release(folder.resolve())
+    check_data(release, dataset)  # before areas, which are of this dataset
+    told_apart = tell_apart(dataset, areas_file)
+    scored = score_release(release, dataset, progress)
+    sealed = {"release": release.id, "manifest_sha256": release.sha256}
+    return sealed | _audited(scored, *told_apart)
+
+
+def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tuple[Grouping, ...]]:
+    """Where nodes stand, and how they are told apart: by what is known, else by their records."""
     graph = dataset.graph
     areas = own_areas(graph) if areas_file is None else read_areas(areas_file, graph)
     found = groupings(graph, areas)
+    found = found or record_groupings(dataset.values[: dataset.splits.train_end], areas)
     if not found:
         raise FelsinaError(
             f"{dataset.folder}: no column of nodes.csv tells two groups of nodes apart; add area, "
             "residents or others, or give --areas FILE"
         )
-    builder = dataset.builder(spec)
-    origins = dataset.splits.test(spec, dataset.start)
-    quantiles = _forecasts(trained.folder / FORECASTS, (len(origins), spec.horizon, graph.nodes))
-    target = builder.values[origins[:, None] + np.arange(1, spec.horizon + 1)]
-    known = builder.values[: dataset.splits.train_end]
-    with np.errstate(invalid="ignore"):
-        mean = np.array([_mean(known[:, n]) for n in range(graph.nodes)])
-    week = 7 * spec.steps_per_day
-    naive = LookBack(builder, mean).seasonal_naive(origins, week)
-    days = builder.times(origins + 1).astype("datetime64[D]").astype(np.int64)
-    daily = daily_sums(quantiles, spec.quantiles, target, naive, days)
+    return areas, found
+
+
+def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[str, Any]:
+    """What a record says of any forecaster.
+
+    ``dataset``, ``unit``, ``days``, ``from``, ``to``; ``beside``: what the error is compared with;
+    ``lead_bands``; ``evidence`` of ``fairness.audit.evidence``; ``groupings`` of
+    ``fairness.audit.audit``.
+    """
+    spec = scored.spec
+    times = scored.dataset.builder(spec).times
     return {
         "dataset": spec.dataset,
         "unit": spec.unit,
-        "trained": trained.folder.name,
-        "days": len(daily),
-        "from": str(builder.times(origins[:1] + 1)[0].astype("datetime64[D]")),
-        "to": str(builder.times(origins[-1:] + spec.horizon)[0].astype("datetime64[D]")),
+        "days": len(scored.daily),
+        "from": str(scored.days[0]),
+        "to": str(times(scored.origins[-1:] + spec.horizon)[0].astype("datetime64[D]")),
         "beside": "seasonal naive (a week before)",
         "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
-        "groupings": audit(daily, found, areas),
+        "evidence": evidence(scored.daily),
+        "groupings": audit(scored.daily, found, areas),
     }
-
-
-def _forecasts(path: Path, shape: tuple[int, int, int]) -> FloatArray:
-    """[B, H, N, Q] of the backtest, which are written issue by issue, lead by lead."""
-    table = pq.read_table(path)
-    columns = [name for name in table.column_names if name.startswith("q")]
-    if table.num_rows != np.prod(shape):
-        raise FelsinaError(
-            f"{path}: {table.num_rows} rows, not {np.prod(shape)}; delete its folder and train anew"
-        )
-    return np.stack([table[name].to_numpy().reshape(shape) for name in columns], axis=-1)
-
-
-def _mean(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else 0.0

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a
 import typer
 
 from models.contracts import FelsinaError
+from pipelines.cli_audit import audit
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_options import (
@@ -49,6 +50,7 @@ physics = typer.Typer(help="Simulators: compare with published cases.", no_args_
 app.add_typer(physics, name="physics")
 scenario = typer.Typer(help="What if: run, sample and search scenarios.", no_args_is_help=True)
 app.add_typer(scenario, name="scenario")
+app.add_typer(audit, name="audit")
 app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
@@ -151,25 +153,6 @@ def backtest(
     from pipelines.commands.model import backtest_one
 
     backtest_one(dataset, json, forecasts, profile, seed, config, assignments, like)
-
-
-@app.command()
-def audit(
-    dataset: Dataset,
-    areas: Annotated[
-        Path | None, typer.Option(help="A TOML file that says what is known of each area.")
-    ] = None,
-    profile: Profile = "quick",
-    seed: Seed = 0,
-    assignments: Set = None,
-    config: Config = None,
-    like: Like = None,
-    json: Json = False,
-) -> None:
-    """Whom the forecaster serves badly: every group beside the others, with intervals."""
-    from pipelines.commands.audit import audit_one
-
-    audit_one(dataset, areas, profile, seed, config, assignments, like, json)
 
 
 @data.command()

@@ -8,14 +8,23 @@ from typing import Any
 from rich.table import Table
 
 from fairness.audit import FAIL, HARMS
-from pipelines.audit import audit_trained
+from fairness.intervals import LEAST_DAYS
+from pipelines.audit import audit_release, audit_trained
 from pipelines.commands.model import scored, trained_for
 from pipelines.commands.terminal import Stages, answer, out
+from pipelines.settings import home
+from pipelines.train import open_registered
 
 _HARM_NAMES = {
     "error": "error beside others",
     "under_coverage": "band holds less often by",
     "peak_shortfall": "peaks too low by",
+}
+
+_LACKING = {
+    "few_days": f"fewer than {LEAST_DAYS} days, so no interval",
+    "part_of_a_year": "less than a year, so no pass",
+    "few_sensors": "few sensors",
 }
 
 
@@ -34,11 +43,33 @@ def audit_one(
         trained = trained_for(dataset, profile, seed, config, assignments, stages, like)
         scored(trained, stages)
         found = audit_trained(trained, areas)
+    _show(found, json)
+
+
+def audit_sealed(dataset: Path, release: str, areas: Path | None, json: bool) -> None:
+    """Replay a sealed release, then judge every group."""
+    opened, folder = open_registered(dataset), release_folder(release)
+    with Stages() as stages:
+        stages.begin(opened.spec.dataset, f"audit of {folder.name}")
+        found = audit_release(folder, opened, areas, lambda share: stages.progress("replay", share))
+    _show(found, json)
+
+
+def release_folder(release: str) -> Path:
+    """A release's folder, by its path or by its name under the home folder."""
+    named = home() / "releases" / release
+    return named if named.is_dir() else Path(release)
+
+
+def _show(found: dict[str, Any], json: bool) -> None:
     if json:
         answer(found)
         return
     for record in found["groupings"]:
         out.print(_table(found, record))
+    if found["evidence"]["thin"]:
+        reasons = ", ".join(_LACKING[code] for code in found["evidence"]["why"])
+        out.print(f"The evidence is thin: {reasons}.")
 
 
 def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:

@@ -28,6 +28,7 @@ _STAGES = {
     "train": "Train the network",
     "export": "Export to ONNX and compare with torch",
     "backtest": "Backtest beside the baselines",
+    "replay": "Replay the release over its test span",
     "audit": "Audit by canaries, on no private row",
     "twin": "Train the twin without noise, which is not kept",
     "errors": "Compare errors with and without noise",

@@ -13,6 +13,7 @@ from fairness.metrics import (
     lead_bands,
     mean_of_groups,
     mean_of_others,
+    peaks,
 )
 from models.contracts import QUANTILES, FelsinaError
 
@@ -25,6 +26,13 @@ def drawn(issues=6, horizon=5, nodes=3, seed=0):
     quantiles = np.sort(rng.gamma(2, 10, (issues, horizon, nodes, len(LEVELS))), axis=-1)
     naive = rng.gamma(2, 10, target.shape)
     return quantiles, target, naive
+
+
+def sums(quantiles, levels, target, naive, days):
+    issues, horizon, nodes = target.shape
+    rows = np.arange(issues * horizon).reshape(issues, horizon)
+    peak = peaks(target.reshape(-1, nodes), rows)
+    return daily_sums(quantiles, levels, target, naive, days, peak)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def test_sums_are_those_counted_one_by_one():
     quantiles, target, naive = drawn()
     target[2, 1, 0] = np.nan
     days = np.array([0, 0, 1, 1, 1, 3])
-    found = daily_sums(quantiles, LEVELS, target, naive, days)
+    found = sums(quantiles, LEVELS, target, naive, days)
     assert found.shape == (3, 3, 4, len(SUMS))
     low, median, high = (LEVELS.index(q) for q in (0.05, 0.5, 0.95))
     for d, issues in enumerate(([0, 1], [2, 3, 4], [5])):
@@ -83,15 +91,15 @@ def test_sums_are_those_counted_one_by_one():
 def test_figures_of_a_perfect_forecast_and_of_none():
     _, target, naive = drawn()
     perfect = np.repeat(target[..., None], len(LEVELS), axis=-1)
-    sums = daily_sums(perfect, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
-    assert figures(sums) == pytest.approx([1, 0, 0, 0, 1, 0, 0])
+    total = sums(perfect, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
+    assert figures(total) == pytest.approx([1, 0, 0, 0, 1, 0, 0])
     assert np.isnan(figures(np.zeros(len(SUMS)))).all()
 
 
 def test_audits_need_their_quantiles():
     quantiles, target, naive = drawn()
     with pytest.raises(FelsinaError, match=r"quantiles \[0.05\] are not among"):
-        daily_sums(quantiles[..., 1:], LEVELS[1:], target, naive, np.zeros(6))
+        sums(quantiles[..., 1:], LEVELS[1:], target, naive, np.zeros(6))
 
 
 def test_every_area_counts_the_same_or_by_its_residents():

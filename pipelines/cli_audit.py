@@ -1,0 +1,49 @@
+"""``felsina audit``: whom a forecaster serves badly. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.contracts import FelsinaError
+from pipelines.cli_options import Config, Json, Like, Profile, Seed, Set
+
+audit = typer.Typer(
+    help="Whom the forecaster serves badly: every group beside the others, with intervals.",
+    invoke_without_command=True,
+)
+
+Areas = Annotated[
+    Path | None, typer.Option(help="A TOML file that says what is known of each area.")
+]
+SomeRelease = Annotated[
+    str | None, typer.Option("--release", help="A sealed release to replay: its name or folder.")
+]
+
+
+@audit.callback()
+def audit_one(
+    context: typer.Context,
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")] = None,
+    release: SomeRelease = None,
+    areas: Areas = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    config: Config = None,
+    like: Like = None,
+    json: Json = False,
+) -> None:
+    """Judge every group; without a release, of the forecaster that is trained and backtested."""
+    if context.invoked_subcommand is not None:
+        return
+    if dataset is None:
+        raise FelsinaError("--dataset is missing; name a dataset folder")
+    from pipelines.commands import audit as commands
+
+    if release is not None:
+        commands.audit_sealed(dataset, release, areas, json)
+    else:
+        commands.audit_one(dataset, areas, profile, seed, config, assignments, like, json)

@@ -1,0 +1,72 @@
+"""The audit of a sealed release: that of the trained folder, the same to the byte, of its data."""
+
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from models.contracts import FelsinaError
+from models.record import canonical_json
+from pipelines.audit import audit_release, audit_trained
+from pipelines.commands import audit as command
+from pipelines.replay import _whole_days, score_release
+from pipelines.train import open_registered, open_trained
+from serving.release import load_release
+from tests.fixtures.tiny import Tiny
+
+
+@pytest.fixture
+def halves(tiny: Tiny, monkeypatch):
+    """The tiny dataset with a column that tells two halves apart."""
+    monkeypatch.setattr("fairness.groups.LEAST_SENSORS", 2)
+    dataset = open_registered(tiny.folder)
+    dataset.graph.attributes["side"] = ("left", "left", "right", "right")
+    return dataset
+
+
+def numbers(record) -> list[float]:
+    if isinstance(record, dict):
+        return [n for value in record.values() for n in numbers(value)]
+    if isinstance(record, list):
+        return [n for value in record for n in numbers(value)]
+    return [] if isinstance(record, str | None) else [float(record)]
+
+
+def test_it_is_that_of_the_trained_folder_and_the_same_each_time(tiny: Tiny, halves):
+    shares: list[float] = []
+    found = audit_release(tiny.release, halves, progress=shares.append)
+    trained = audit_trained(open_trained(tiny.trained, halves))
+    assert len(numbers(found["groupings"])) > 100
+    np.testing.assert_allclose(
+        numbers(found["groupings"]), numbers(trained["groupings"]), rtol=1e-5, atol=1e-5
+    )
+    assert found["release"] == tiny.release.name
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert canonical_json(audit_release(tiny.release, halves)) == canonical_json(found)
+
+
+def test_batches_are_whole_days_and_together_all_of_them():
+    dates = np.repeat(np.arange("2024-01-01", "2024-01-31", dtype="datetime64[D]"), 24)[5:-3]
+    parts = list(_whole_days(dates))
+    assert np.array_equal(np.concatenate([np.arange(720)[part] for part in parts]), np.arange(712))
+    for before, after in pairwise(parts):
+        assert dates[before.stop - 1] != dates[after.start]
+
+
+def test_other_data_than_the_release_was_tested_on_are_refused(tiny: Tiny, tmp_path):
+    release = load_release(tiny.release)
+    assert len(score_release(release, tiny.dataset).days) == 10
+    folder = shutil.copytree(tiny.folder, tmp_path / "other")
+    nodes = folder / "nodes.csv"
+    nodes.write_text(nodes.read_text().replace("node a", "node A"))
+    with pytest.raises(FelsinaError, match=r"nodes.csv: sha256 \w{12}, but tiny-") as error:
+        audit_release(tiny.release, open_registered(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_a_release_is_named_or_given_by_its_folder(tiny: Tiny, monkeypatch):
+    monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
+    assert command.release_folder(tiny.release.name) == tiny.release
+    assert command.release_folder(str(tiny.release)) == tiny.release
