@@ -6,6 +6,8 @@
     levels = ["area", "zona", "quartiere"] # names of the districts, the smallest first
     residents = "residents_2021"
     attributes = ["median_income_eur"]     # numbers by which areas are told apart
+    km2 = "area_km2"                       # optional: land, for sensors a square kilometre
+    vulnerable = "over80_pct"              # optional: per cent of residents who need warnings most
 
 A node stands in the area that its ``area`` column names, by code or by name of the smallest level;
 without one, in the area whose outline holds its place.
@@ -37,6 +39,8 @@ class AreasFile(BaseModel):
     levels: list[str] = Field(min_length=1)
     residents: str
     attributes: list[str] = []
+    km2: str | None = None
+    vulnerable: str | None = None
     attribution: str = ""
 
 
@@ -54,9 +58,10 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
-    rows = _rows(
-        path.parent / said.table, [said.code, said.residents, *said.levels, *said.attributes]
-    )
+    table = path.parent / said.table
+    optional = [name for name in (said.km2, said.vulnerable) if name is not None]
+    columns = [said.code, said.residents, *said.levels, *said.attributes, *optional]
+    rows = _rows(table, columns)
     codes = [row[said.code] for row in rows]
     of_node = _named(graph, codes, [row[said.levels[0]] for row in rows], path)
     lost = np.flatnonzero((of_node < 0) & np.isfinite(graph.lon) & np.isfinite(graph.lat))
@@ -66,11 +71,15 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
             for rings in outlines.get(code, []):
                 inside = _inside(graph.lon[lost], graph.lat[lost], rings)
                 of_node[lost[inside]] = position
+    residents = _column(table, rows, said.residents)
+    share = None if said.vulnerable is None else _column(table, rows, said.vulnerable)
     return Areas(
         of_node,
         {level: tuple(row[level] for row in rows) for level in said.levels},
-        _column(path.parent / said.table, rows, said.residents),
-        {name: _column(path.parent / said.table, rows, name) for name in said.attributes},
+        residents,
+        {name: _column(table, rows, name) for name in said.attributes},
+        None if said.km2 is None else _column(table, rows, said.km2),
+        None if share is None else residents * share / 100,
     )
 
 

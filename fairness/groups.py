@@ -67,12 +67,21 @@ class Areas:
         levels: names of the districts, the smallest first, to A labels: ``{"area": ...}``.
         residents: [A], NaN where unknown.
         attributes: [A] numbers by name, NaN where unknown.
+        land: [A] square kilometres, NaN where unknown; None where no area's are known.
+        vulnerable: [A] residents who need a warning most; None where nobody said who.
     """
 
     of_node: IntArray
     levels: dict[str, tuple[str, ...]]
     residents: FloatArray
     attributes: dict[str, FloatArray] = field(default_factory=dict)
+    land: FloatArray | None = None
+    vulnerable: FloatArray | None = None
+
+    @property
+    def km2(self) -> FloatArray:
+        """[A] square kilometres, NaN where unknown."""
+        return np.full(len(self.residents), np.nan) if self.land is None else self.land
 
     def living(self, nodes: IntArray) -> float:
         """Residents of the areas of these nodes; NaN where no area's are known."""
@@ -185,11 +194,11 @@ def by_number(
     """
     known = np.flatnonzero(np.isfinite(values))
     scale, weights = (values[known], np.ones(len(known))) if city is None else city
-    classes, names = _classes(values[known], scale, weights)
+    place, names = classes(values[known], scale, weights)
     parts = [
-        Group(names[c], known[classes == c], areas.living(known[classes == c]))
+        Group(names[c], known[place == c], areas.living(known[place == c]))
         for c in range(len(names))
-        if (classes == c).any()
+        if (place == c).any()
     ]
     while len(parts) > 1 and (small := [g for g in parts if not g.large_enough]):
         at = parts.index(small[0])
@@ -200,10 +209,16 @@ def by_number(
     return _grouping(attribute, parts, areas)
 
 
-def _classes(
+def classes(
     values: FloatArray, scale: FloatArray, weights: FloatArray
 ) -> tuple[IntArray, list[str]]:
-    """The class of each value, lowest first, and the classes' names: what part of ``scale``."""
+    """The class of each value, lowest first, and the classes' names: what part of ``scale``.
+
+    Args:
+        values: [N] known ones.
+        scale: [A] of a city, which is cut into quintiles; its own values where they are few.
+        weights: [A] residents, or ones.
+    """
     weights = np.nan_to_num(weights)
     usable = np.isfinite(scale) & (weights > 0)
     scale, weights = scale[usable], weights[usable]

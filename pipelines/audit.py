@@ -7,8 +7,9 @@ from typing import Any
 
 from fairness.areas import read_areas
 from fairness.audit import audit, evidence
+from fairness.coverage import coverage
 from fairness.groups import Areas, Grouping, groupings, own_areas, record_groupings
-from fairness.metrics import lead_bands
+from fairness.metrics import SUMS, lead_bands
 from models.contracts import FelsinaError
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
 from pipelines.train import Trained
@@ -77,10 +78,12 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
 
     ``dataset``, ``unit``, ``days``, ``from``, ``to``; ``beside``: what the error is compared with;
     ``lead_bands``; ``evidence`` of ``fairness.audit.evidence``; ``groupings`` of
-    ``fairness.audit.audit``.
+    ``fairness.audit.audit``; ``coverage`` of ``fairness.coverage.coverage``, where areas are known.
     """
     spec = scored.spec
     times = scored.dataset.builder(spec).times
+    heard = scored.daily[..., SUMS.index("count")].sum(axis=(0, 2)) > 0
+    placed = {"coverage": coverage(areas, heard)} if len(areas.residents) else {}
     return {
         "dataset": spec.dataset,
         "unit": spec.unit,
@@ -91,4 +94,5 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
         "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
         "evidence": evidence(scored.daily),
         "groupings": audit(scored.daily, found, areas),
+        **placed,
     }

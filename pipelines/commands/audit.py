@@ -67,6 +67,8 @@ def _show(found: dict[str, Any], json: bool) -> None:
         return
     for record in found["groupings"]:
         out.print(_table(found, record))
+    if "coverage" in found:
+        out.print(_coverage(found["coverage"]))
     if found["evidence"]["thin"]:
         reasons = ", ".join(_LACKING[code] for code in found["evidence"]["why"])
         out.print(f"The evidence is thin: {reasons}.")
@@ -100,6 +102,19 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
         failed = any(h["verdict"] == FAIL for h in harms)
         table.add_row(*cells, style="bold" if failed else "")
     return table
+
+
+def _coverage(found: dict[str, Any]) -> str:
+    """Who lives where no sensor is, in a sentence or two."""
+    text = f"{found['areas_without']} of {found['areas']} areas have no sensor that is heard"
+    if found["residents_without"] is not None:
+        text += f"; {found['residents_without']:.1%} of residents live there"
+    ranks = [
+        f"{rank['attribute']} {rank['rho']:+.2f} (chance alone: {rank['chance']:.2f})"
+        for rank in found["ranks"]
+        if rank["rho"] is not None
+    ]
+    return text + (f". Sensors for each resident go with: {', '.join(ranks)}" if ranks else "")
 
 
 def _percent(value: float | None, sign: bool = False) -> str:
