@@ -29,6 +29,7 @@ from pipelines.cli_options import (
     SomeDataset,
 )
 from pipelines.cli_privacy import privacy
+from pipelines.cli_report import report
 from pipelines.domains.registry import published
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ app.add_typer(privacy, name="privacy")
 app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
+app.add_typer(report, name="report")
 
 
 @app.command()
