@@ -4,8 +4,9 @@
 
 Worlds of two groups with autoregressive days (``tests.fixtures.worlds``): how often the interval of
 the first group's error holds the truth, how often any group fails although none is worse, and how
-often a gap of 20 % is found; a block bootstrap beside it on every tenth world; then how often a
-sequence that is watched for four years ever misses. Markdown on stdout, a row as it ends.
+often a gap of 20 % is found; a block bootstrap beside it on every tenth world. Then many cells at
+once, as of two attributes crossed: how often any interval misses. Then how often a sequence that is
+watched for four years ever misses. Markdown on stdout, a row as it ends.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import argparse
 import numpy as np
 
 from benchmarks.tables import head, row
-from fairness.audit import FAIL, HARMS, audit, worse
+from fairness.audit import FAIL, HARMS, audit, verdict, worse
 from fairness.intervals import block_bootstrap, jackknife, watch
 from fairness.metrics import Units
-from tests.fixtures.worlds import autoregressive, two_groups
+from fairness.watching import first_alarm, weekly_regret
+from tests.fixtures.worlds import autoregressive, many_cells, two_groups
 
 GAP = 0.2
 WATCHED = 208
@@ -35,9 +37,25 @@ def main() -> None:
     for phi in (0.5, 0.8):
         row(phi, asked.days, *_audits(phi, asked.days, asked.runs))
     print()
+    head("AR", "days", "cells", "any interval misses (5 %)", "any cell fails")
+    for phi in (0.5, 0.8):
+        for days in (120, asked.days):
+            for cells in (4, 9, 25, 80):
+                row(phi, days, cells, *_cells(phi, days, cells, asked.runs))
+    print()
     head("AR", "weeks watched", "sequences that ever miss (5 %)")
     for phi in (0.0, 0.5, 0.8):
         row(phi, WATCHED, f"{_missing(phi, asked.runs):.1%}")
+    print()
+    names = ["AR", "larger from week", "by", "found in four years", "median weeks later"]
+    head(*names, "nine in ten within")
+    for phi in (0.5, 0.8):
+        regret = _regret(phi, asked.runs // 4)
+        alarms = np.mean([first_alarm(week, 2) is not None for week in regret])
+        row(phi, "never", "0 %", f"{alarms:.1%} (false alarms)", "", "")
+        for begin in (13, 26, 52, 104):
+            for gap in (GAP, 0.5):
+                row(phi, begin, f"{gap:.0%}", *_delay(regret, begin, gap))
 
 
 def _audits(phi: float, days: int, runs: int) -> list[str]:
@@ -58,6 +76,45 @@ def _audits(phi: float, days: int, runs: int) -> list[str]:
         gap = audit(*two_groups(phi, days, rng, GAP))
         found.append("first" in _fails(gap))
     return [f"{np.mean(part):.1%}" for part in (held, bootstrapped, alarms, found)]
+
+
+def _cells(phi: float, days: int, cells: int, runs: int) -> list[str]:
+    rng = np.random.default_rng(int(10 * phi))
+    missed, alarms = [], []
+    for _ in range(runs):
+        by_unit, weights = many_cells(phi, days, cells, rng)
+
+        def error(sums: np.ndarray, weights: np.ndarray = weights) -> np.ndarray:
+            return worse(sums, weights, HARMS[0])
+
+        found = jackknife(by_unit, error, comparisons=cells)
+        missed.append(((found.low > 0) | (found.high < 0)).any())
+        told = zip(found.estimate, found.low, found.high, strict=True)
+        alarms.append(any(verdict(*one, HARMS[0].tolerated, days) == FAIL for one in told))
+    return [f"{np.mean(part):.1%}" for part in (missed, alarms)]
+
+
+def _regret(phi: float, runs: int) -> np.ndarray:
+    """[R, W] the first group's regret in worlds where none is worse."""
+    rng = np.random.default_rng(2)
+    days = np.datetime64("2024-01-01") + np.arange(7 * WATCHED)
+    found = []
+    for _ in range(runs):
+        daily, groupings, areas = two_groups(phi, len(days), rng)
+        units = Units.of(groupings[0], areas, np.ones(daily.shape[1]))
+        found.append(weekly_regret(daily, days, units)[:, 0])
+    return np.array(found)
+
+
+def _delay(regret: np.ndarray, begin: int, gap: float) -> list[str]:
+    """How often an error that grows in one week is found, and how many weeks later."""
+    weeks = []
+    for week in regret:
+        worse_from = week + np.where(np.arange(WATCHED) >= begin, np.log1p(gap), 0)
+        alarm = first_alarm(worse_from, 2)
+        weeks.append(np.inf if alarm is None else alarm.week - begin)
+    late = np.quantile(weeks, 0.9, method="higher")
+    return [f"{np.isfinite(weeks).mean():.1%}", f"{np.median(weeks):.0f}", f"{late:.0f}"]
 
 
 def _holds(interval) -> bool:  # noqa: ANN001

@@ -7,6 +7,7 @@
     residents = "residents_2021"
     attributes = ["median_income_eur"]     # numbers by which areas are told apart
     km2 = "area_km2"                       # optional: land, for sensors a square kilometre
+    crossed = [["median_income_eur", "over80_pct"]]  # optional: attributes looked at together
     vulnerable = "over80_pct"              # optional: per cent of residents who need warnings most
 
 A node stands in the area that its ``area`` column names, by code or by name of the smallest level;
@@ -41,6 +42,7 @@ class AreasFile(BaseModel):
     attributes: list[str] = []
     km2: str | None = None
     vulnerable: str | None = None
+    crossed: list[tuple[str, str]] = []
     attribution: str = ""
 
 
@@ -51,6 +53,10 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
     said = read_areas_file(path)
+    if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
+        raise FelsinaError(
+            f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
+        )
     table = path.parent / said.table
     optional = [name for name in (said.km2, said.vulnerable) if name is not None]
     columns = [said.code, said.residents, *said.levels, *said.attributes, *optional]
@@ -73,6 +79,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
         {name: _column(table, rows, name) for name in said.attributes},
         None if said.km2 is None else _column(table, rows, said.km2),
         None if share is None else residents * share / 100,
+        tuple(said.crossed),
     )
 
 

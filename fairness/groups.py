@@ -69,6 +69,7 @@ class Areas:
         attributes: [A] numbers by name, NaN where unknown.
         land: [A] square kilometres, NaN where unknown; None where no area's are known.
         vulnerable: [A] residents who need a warning most; None where nobody said who.
+        crossed: pairs of attributes that are looked at together.
     """
 
     of_node: IntArray
@@ -77,6 +78,7 @@ class Areas:
     attributes: dict[str, FloatArray] = field(default_factory=dict)
     land: FloatArray | None = None
     vulnerable: FloatArray | None = None
+    crossed: tuple[tuple[str, str], ...] = ()
 
     @property
     def km2(self) -> FloatArray:
@@ -110,8 +112,8 @@ def groupings(graph: CityGraph, areas: Areas) -> tuple[Grouping, ...]:
     """Every way in which the nodes are told apart that gives two groups or more."""
     found = [by_level(areas, level) for level in areas.levels]
     for name, values in areas.attributes.items():
-        at_node = np.where(areas.of_node >= 0, values[areas.of_node], np.nan)
-        found.append(by_number(name, at_node, areas, (values, areas.residents)))
+        found.append(by_number(name, _at_node(areas, name), areas, (values, areas.residents)))
+    found += [by_two(one, two, areas) for one, two in areas.crossed]
     for name, texts in graph.attributes.items():
         if name == "residents" or name in areas.attributes:
             continue
@@ -181,6 +183,34 @@ def by_text(attribute: str, texts: tuple[str, ...], areas: Areas) -> Grouping:
     return _grouping(attribute, kept, areas)
 
 
+def by_two(one: str, two: str, areas: Areas) -> Grouping:
+    """Thirds of the residents by one number, each parted by thirds of another.
+
+    A cell that is too small becomes the rest of its third by the first number, or of all.
+    """
+    rows, columns = _thirds(one, areas), _thirds(two, areas)
+    both = (rows != "") & (columns != "")
+    labels = np.where(both, rows + " x " + columns, "")
+    origin, waiting = labels.copy(), np.flatnonzero(labels != "")
+    groups: list[Group] = []
+    for rest in ([f"{row} x the rest" for row in rows], ["the rest"] * len(rows)):
+        groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
+        taken = np.concatenate([g.nodes for g in groups]) if groups else np.zeros(0, np.int64)
+        waiting = np.setdiff1d(waiting, taken)
+        labels[waiting] = np.array(rest, object)[waiting]
+    groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
+    return _grouping(f"{one} x {two}", groups, areas)
+
+
+def _thirds(name: str, areas: Areas) -> np.ndarray:
+    """[N] the class of the city's residents that each node is of; empty where it is not known."""
+    values, labels = _at_node(areas, name), np.full(len(areas.of_node), "", object)
+    known = np.isfinite(values)
+    place, names = classes(values[known], areas.attributes[name], areas.residents, 3)
+    labels[known] = np.array(names, object)[place]
+    return labels
+
+
 def by_number(
     attribute: str, values: FloatArray, areas: Areas, city: tuple[FloatArray, FloatArray] | None
 ) -> Grouping:
@@ -195,39 +225,45 @@ def by_number(
     known = np.flatnonzero(np.isfinite(values))
     scale, weights = (values[known], np.ones(len(known))) if city is None else city
     place, names = classes(values[known], scale, weights)
-    parts = [
+    found = [
         Group(names[c], known[place == c], areas.living(known[place == c]))
         for c in range(len(names))
         if (place == c).any()
     ]
-    while len(parts) > 1 and (small := [g for g in parts if not g.large_enough]):
-        at = parts.index(small[0])
-        beside = [i for i in (at - 1, at + 1) if 0 <= i < len(parts)]
-        other = min(beside, key=lambda i: len(parts[i].nodes))
+    while len(found) > 1 and (small := [g for g in found if not g.large_enough]):
+        at = found.index(small[0])
+        beside = [i for i in (at - 1, at + 1) if 0 <= i < len(found)]
+        other = min(beside, key=lambda i: len(found[i].nodes))
         first, second = sorted((at, other))
-        parts[first : second + 1] = [_joined(parts[first], parts[second], values, areas)]
-    return _grouping(attribute, parts, areas)
+        found[first : second + 1] = [_joined(found[first], found[second], values, areas)]
+    return _grouping(attribute, found, areas)
+
+
+def _at_node(areas: Areas, name: str) -> FloatArray:
+    """[N] what is known of the area where each node stands."""
+    return np.where(areas.of_node >= 0, areas.attributes[name][areas.of_node], np.nan)
 
 
 def classes(
-    values: FloatArray, scale: FloatArray, weights: FloatArray
+    values: FloatArray, scale: FloatArray, weights: FloatArray, parts: int = CLASSES
 ) -> tuple[IntArray, list[str]]:
     """The class of each value, lowest first, and the classes' names: what part of ``scale``.
 
     Args:
         values: [N] known ones.
-        scale: [A] of a city, which is cut into quintiles; its own values where they are few.
+        scale: [A] of a city, which is cut into equal parts; its own values where they are few.
         weights: [A] residents, or ones.
+        parts: how many.
     """
     weights = np.nan_to_num(weights)
     usable = np.isfinite(scale) & (weights > 0)
     scale, weights = scale[usable], weights[usable]
     distinct = np.unique(scale)
-    if len(distinct) <= CLASSES:
+    if len(distinct) <= parts:
         return np.searchsorted(distinct, values), [f"{value:g}" for value in distinct]
     below = np.array([weights[scale < v].sum() for v in distinct]) / weights.sum()
-    place = np.minimum((below * CLASSES + 1e-9).astype(int), CLASSES - 1)
-    names = [_span(distinct[place == c]) for c in range(CLASSES)]
+    place = np.minimum((below * parts + 1e-9).astype(int), parts - 1)
+    names = [_span(distinct[place == c]) for c in range(parts)]
     at = np.searchsorted(distinct, values, side="right") - 1
     return place[np.maximum(at, 0)], names
 

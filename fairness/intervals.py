@@ -31,6 +31,8 @@ _REPLICATES = 999
 WATCHED_WEEKS = 4
 """Weeks of one step of ``watch``: means of fewer still depend on the mean before them."""
 _LEAST_STEPS = 6
+LEAST_WEEKS = _LEAST_STEPS * WATCHED_WEEKS
+"""Fewer weeks give no interval of ``watch``."""
 _BEST_AT = 13
 """Steps, a year of them, at which the sequence is narrowest."""
 
@@ -141,7 +143,8 @@ def watch(weekly: FloatArray, confidence: float = 0.95) -> Sequence:
         The steps; none where there are fewer than 24 weeks.
     """
     steps = len(weekly) // WATCHED_WEEKS
-    batch = weekly[: steps * WATCHED_WEEKS].reshape(steps, WATCHED_WEEKS, -1).mean(axis=1)
+    whole = weekly[: steps * WATCHED_WEEKS]
+    batch = whole.reshape(steps, WATCHED_WEEKS, weekly.shape[1]).mean(axis=1)
     count = np.arange(1, steps + 1)[:, None]
     mean = np.cumsum(batch, axis=0) / count
     squares = np.cumsum(batch**2, axis=0) - count * mean**2

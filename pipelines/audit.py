@@ -10,6 +10,7 @@ from fairness.audit import audit, evidence
 from fairness.coverage import coverage
 from fairness.groups import Areas, Grouping, groupings, own_areas, record_groupings
 from fairness.metrics import SUMS, lead_bands
+from fairness.watching import watch_groups
 from models.contracts import FelsinaError
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
 from pipelines.train import Trained
@@ -77,8 +78,9 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
     """What a record says of any forecaster.
 
     ``dataset``, ``unit``, ``days``, ``from``, ``to``; ``beside``: what the error is compared with;
-    ``lead_bands``; ``evidence`` of ``fairness.audit.evidence``; ``groupings`` of
-    ``fairness.audit.audit``; ``coverage`` of ``fairness.coverage.coverage``, where areas are known.
+    ``lead_bands``; ``evidence``, ``groupings``, ``watch`` of ``fairness.audit.evidence`` and
+    ``audit`` and ``fairness.watching.watch_groups``; where areas are known, ``coverage`` of
+    ``fairness.coverage.coverage``.
     """
     spec = scored.spec
     times = scored.dataset.builder(spec).times
@@ -94,5 +96,6 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
         "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
         "evidence": evidence(scored.daily),
         "groupings": audit(scored.daily, found, areas),
+        "watch": watch_groups(scored.daily, scored.days, found, areas),
         **placed,
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.contracts import FelsinaError
-from pipelines.cli_options import Config, Json, Like, Profile, Seed, Set
+from pipelines.cli_options import Config, Dataset, Json, Like, Profile, Seed, Set
 
 audit = typer.Typer(
     help="Whom the forecaster serves badly: every group beside the others, with intervals.",
@@ -47,3 +47,16 @@ def audit_one(
         commands.audit_sealed(dataset, release, areas, json)
     else:
         commands.audit_one(dataset, areas, profile, seed, config, assignments, like, json)
+
+
+@audit.command("watch")
+def watch_one(
+    dataset: Dataset,
+    release: SomeRelease = None,
+    areas: Areas = None,
+    json: Json = False,
+) -> None:
+    """Watch groups week by week: an alarm once it is sure that one is served worse."""
+    from pipelines.commands.audit import watch_one
+
+    watch_one(dataset, release, areas, json)

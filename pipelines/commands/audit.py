@@ -8,12 +8,16 @@ from typing import Any
 from rich.table import Table
 
 from fairness.audit import FAIL, HARMS
-from fairness.intervals import LEAST_DAYS
-from pipelines.audit import audit_release, audit_trained
+from fairness.intervals import LEAST_DAYS, LEAST_WEEKS
+from fairness.watching import watch_groups
+from models.contracts import FelsinaError
+from pipelines.audit import audit_release, audit_trained, tell_apart
 from pipelines.commands.model import scored, trained_for
 from pipelines.commands.terminal import Stages, answer, out
+from pipelines.replay import score_release
 from pipelines.settings import home
 from pipelines.train import open_registered
+from serving.release import champions, load_release
 
 _HARM_NAMES = {
     "error": "error beside others",
@@ -53,6 +57,33 @@ def audit_sealed(dataset: Path, release: str, areas: Path | None, json: bool) ->
         stages.begin(opened.spec.dataset, f"audit of {folder.name}")
         found = audit_release(folder, opened, areas, lambda share: stages.progress("replay", share))
     _show(found, json)
+
+
+def watch_one(dataset: Path, release: str | None, areas: Path | None, json: bool) -> None:
+    """Replay a release, the one that is served when none is named, and watch its weeks."""
+    opened = open_registered(dataset)
+    folder = release_folder(release or _served(opened.spec.dataset))
+    found = tell_apart(opened, areas)
+    with Stages() as stages:
+        stages.begin(opened.spec.dataset, f"weeks of {folder.name}")
+        scored = score_release(
+            load_release(folder.resolve()), opened, lambda share: stages.progress("replay", share)
+        )
+    watched = watch_groups(scored.daily, scored.days, found[1], found[0])
+    if json:
+        answer({"release": folder.name, "dataset": opened.spec.dataset} | watched)
+        return
+    out.print(_watched(opened.spec.dataset, watched))
+    if watched["weeks"] < LEAST_WEEKS:
+        out.print(f"{watched['weeks']} weeks are fewer than {LEAST_WEEKS}: nothing is sure yet.")
+
+
+def _served(dataset: str) -> str:
+    """Name of the release of a dataset that is served."""
+    folder = champions(home()).get(dataset)
+    if folder is None:
+        raise FelsinaError(f"no release of {dataset} lies in {home()}; name one with --release")
+    return folder.name
 
 
 def release_folder(release: str) -> Path:
@@ -101,6 +132,26 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
         cells += [f"{_percent(h['worse_by'], True)} {h['verdict']}" for h in harms]
         failed = any(h["verdict"] == FAIL for h in harms)
         table.add_row(*cells, style="bold" if failed else "")
+    return table
+
+
+def _watched(dataset: str, watched: dict[str, Any]) -> Table:
+    """Every group's regret, and when an alarm was raised."""
+    title = f"{dataset}, {watched['weeks']} weeks: error beside the others', week by week"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("by", "group", "weeks", "worse by", "surely between", "alarm"):
+        table.add_column(name, justify="left" if name in ("by", "group", "alarm") else "right")
+    for record in watched["groupings"]:
+        for group in record["groups"]:
+            alarm = group["alarm"]
+            sure = [_percent(group[side], True) for side in ("low", "high")]
+            cells = [record["attribute"], group["name"], str(group["weeks"])]
+            cells += [_percent(group["worse_by"], True), " and ".join(sure)]
+            if alarm:
+                cells.append(
+                    f"{alarm['on']}, {_percent(alarm['worse_by'], True)} since {alarm['since']}"
+                )
+            table.add_row(*cells, style="bold" if alarm else "")
     return table
 
 

@@ -84,6 +84,12 @@ def test_nodes_stand_where_they_are_said_to_or_where_an_outline_holds_them(folde
         ("areas.toml", "residents", "resident", r"areas.toml: residents: Field required"),
         ("areas.csv", "Z,900", "Z,many", r"areas.csv: row 2, people: 'many' is no number"),
         ("areas.geojson", '"code"', '"kode"', r"areas.geojson: no outlines with 'code'"),
+        (
+            "areas.toml",
+            '["income"]',
+            '["income"]\ncrossed = [["income", "age"]]',
+            r"crossed: age is",
+        ),
         ("areas.csv", "Gamma", "Delta", r"nodes stand in Gamma, which the table does not hold"),
     ],
 )

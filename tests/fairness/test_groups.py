@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairness.groups import Areas, by_level, by_number, by_text, groupings, own_areas
+from fairness.groups import Areas, by_level, by_number, by_text, by_two, groupings, own_areas
 from models.contracts import CityGraph, FelsinaError
 
 
@@ -114,3 +114,38 @@ def test_a_graphs_own_columns_give_its_groupings():
 
 def test_no_areas_are_no_fault():
     assert groupings(city([""] * 4), own_areas(city([""] * 4))) == ()
+
+
+def test_two_numbers_part_the_residents_into_cells_and_small_ones_are_merged_and_shown():
+    """Nine areas: income by threes, and within each three one of few, some and many old people."""
+    old = np.array([1.0, 2, 3] * 3)
+    numbers = {"income": np.repeat([1.0, 2, 3], 3), "old": old}
+    nodes = [3, 3, 3, 2, 1, 4, 1, 1, 0]
+    of_node = np.repeat(np.arange(9), nodes)
+    areas = Areas(of_node, {"area": tuple("abcdefghi")}, np.full(9, 900.0), numbers)
+    found = by_two("income", "old", areas)
+    assert found.attribute == "income x old"
+    assert [(g.name, len(g.nodes), g.merged) for g in found.groups] == [
+        ("1 x 1", 3, ()),
+        ("1 x 2", 3, ()),
+        ("1 x 3", 3, ()),
+        ("2 x 3", 4, ()),
+        ("2 x the rest", 3, ("2 x 1", "2 x 2")),
+    ]
+    assert found.ungrouped.tolist() == [16, 17], "two nodes are too few, even as the rest of all"
+    sizes = [g.residents for g in found.groups]
+    assert sizes == [900, 900, 900, 900, 1800]
+
+
+def test_cells_too_small_for_their_row_are_the_rest_of_the_city():
+    numbers = {"income": np.repeat([1.0, 2, 3], 2), "old": np.array([1.0, 2] * 3)}
+    areas = Areas(
+        np.array([0, 1, 2, 3, 4, 5, 4, 4]), {"area": tuple("abcdef")}, np.full(6, 900.0), numbers
+    )
+    found = by_two("income", "old", areas)
+    assert all(g.large_enough for g in found.groups)
+    assert sum(len(g.nodes) for g in found.groups) + len(found.ungrouped) == 8
+    crossed = Areas(
+        areas.of_node, areas.levels, areas.residents, numbers, crossed=(("income", "old"),)
+    )
+    assert "income x old" in [g.attribute for g in groupings(city(list("abcdefee")), crossed)]
