@@ -87,8 +87,15 @@ class Areas:
 
     def living(self, nodes: IntArray) -> float:
         """Residents of the areas of these nodes; NaN where no area's are known."""
+        return self._sum(self.residents, nodes)
+
+    def living_vulnerable(self, nodes: IntArray) -> float:
+        """Of them, those who need a warning most; NaN where nobody said who, or none are known."""
+        return float("nan") if self.vulnerable is None else self._sum(self.vulnerable, nodes)
+
+    def _sum(self, people: FloatArray, nodes: IntArray) -> float:
         areas = np.unique(self.of_node[nodes])
-        known = self.residents[areas[areas >= 0]]
+        known = people[areas[areas >= 0]]
         return float(np.nansum(known)) if np.isfinite(known).any() else float("nan")
 
 

@@ -135,16 +135,18 @@ class Units:
         of_node: [U, N] ones where a node belongs to a unit.
         equal: [G, U] weights of a group's units, each the same.
         residents: [G, U] weights by residents; None where an area's residents are not known.
+        vulnerable: [G, U] weights by those who need a warning most; None where they are not known.
     """
 
     of_node: FloatArray
     equal: FloatArray
     residents: FloatArray | None
+    vulnerable: FloatArray | None = None
 
     @classmethod
     def of(cls, grouping: Grouping, areas: Areas, observed: FloatArray) -> Units:
         """The units of a grouping; [N] nodes that were never ``observed`` count in none."""
-        members, owners, living = [], [], []
+        members, owners, nodes_of = [], [], []
         for g, group in enumerate(grouping.groups):
             nodes = group.nodes[observed[group.nodes] > 0]
             at = areas.of_node[nodes]
@@ -152,11 +154,16 @@ class Units:
             for unit in [*own, *nodes[at < 0][:, None]]:
                 members.append(np.isin(np.arange(len(areas.of_node)), unit).astype(float))
                 owners.append(g)
-                living.append(areas.living(unit))
+                nodes_of.append(unit)
         owner = np.array(owners) == np.arange(len(grouping.groups))[:, None]
-        people = np.array(living)
-        known = bool(len(people)) and bool(np.isfinite(people).all()) and bool((people > 0).all())
-        return cls(np.array(members), owner * 1.0, owner * people if known else None)
+        people = [
+            np.array([count(unit) for unit in nodes_of])
+            for count in (areas.living, areas.living_vulnerable)
+        ]
+        by_people = (
+            owner * p if len(p) and np.isfinite(p).all() and (p > 0).all() else None for p in people
+        )
+        return cls(np.array(members), owner * 1.0, *by_people)
 
 
 def mean_of_groups(unit_figures: FloatArray, weights: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from fairness.groups import Areas, Grouping, groupings, own_areas, record_groupi
 from fairness.metrics import SUMS, lead_bands
 from fairness.watching import watch_groups
 from models.contracts import FelsinaError
+from pipelines.floods import warnings_by_group
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
 from pipelines.train import Trained
 from serving.release import load_release
@@ -41,6 +42,7 @@ def audit_release(
     """Judge whom a sealed release serves badly, by replaying it over the test span.
 
     The record holds no clock and no path: the same release, dataset and areas give the same bytes.
+    It holds ``floods`` of ``pipelines.floods`` besides, where nodes have thresholds.
 
     Args:
         folder: of the release.
@@ -57,7 +59,9 @@ def audit_release(
     told_apart = tell_apart(dataset, areas_file)
     scored = score_release(release, dataset, progress)
     sealed = {"release": release.id, "manifest_sha256": release.sha256}
-    return sealed | _audited(scored, *told_apart)
+    record = sealed | _audited(scored, *told_apart)
+    floods = warnings_by_group(release, dataset, told_apart[1], told_apart[0])
+    return record if floods is None else record | {"floods": floods}
 
 
 def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tuple[Grouping, ...]]:

@@ -182,11 +182,14 @@ def synth(
     domain: Annotated[str, typer.Argument(help="A registered domain.")],
     folder: Annotated[Path, typer.Argument(help="Where to write the dataset folder.")],
     seed: Seed = 0,
+    days: Annotated[
+        int | None, typer.Option(help="Length of the record, other than the usual.", min=90)
+    ] = None,
 ) -> None:
     """Write a domain's part of the embedded, synthetic city."""
     from pipelines.commands.data import synthesise
 
-    synthesise(domain, folder, seed)
+    synthesise(domain, folder, seed, days)
 
 
 _SOURCES = [f"{name}: {domain.published[name]}" for name, domain in published().items()]

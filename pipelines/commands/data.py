@@ -98,14 +98,14 @@ def describe_one(dataset: Path, json: bool) -> None:
     out.print(table)
 
 
-def synthesise(domain: str, folder: Path, seed: int) -> None:
+def synthesise(domain: str, folder: Path, seed: int, days: int | None = None) -> None:
     """Write a domain's part of the embedded city."""
     synth = domain_of(domain).synthesise
     if synth is None:
         raise FelsinaError(f"domain {domain!r} has no synthetic dataset")
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name a folder that does not")
-    synth(folder, seed)
+    synth(folder, seed, *([] if days is None else [days]))
     out.print(f"{folder}: synthetic {domain} data, seed {seed}")
 
 

@@ -83,7 +83,8 @@ class Domain:
         name: as in ``dataset.toml``.
         title: for people.
         defaults: training settings that suit it.
-        synthesise: writes its part of the embedded city, given folder and seed.
+        synthesise: writes its part of the embedded city, given folder and seed, and how many days
+            where that is not the usual number.
         embedded: name of that dataset.
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
@@ -99,7 +100,7 @@ class Domain:
     name: str
     title: str
     defaults: Defaults = _no_changes
-    synthesise: Callable[[Path, int], None] | None = None
+    synthesise: Callable[..., None] | None = None
     embedded: str = ""
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None

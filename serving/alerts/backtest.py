@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from models.adaptive import AdaptiveBands
-from models.contracts import BoolArray, FloatArray
+from models.contracts import BoolArray, FloatArray, IntArray
 from models.windows import WindowBuilder
 from serving.alerts.held import Held
 from serving.alerts.rules import Rule, problem, rules_of
@@ -63,10 +63,8 @@ class Replay:
         probability = self.probability[rule.id]
         up, issued = raised_alerts(rule, probability), ~np.isnan(probability)
         total = Score()
-        for x, node in enumerate(nodes.tolist()):
-            values = self.values[:, node]
-            crossed = np.where(np.isnan(values), np.nan, values >= np.float32(limits[x]))
-            total += score_node(up[:, x], issued[:, x], crossed, rule.within)
+        for x, values in enumerate(self.values[:, nodes].T):
+            total += score_node(up[:, x], issued[:, x], crossed(values, limits[x]), rule.within)
         step = np.timedelta64(spec.seconds, "s")
         found = total.told(spec.seconds / 3600)
         weather = release.manifest.get("forcings_over_horizon", "none used")
@@ -165,6 +163,11 @@ def _outgrown(known: dict[str, Any] | None, latest: np.datetime64) -> bool:
     return bool(latest > end and 4 * (latest - end) >= end - begin)
 
 
+def crossed(values: FloatArray, limit: float) -> FloatArray:
+    """1 where a value reaches a limit, 0 where not, NaN where nothing was observed."""
+    return np.where(np.isnan(values), np.nan, values >= np.float32(limit))
+
+
 def raised_alerts(rule: Rule, probability: FloatArray) -> BoolArray:
     """[I, X] whether an alert is up after each issue, from the probabilities [I, X]."""
     active = np.zeros(probability.shape[1], bool)
@@ -176,8 +179,25 @@ def raised_alerts(rule: Rule, probability: FloatArray) -> BoolArray:
     return up
 
 
-def score_node(up: BoolArray, issued: BoolArray, crossed: FloatArray, within: int) -> Score:
-    """Score one node; all by step, row 0 at the first issue.
+@dataclass(frozen=True)
+class Judged:
+    """One node's events, and its issues with an alert up, one by one; row 0 is the first issue.
+
+    Attributes:
+        begins: [E] first steps of events that an alert could have come before.
+        leads: [E] steps from alert to event, 0 where none was up.
+        alarms: [J] issues with an alert up whose outcome is known.
+        false: [J] whether nothing followed them.
+    """
+
+    begins: IntArray
+    leads: IntArray
+    alarms: IntArray
+    false: BoolArray
+
+
+def judge_node(up: BoolArray, issued: BoolArray, crossed: FloatArray, within: int) -> Judged:
+    """Judge one node; all by step, row 0 at the first issue.
 
     An event is a run of observed crossings that begins after the first issue; a gap inside a run
     does not part it. It is a hit where the last issue before its begin had an alert up and lies at
@@ -195,32 +215,39 @@ def score_node(up: BoolArray, issued: BoolArray, crossed: FloatArray, within: in
     """
     issues = np.flatnonzero(issued)
     if not len(issues):
-        return Score()
+        none = np.zeros(0, np.int64)
+        return Judged(none, none, none, none.astype(bool))
     known = np.flatnonzero(~np.isnan(crossed))
     change = np.diff(crossed[known], prepend=1.0, append=0.0)
     begins, ends = known[np.flatnonzero(change[:-1] > 0)], known[np.flatnonzero(change[1:] < 0)]
     begins = begins[begins > issues[0]]
     raises = np.flatnonzero(np.diff(up.astype(np.int8), prepend=0) > 0)
-    leads = []
-    for begin in begins:
+    leads = np.zeros(len(begins), np.int64)
+    for e, begin in enumerate(begins):
         issue = issues[np.searchsorted(issues, begin) - 1]
         if up[issue] and begin - issue <= within:
             over = ends[ends < begin]
             since = max([raises[raises <= issue][-1], *over[-1:]])
-            leads.append(min(within, int(begin - since)))
+            leads[e] = min(within, int(begin - since))
     alarms = issues[up[issues]]
     past = alarms[alarms + within < len(crossed)]
     reached, seen = np.cumsum(crossed == 1), np.cumsum(~np.isnan(crossed))
     judged = past[seen[past + within] > seen[past]]
-    false = reached[judged + within] == reached[judged]
+    return Judged(begins, leads, judged, reached[judged + within] == reached[judged])
+
+
+def score_node(up: BoolArray, issued: BoolArray, crossed: FloatArray, within: int) -> Score:
+    """Count what ``judge_node`` finds at one node."""
+    found = judge_node(up, issued, crossed, within)
+    hits = int((found.leads > 0).sum())
     return Score(
-        hits=len(leads),
-        misses=len(begins) - len(leads),
-        judged=len(judged),
-        false_alarms=int(false.sum()),
-        up=len(alarms),
-        issues=len(issues),
-        leads=tuple(leads),
+        hits=hits,
+        misses=len(found.begins) - hits,
+        judged=len(found.alarms),
+        false_alarms=int(found.false.sum()),
+        up=int((up & issued).sum()),
+        issues=int(issued.sum()),
+        leads=tuple(found.leads[found.leads > 0].tolist()),
     )
 
 

@@ -27,6 +27,7 @@ from pipelines.domains.synthesis import AREAS, CivilClock, bump
 from training.dataset import write_dataset
 
 NAME = "embedded-energy"
+DAYS = 200
 LATE, DEAD = "canale-basso-2", "fossa-verde-3"
 HEATING_BASE_C, COOLING_BASE_C = 16.0, 23.0
 
@@ -116,10 +117,10 @@ def weather_w_m2(
     return electric * (0.7 * heating + cooling) * running + lighting
 
 
-def synthesise(folder: Path, seed: int = 0) -> None:
-    """Write the dataset folder ``embedded-energy``; the same seed gives the same bytes."""
+def synthesise(folder: Path, seed: int = 0, days: int = DAYS) -> None:
+    """Write the dataset folder ``embedded-energy``; the same seed and days give the same bytes."""
     rng = np.random.default_rng(seed)
-    times = synthesis.grid("2024-03-01", 200, "1h")
+    times = synthesis.grid("2024-03-01", days, "1h")
     clock = synthesis.civil_clock(times)
     plan = districts(rng)
     nodes = synthesis.place(plan)

@@ -33,6 +33,7 @@ from pipelines.domains import synthesis
 from training.dataset import write_dataset
 
 NAME = "embedded-flood"
+DAYS = 300
 LATE, DEAD = "canale", "ovest"
 STEP_H = 0.5
 SOIL_MM = 110.0
@@ -183,10 +184,10 @@ def node_table(levels: FloatArray) -> pd.DataFrame:
     return nodes
 
 
-def synthesise(folder: Path, seed: int = 0) -> None:
-    """Write the dataset folder ``embedded-flood``; the same seed gives the same bytes."""
+def synthesise(folder: Path, seed: int = 0, days: int = DAYS) -> None:
+    """Write the dataset folder ``embedded-flood``; the same seed and days give the same bytes."""
     rng = np.random.default_rng(seed)
-    times = synthesis.grid("2024-02-20", 300, "30min")
+    times = synthesis.grid("2024-02-20", days, "30min")
     rain = synthesis.storm_rain(rng, times, basin_centres())
     wander = 0.03 * synthesis.ar_noise(rng, (len(times), len(GAUGES)), 0.99)
     stage_m = stage(discharge(rain, times) * np.exp(wander))

@@ -28,8 +28,10 @@ from pipelines.domains.synthesis import CivilClock, bump
 from training.dataset import write_dataset
 
 NAME = "embedded-traffic"
+DAYS = 200
 LATE, DEAD = "north-in-outer", "east-out-inner"
 INCIDENTS = 90
+"""In ``DAYS``; a longer record has more."""
 SPREAD = 0.6
 """Share of an incident's cut that reaches the loop upstream an hour later."""
 
@@ -127,7 +129,8 @@ def _incidents(rng: np.random.Generator, demand: FloatArray) -> FloatArray:
     """Sudden cuts, more likely in dense traffic, that clear within some hours; [T, N]."""
     origin = np.zeros_like(demand)
     risk = demand.ravel() ** 2 / (demand**2).sum()
-    for where in rng.choice(demand.size, INCIDENTS, replace=False, p=risk):
+    count = round(INCIDENTS * len(demand) / (24 * DAYS))
+    for where in rng.choice(demand.size, count, replace=False, p=risk):
         t, node = divmod(int(where), demand.shape[1])
         clearing = np.exp(-np.arange(8) / rng.uniform(1.0, 3.0))[: len(origin) - t]
         window = origin[t : t + 8, node]
@@ -135,10 +138,10 @@ def _incidents(rng: np.random.Generator, demand: FloatArray) -> FloatArray:
     return origin
 
 
-def synthesise(folder: Path, seed: int = 0) -> None:
-    """Write the dataset folder ``embedded-traffic``; the same seed gives the same bytes."""
+def synthesise(folder: Path, seed: int = 0, days: int = DAYS) -> None:
+    """Write the dataset folder ``embedded-traffic``; the same seed and days give the same bytes."""
     rng = np.random.default_rng(seed)
-    times = synthesis.grid("2023-10-01", 200, "1h")
+    times = synthesis.grid("2023-10-01", days, "1h")
     clock = synthesis.civil_clock(times)
     plan = loops()
     edges, nodes = roads(plan), synthesis.place(plan)
