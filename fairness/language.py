@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from datetime import date
@@ -19,10 +20,13 @@ _MONTHS = {
     "dicembre",
     "en": "January February March April May June July August September October November December",
 }
-MINUS, NONE = "\u2212", "\u2013"
+CROSSED = " x "
+"""Between the parts of a crossed attribute, and of its groups."""
+MINUS, NONE, TIMES = "\u2212", "\u2013", " \u00d7 "
+_ROMAN = re.compile("[IVX]+")
 _LEVELS = ("area", "zona", "quartiere")
-_UNGROUPED_DIGITS = 4
-"""Digits that stand without a separator: years do, and both languages leave these bare."""
+_BARE = 4
+"""Digits that stand together in a group's name, which may be of years."""
 
 
 @lru_cache
@@ -43,12 +47,12 @@ class Language:
     code: str
     labels: dict[str, Any]
 
-    def plain(self, text: str) -> str:
-        """A number written with a point, in this language."""
+    def plain(self, text: str, bare: int = 3) -> str:
+        """A number written with a point, in this language; so many digits are not set apart."""
         sign, digits = (MINUS, text[1:]) if text.startswith("-") else ("", text)
         whole, _, rest = digits.partition(".")
         apart, point = (".", ",") if self.code == "it" else (",", ".")
-        if len(whole) > _UNGROUPED_DIGITS:
+        if len(whole) > bare:
             whole = f"{int(whole):,}".replace(",", apart)
         return sign + whole + (point + rest if rest else "")
 
@@ -62,11 +66,12 @@ class Language:
         return self.plain(f"{value:.{decimals}f}")
 
     def percent(self, share: float | None, signed: bool = False) -> str:
-        """A share of one in percent; with a decimal where it is small."""
+        """A share of one in percent; with a decimal where it is nearly none, or nearly all."""
         if share is None:
             return NONE
         value = 100 * share
-        text = f"{value:.1f}" if 0 < abs(value) < 1 else f"{value:.0f}"
+        near = 0 < abs(value) < 1 or 99 < abs(value) < 100
+        text = f"{value:.1f}" if near else f"{value:.0f}"
         text = "0" if float(text) == 0 else text
         return ("+" if signed and float(text) > 0 else "") + self.plain(text) + "%"
 
@@ -79,8 +84,8 @@ class Language:
         return NONE if share is None else self.plain(f"{round(100 * share):d}")
 
     def harm(self, name: str, share: float | None, signed: bool = False) -> str:
-        """How much worse: band failures in values of a hundred, else in percent."""
-        if name != "under_coverage":
+        """How much worse: what is counted, of a hundred; else in percent."""
+        if name not in ("under_coverage", "missed", "false_alarms"):
             return self.percent(share, signed)
         return ("+" if signed and share and share >= 0.005 else "") + self.hundredths(share)
 
@@ -95,6 +100,8 @@ class Language:
 
     def label(self, attribute: str) -> str:
         """What an attribute is called."""
+        if CROSSED in attribute:
+            return TIMES.join(map(self.label, attribute.split(CROSSED)))
         if attribute in self.labels:
             return self.said(self.labels[attribute])
         return words(self.code)["groups"].get(attribute, attribute.replace("_", " "))
@@ -102,9 +109,11 @@ class Language:
     def group(self, name: str) -> str:
         """What a group is called."""
         known = words(self.code)["groups"]
+        if CROSSED in name:
+            return TIMES.join(map(self.group, name.split(CROSSED)))
         if span := SPAN.fullmatch(name):
             low, high = span.groups()
-            said = {"low": self.plain(low), "high": self.plain(high or low)}
+            said = {"low": self.plain(low, _BARE), "high": self.plain(high or low, _BARE)}
             return known["span"].format(**said) if high else said["low"]
         if name in ("the rest", "other"):
             return known[name.removeprefix("the ")]
@@ -115,7 +124,9 @@ class Language:
     @staticmethod
     def named(name: str) -> str:
         """A name that is written in capitals alone, in capitals and small letters."""
-        return name.title() if name.isupper() and len(name) > 4 else name
+        if not name.isupper() or len(name) < 5:
+            return name
+        return " ".join(w if _ROMAN.fullmatch(w) else w.title() for w in name.split(" "))
 
     def where(self, found: dict[str, Any]) -> str:
         """Where a finding of ``fairness.verdict`` holds."""
@@ -127,6 +138,16 @@ class Language:
         if found["attribute"] in _LEVELS:
             return known["level"].format(**said)
         said["label"] = self.label(found["attribute"])
+        if CROSSED in found["attribute"] and CROSSED in found["group"]:
+            pairs = zip(
+                found["attribute"].split(CROSSED), found["group"].split(CROSSED), strict=True
+            )
+            said |= {
+                f"{what}_{at}": self.group(text) if what == "group" else self.label(text)
+                for at, pair in enumerate(pairs)
+                for what, text in zip(("label", "group"), pair, strict=True)
+            }
+            return known["crossed"].format(**said)
         if not found["ordered"]:
             return known["text"].format(**said)
         return known[found["place"] or "between"].format(**said)

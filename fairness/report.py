@@ -8,11 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fairness import figures
-from fairness.audit import HARMS
 from fairness.groups import LEAST_RESIDENTS, LEAST_SENSORS
 from fairness.intervals import LEAST_DAYS
 from fairness.language import LANGUAGES, TEMPLATES, Language, words
-from fairness.verdict import evidence_state
+from fairness.verdict import evidence_state, judged
 
 PAGES = ("report", "card", "annex-iv")
 BANDS = ("50", "80", "90")
@@ -56,6 +55,9 @@ SHOWN_AUDIT = (
     "lead_bands",
     "evidence",
     "groupings",
+    "coverage",
+    "watch",
+    "floods",
 )
 """Members of an audit's record that every page knows; others are shown as tables of their own."""
 
@@ -100,7 +102,8 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
         if "name" in record["about"]
         else record["dataset"],
         speech=speech,
-        harms=HARMS,
+        harms=list(known["harms"]),
+        judged=judged,
         least={"days": LEAST_DAYS, "sensors": LEAST_SENSORS, "residents": LEAST_RESIDENTS},
         plots=Plots(record, speech),
         annex=ANNEX,
@@ -159,7 +162,7 @@ class Plots:
 
     def groups(self, grouping: dict[str, Any], harm: str) -> Markup:
         """Each group's harm beside what is tolerated."""
-        judged = grouping["weighted"].get("residents") or grouping["weighted"]["area"]
+        harms = judged(grouping)["harms"]
         rows = [
             figures.Row(
                 self.speech.group(group["name"]),
@@ -168,12 +171,12 @@ class Plots:
                 found["high"],
                 found["verdict"],
             )
-            for group, found in zip(grouping["groups"], judged["harms"][harm], strict=True)
+            for group, found in zip(grouping["groups"], harms[harm], strict=True)
         ]
         title = self.words["text"]["interval_title"].format(
             harm=self.words["harms"][harm], label=self.speech.label(grouping["attribute"])
         )
-        tolerated = judged["harms"][harm][0]["tolerated"]
+        tolerated = harms[harm][0]["tolerated"]
         limit = f"{self.words['label']['limit']} {self.speech.harm(harm, tolerated)}"
 
         def shown(value: float) -> str:

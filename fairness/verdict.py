@@ -61,20 +61,40 @@ def evidence_state(record: dict[str, Any]) -> str:
 
 
 def findings(audit: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every group's harm of every grouping, by residents where they are known."""
-    for grouping in audit["groupings"]:
-        judged = grouping["weighted"].get("residents") or grouping["weighted"]["area"]
+    """Every group's harms, then those of warnings, by residents where they are known."""
+    yield from _of_groupings(audit["groupings"], audit["groupings"])
+    if "floods" in audit:
+        yield from _of_groupings(audit["floods"]["groupings"], audit["groupings"])
+
+
+def judged(grouping: dict[str, Any]) -> dict[str, Any]:
+    """A grouping's figures and harms by the people whom they concern most, as far as known."""
+    weighted = grouping["weighted"]
+    return next(weighted[by] for by in ("vulnerable", "residents", "area") if by in weighted)
+
+
+def _of_groupings(
+    groupings: list[dict[str, Any]], described: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Findings of groupings, whose groups the audit describes once."""
+    known = {
+        (grouping["attribute"], group["name"]): group
+        for grouping in described
+        for group in grouping["groups"]
+    }
+    for grouping in groupings:
         ordered = all(SPAN.fullmatch(group["name"]) for group in grouping["groups"])
         last = len(grouping["groups"]) - 1
         for at, group in enumerate(grouping["groups"]):
             place = {0: "lowest", last: "highest"}.get(at) if ordered else None
-            for harm, groups in judged["harms"].items():
+            about = known[grouping["attribute"], group["name"]]
+            for harm, groups in judged(grouping)["harms"].items():
                 yield {
                     "attribute": grouping["attribute"],
                     "group": group["name"],
-                    "merged": group["merged"],
+                    "merged": about["merged"],
                     "sensors": group["sensors"],
-                    "residents": group["residents"],
+                    "residents": about["residents"],
                     "ordered": ordered,
                     "place": place,
                     "harm": harm,
@@ -139,7 +159,7 @@ def _unknown(record: dict[str, Any]) -> list[str]:
         "synthetic": record["data"]["synthetic"],
         "few_days": audit["days"] < LEAST_DAYS,
         "part_of_a_year": LEAST_DAYS <= audit["days"] < YEAR,
-        "areas_without_sensors": any(area["sensors"] == 0 for area in places),
+        "areas_without_sensors": bool(audit.get("coverage", {}).get("areas_without")),
         "no_areas": not places,
         "weather_only_observed": bool(robustness["forcings_over_horizon"])
         and not robustness["weather"],
