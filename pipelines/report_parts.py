@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fairness.areas import area_codes, read_areas, read_areas_file, read_outlines
-from fairness.groups import own_areas
+from fairness.groups import LEAST_RESIDENTS, own_areas
 from models.contracts import CityGraph, FloatArray
 from serving.release import EVIDENCE, REPORT, Release
 
@@ -156,6 +156,8 @@ def area_files(areas: Path) -> list[Path]:
 def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> dict[str, Any]:
     """Areas with their sensors and outlines, and sensors with their places.
 
+    Residents are not told where they are fewer than a group may have.
+
     Args:
         released: the release's graph, which says no place that is private.
         graph: the dataset's.
@@ -179,7 +181,9 @@ def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> 
             {
                 "name": name,
                 "district": levels[-1][at] if len(levels) > 1 else "",
-                "residents": None if np.isnan(areas.residents[at]) else int(areas.residents[at]),
+                "residents": int(areas.residents[at])
+                if areas.residents[at] >= LEAST_RESIDENTS
+                else None,
                 "sensors": int(sensors[at]),
                 "rings": [
                     _rounded(ring) for polygon in outlines.get(codes[at], []) for ring in polygon
