@@ -122,14 +122,12 @@ def _holds(interval) -> bool:  # noqa: ANN001
 
 
 def _fails(records: list) -> list[str]:
-    """Names of the groups whose error fails."""
+    """Names of the groups that fail by any harm."""
     return [
         group["name"]
         for record in records
-        for group, judged in zip(
-            record["groups"], record["weighted"]["area"]["harms"]["error"], strict=True
-        )
-        if judged["verdict"] == FAIL
+        for g, group in enumerate(record["groups"])
+        if any(harm[g]["verdict"] == FAIL for harm in record["weighted"]["area"]["harms"].values())
     ]
 
 

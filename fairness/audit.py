@@ -1,8 +1,9 @@
 """The audit: each group beside all others, with intervals that hold for all groups together.
 
-Three harms are judged. A group is served badly if its error, as a share of what a seasonal naive
-forecast errs there, is larger than elsewhere; if its 90 % band holds less often; if its peaks are
-forecast too low. Each verdict is one of three:
+Four harms are judged. A group is served badly if its error, as a share of what a seasonal naive
+forecast errs there, is larger than elsewhere; if it is as a share of what is observed there, which
+is also so where sensors are worse, and no fault of the forecaster; if its 90 % band holds less
+often; if its peaks are forecast too low. Each verdict is one of three:
 
 * ``fail``: worse, surely (the whole interval), and by more than is tolerated;
 * ``pass``: surely worse by less than is tolerated, over a year at least;
@@ -34,7 +35,8 @@ class Harm:
         name: for machines.
         figure: one of ``FIGURES``.
         tolerated: how much worse than the others a group may be.
-        relative: whether the error ratio is compared as a share, not as a difference.
+        relative: whether the figure (what it lacks to 1, where a smaller one is worse) is compared
+            as a share, not as a difference.
         sign: -1 where a smaller figure is the worse one.
     """
 
@@ -47,6 +49,7 @@ class Harm:
 
 HARMS = (
     Harm("error", "skill", 0.10, True, -1),
+    Harm("relative_error", "wape", 0.20, True, 1),
     Harm("under_coverage", "coverage_90", 0.05, False, -1),
     Harm("peak_shortfall", "peak_shortfall", 0.05, False, 1),
 )
@@ -169,7 +172,7 @@ def worse(sums: FloatArray, weights: FloatArray, harm: Harm) -> FloatArray:
     """
     at = FIGURES.index(harm.figure)
     found = figures(sums)[..., at : at + 1]
-    if harm.relative:
+    if harm.relative and harm.sign < 0:
         found = 1 - found
     group, others = mean_of_groups(found, weights), mean_of_others(found, weights)
     return (group / others - 1 if harm.relative else harm.sign * (group - others))[..., 0]

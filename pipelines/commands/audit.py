@@ -21,6 +21,7 @@ from serving.release import champions, load_release
 
 _HARM_NAMES = {
     "error": "error beside others",
+    "relative_error": "error beside the level",
     "under_coverage": "band holds less often by",
     "peak_shortfall": "peaks too low by",
 }

@@ -55,6 +55,17 @@ def test_bands_that_hold_less_often_and_peaks_that_are_missed_are_harms():
     assert verdicts(daily, groupings, areas, "peak_shortfall") == [FAIL, PASS]
 
 
+def test_worse_sensors_are_a_harm_that_is_told_from_a_worse_forecaster():
+    """Noise makes the naive forecast worse too: more error beside the level, no more beside it."""
+    daily, groupings, areas = two_groups(0.5, 365, np.random.default_rng(6))
+    assert verdicts(daily, groupings, areas, "relative_error") == [PASS, PASS]
+    first = groupings[0].groups[0].nodes
+    for name in ("absolute", "naive"):
+        daily[:, first, :, SUMS.index(name)] *= 1.4
+    assert verdicts(daily, groupings, areas, "relative_error") == [FAIL, PASS]
+    assert verdicts(daily, groupings, areas, "error") == [PASS, PASS]
+
+
 def test_a_few_weeks_say_nothing():
     daily, groupings, areas = two_groups(0.5, 50, np.random.default_rng(3), gap=2.0)
     (record,) = audit(daily, groupings, areas)
