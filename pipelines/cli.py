@@ -13,6 +13,7 @@ import typer
 
 from models.contracts import FelsinaError
 from pipelines.cli_audit import audit
+from pipelines.cli_cases import cases
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_options import (
@@ -57,6 +58,7 @@ app.add_typer(city, name="city")
 app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
 app.add_typer(report, name="report")
+app.add_typer(cases, name="cases")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from models.contracts import FelsinaError
 from serving import tables
 from serving.alerts.held import PERSONAL, Held
+from serving.cases import words_of
 from serving.events.lease import Lease
 from serving.events.log import EVENTS, EventLog
 from serving.store import OBSERVED, Store
@@ -154,6 +155,26 @@ class Eraser:
             if gone:
                 self._record(connection, dataset, f"alerts ended before {before}Z", gone, reason)
         return gone
+
+    def words(self, dataset: str, before: np.datetime64) -> int:
+        """How many texts of a dataset's cases are there that were answered ``before``."""
+        query = sa.select(sa.func.count()).where(self._words(dataset, before))
+        with self.store.engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
+    def drop_words(self, dataset: str, before: np.datetime64, reason: str) -> int:
+        """Delete what people wrote in cases that were answered ``before``; the cases stay."""
+        with self.store.engine.begin() as connection:
+            meant = sa.delete(tables.case_lines).where(self._words(dataset, before))
+            gone = connection.execute(meant).rowcount
+            if gone:
+                what = f"words of cases answered before {before}Z"
+                self._record(connection, dataset, what, gone, reason)
+        return gone
+
+    def _words(self, dataset: str, before: np.datetime64) -> sa.ColumnElement[bool]:
+        answered = tables.cases.c.answered < tables.seconds(before)
+        return words_of((tables.cases.c.dataset == dataset) & answered)
 
     def forget(self, dataset: str, nodes: list[str], reason: str) -> int:
         """Delete all that is held of nodes, and every kept forecast of the dataset.

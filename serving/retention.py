@@ -7,10 +7,11 @@ Rules stand in ``retention.toml`` under ``FELSINA_HOME``, a table a dataset::
     contact = "mobility@city.example"
     purpose = "Forecasting traffic on regional roads"
     legal_basis = "Public interest, GDPR article 6(1)(e)"
-    keep_days = { observations = 730, forcings = 730, issues = 60, alerts = 365 }
+    keep_days = { observations = 730, forcings = 730, issues = 60, alerts = 365, cases = 90 }
 
-What has no number of days is kept. A rule never takes what the served model reads; of a dataset of
-which no release is there any more it takes what is older, whatever it is.
+What has no number of days is kept, but for the words of contested cases, which go ``CASES`` days
+after their answer even where there is no rule. A rule never takes what the served model reads; of a
+dataset of which no release is there any more it takes what is older, whatever it is.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.contracts import FelsinaError
+from serving.cases import Cases
 from serving.erasure import Eraser
 from serving.release import Release, champions
 from serving.store import FORCED, OBSERVED, Store
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RULES = "retention.toml"
 _KINDS = {"observations": OBSERVED, "forcings": FORCED}
+CASES = 180
+"""Days that the words of a case are kept after its answer, unless a rule says otherwise."""
 _DAY = 86_400
 _LOOK = 600
 """Seconds between two looks at whether the daily round is due."""
@@ -56,9 +60,16 @@ class KeepDays(BaseModel):
         le=100_000,
         description="Alerts that ended, what was told of them, and who acknowledged them.",
     )
+    cases: int = Field(
+        default=CASES,
+        ge=1,
+        le=100_000,
+        description="What people wrote in a contested case, counted from its answer.",
+    )
 
 
-_FOR_EVER = KeepDays(observations=None, forcings=None, issues=None, alerts=None)
+UNRULED = KeepDays()
+"""How long is kept what no rule is about."""
 
 
 class Rule(BaseModel):
@@ -132,7 +143,7 @@ def due(
     Raises:
         FelsinaError: if a rule would take what the release reads.
     """
-    days = rule.keep_days if rule else _FOR_EVER
+    days = rule.keep_days if rule else UNRULED
     cuts = {
         name: None if kept is None else now - np.timedelta64(kept * _DAY, "s")
         for name, kept in days
@@ -159,7 +170,19 @@ def due(
         found.append(
             Due(dataset, "alerts", ended, count, lambda: eraser.drop_alerts(dataset, ended, why))
         )
-    return found
+    return found + _words_due(eraser, dataset, now - np.timedelta64(days.cases * _DAY, "s"), days)
+
+
+def _words_due(eraser: Eraser, dataset: str, before: np.datetime64, days: KeepDays) -> list[Due]:
+    """What people wrote in cases that were answered long ago."""
+    if not (rows := eraser.words(dataset, before)):
+        return []
+    reason = f"words of cases are kept {days.cases} days after the answer"
+
+    def drop() -> int:
+        return eraser.drop_words(dataset, before, reason)
+
+    return [Due(dataset, "words of cases", before, rows, drop)]
 
 
 def _issues_due(
@@ -187,9 +210,14 @@ def _issues_due(
     ]
 
 
-def not_served(home: Path, rules: dict[str, Rule], served: Iterable[str]) -> list[str]:
-    """Datasets with a rule of which no release is there, not even one that cannot be served."""
-    return sorted(set(rules) - set(served) - set(champions(home)))
+def not_served(
+    home: Path, rules: dict[str, Rule], served: Iterable[str], store: Store
+) -> list[str]:
+    """Datasets with a rule, or with a case's words, of which no release is there.
+
+    Not even one that cannot be served.
+    """
+    return sorted({*rules, *Cases(store).datasets()} - set(served) - set(champions(home)))
 
 
 def _check(
@@ -224,7 +252,7 @@ def tidy(home: Path, store: Store, releases: dict[str, Release], by: str = "serv
     except FelsinaError as error:
         log.error("%s", error)
         return
-    meant = releases | dict.fromkeys(not_served(home, rules, releases))
+    meant = releases | dict.fromkeys(not_served(home, rules, releases, store))
     for dataset, release in meant.items():
         try:
             for item in due(eraser, dataset, release, rules.get(dataset), now):

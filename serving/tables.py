@@ -83,6 +83,39 @@ chores = sa.Table(
 )
 """When one of the processes last did what only one of them does."""
 
+cases = sa.Table(
+    "cases",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("area", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("opened", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.String, nullable=False),
+    sa.Column("answered", sa.BigInteger),
+    sa.Column("closed", sa.BigInteger),
+    sa.Column("answer_it", sa.String),
+    sa.Column("answer_en", sa.String),
+)
+"""What people contest; their words lie apart, so that they can go and the case stay."""
+case_lines = sa.Table(
+    "case_lines",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+)
+case_years = sa.Table(
+    "case_years",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("last", sa.Integer, nullable=False),
+)
+"""The last number given in a year; who opens a case queues there."""
+
 
 def create(engine: sa.Engine, wanted: sa.MetaData) -> None:
     """Create the tables that are missing; another process may be doing the same at this moment."""

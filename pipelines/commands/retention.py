@@ -26,7 +26,7 @@ def retain(apply: bool, json: bool) -> None:
     place, eraser, now = home(), _eraser(), np.datetime64("now", "s")
     rules = load_rules(place)
     served = {dataset: load_release(folder) for dataset, folder in champions(place).items()}
-    if alone := not_served(place, rules, served):
+    if alone := not_served(place, rules, served, eraser.store):
         err.print(
             f"{RULES}: {', '.join(alone)}: no release of that dataset is served; by age alone"
         )

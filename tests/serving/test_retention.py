@@ -13,7 +13,7 @@ from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.erasure import Eraser
 from serving.release import MANIFEST, Release, load_release
-from serving.retention import RULES, due, load_rules, tidy
+from serving.retention import CASES, RULES, due, load_rules, tidy
 from serving.store import OBSERVED, Store
 from tests.fixtures.kept import HOUR, NOW, alert, fill, held, issue, rule, run, told
 from tests.fixtures.tiny import Tiny, felsina
@@ -200,6 +200,7 @@ def test_a_citizen_is_told_who_answers(tiny: Tiny, store: Store, tmp_path: Path)
         "forcings": None,
         "issues": 3,
         "alerts": None,
+        "cases": CASES,
     }
     (tmp_path / RULES).write_text("[")
     assert client.get("/v1/datasets/tiny").json()["retention"] is None
