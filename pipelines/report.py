@@ -32,11 +32,14 @@ from pipelines.report_parts import (
     robustness_part,
 )
 from pipelines.settings import held
+from serving.cases import OPEN
 from serving.release import Release, champion_pointer, load_release, read_pointer
 from training.dataset import CityDataset
 
 RECORD = "report.json"
 FORMAT = 1
+_OF_A_CASE = ("number", "dataset", "area", "subject", "opened")
+_ANSWERS = ("answer_it", "answer_en")
 Progress = Callable[[float], None]
 
 
@@ -244,14 +247,14 @@ def differences(kept: Any, found: Any, name: str = "") -> list[str]:
 
 
 def _went_on(kept: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
-    """Whether cases of a report are, in order, cases of today that may since be answered."""
+    """Whether cases of a report are cases of today, some of them answered or closed since."""
     today = {case["number"]: case for case in now}
-    fixed = ("number", "dataset", "area", "subject", "opened")
     for case in kept:
         other = today.get(case["number"])
-        if other is None or any(case[key] != other[key] for key in fixed):
+        if other is None or any(case[key] != other[key] for key in _OF_A_CASE):
             return False
-        if case != other and case["state"] != "open":
+        answers = [tuple(one[key] or "" for key in _ANSWERS) for one in (case, other)]
+        if answers[0] != (answers[1] if case["state"] != OPEN else ("", "")):
             return False
     return True
 

@@ -18,8 +18,10 @@ from pipelines.report import (
     served_now,
     verify,
 )
-from pipelines.settings import home
+from pipelines.settings import home, store_place
 from pipelines.train import open_registered
+from serving.cases import published
+from serving.store import Store
 
 
 def build_one(
@@ -90,10 +92,12 @@ def _inputs(
     release: str, dataset: Path, areas: Path | None, about: Path | None, champion: str | None
 ) -> Inputs:
     opened = open_registered(dataset)
+    name = opened.spec.dataset
     return Inputs(
         release=find_release(home(), release),
         dataset=opened,
         areas=areas,
         about=about or about_file(opened),
         champion=None if champion is None else find_release(home(), champion),
+        cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
     )
