@@ -52,14 +52,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     Raises:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
-    try:
-        said = AreasFile.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
+    said = read_areas_file(path)
     if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
         raise FelsinaError(
             f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
@@ -72,7 +65,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     of_node = _named(graph, codes, [row[said.levels[0]] for row in rows], path)
     lost = np.flatnonzero((of_node < 0) & np.isfinite(graph.lon) & np.isfinite(graph.lat))
     if said.outlines and len(lost):
-        outlines = _outlines(path.parent / said.outlines, said.code)
+        outlines = read_outlines(path.parent / said.outlines, said.code)
         for position, code in enumerate(codes):
             for rings in outlines.get(code, []):
                 inside = _inside(graph.lon[lost], graph.lat[lost], rings)
@@ -88,6 +81,28 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
         None if share is None else residents * share / 100,
         tuple(said.crossed),
     )
+
+
+def read_areas_file(path: Path) -> AreasFile:
+    """What the TOML file says.
+
+    Raises:
+        FelsinaError: naming the file and the member at fault.
+    """
+    try:
+        return AreasFile.model_validate(tomllib.loads(path.read_text()))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
+
+
+def area_codes(path: Path) -> list[str]:
+    """The code of each area, in the order in which ``read_areas`` tells of them."""
+    said = read_areas_file(path)
+    return [row[said.code] for row in _rows(path.parent / said.table, [said.code])]
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -129,7 +144,7 @@ def _named(graph: CityGraph, codes: list[str], names: list[str], path: Path) -> 
     return np.array([place[area] if area else -1 for area in graph.areas], np.int64)
 
 
-def _outlines(path: Path, code: str) -> dict[str, list[list[FloatArray]]]:
+def read_outlines(path: Path, code: str) -> dict[str, list[list[FloatArray]]]:
     """Code to polygons, each a list of rings [P, 2] in degrees."""
     try:
         features: list[dict[str, Any]] = json.loads(path.read_bytes())["features"]

@@ -31,6 +31,7 @@ from pipelines.cli_options import (
     SomeDataset,
 )
 from pipelines.cli_privacy import privacy
+from pipelines.cli_report import report
 from pipelines.domains.registry import published
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app.add_typer(board, name="board")
 app.add_typer(response, name="response")
 app.command()(promote)
 app.command()(rollback)
+app.add_typer(report, name="report")
 app.add_typer(cases, name="cases")
 
 

@@ -1,0 +1,58 @@
+"""``felsina report``: what an ethics board reads. Imports wait until a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_options import Dataset, Json
+
+report = typer.Typer(help="The ethics board's report: build, verify.", no_args_is_help=True)
+
+Release = Annotated[
+    str, typer.Option("--release", help="A release: its name or folder.", show_default=False)
+]
+Areas = Annotated[
+    Path | None, typer.Option(help="A TOML file that says what is known of each area.")
+]
+About = Annotated[
+    Path | None,
+    typer.Option(help="The human-written parts; else about.toml beside the data, or its domain's."),
+]
+
+
+@report.command()
+def build(
+    release: Release,
+    dataset: Dataset,
+    areas: Areas = None,
+    about: About = None,
+    champion: Annotated[
+        str | None, typer.Option(help="Release to compare with; else the one served now.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="PDF beside each page.")] = False,
+    json: Json = False,
+) -> None:
+    """Audit a release and write its report, model card and Annex IV draft in two languages."""
+    from pipelines.commands.report import build_one
+
+    build_one(release, dataset, areas, about, champion, pdf, json)
+
+
+@report.command()
+def verify(
+    release: Release,
+    dataset: Dataset,
+    areas: Areas = None,
+    about: About = None,
+    champion: Annotated[
+        str | None, typer.Option(help="Release compared with; else the one that it names.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Regenerate a report and compare it byte for byte: exit 2 names what differs."""
+    from pipelines.commands.report import verify_one
+
+    verify_one(release, dataset, areas, about, champion, json)

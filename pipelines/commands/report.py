@@ -1,0 +1,103 @@
+"""``felsina report``: write an ethics board's report, or check one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.contracts import FelsinaError
+from models.record import sha256_file
+from pipelines.commands.terminal import Stages, answer, out
+from pipelines.report import (
+    RECORD,
+    Inputs,
+    about_file,
+    build,
+    find_release,
+    read_report,
+    reports,
+    served_now,
+    verify,
+)
+from pipelines.settings import home, store_place
+from pipelines.train import open_registered
+from serving.cases import published
+from serving.store import Store
+
+
+def build_one(
+    release: str,
+    dataset: Path,
+    areas: Path | None,
+    about: Path | None,
+    champion: str | None,
+    pdf: bool,
+    json: bool,
+) -> None:
+    """Audit, gather and render; say what is missing and what the board is told first."""
+    inputs = _inputs(release, dataset, areas, about, champion)
+    if champion is None:
+        served = served_now(home(), inputs.dataset.spec.dataset, inputs.release.name)
+        inputs = _inputs(release, dataset, areas, about, served and str(served))
+    with Stages() as stages:
+        stages.begin(inputs.release.name, "report for the ethics board")
+        folder, record = build(inputs, home(), pdf, lambda share: stages.progress("replay", share))
+    digest = sha256_file(folder / RECORD)
+    if json:
+        answer(
+            {
+                "release": record["release"],
+                "folder": str(folder),
+                "report_sha256": digest,
+                "missing": record["missing"],
+                "verdict": record["verdict"],
+            }
+        )
+        return
+    out.print(f"{folder}/report.it.html, report.en.html")
+    out.print(f"report.json sha256 {digest}")
+    out.print(f"verdict: {record['verdict']['state']}")
+    if record["missing"]:
+        out.print(f"missing, so that it cannot be promoted: {', '.join(record['missing'])}")
+
+
+def verify_one(
+    release: str,
+    dataset: Path,
+    areas: Path | None,
+    about: Path | None,
+    champion: str | None,
+    json: bool,
+) -> None:
+    """Regenerate and compare; exit 2 names the sections and files that differ."""
+    inputs = _inputs(release, dataset, areas, about, champion)
+    kept = read_report(reports(home(), inputs.release.name))
+    if champion is None and kept.get("champion"):
+        named = str(kept["champion"]["release"])
+        inputs = _inputs(release, dataset, areas, about, named)
+    with Stages() as stages:
+        stages.begin(inputs.release.name, "regenerate the report")
+        folder, faults = verify(inputs, home(), lambda share: stages.progress("replay", share))
+    if faults:
+        raise FelsinaError(
+            f"{folder}: {', '.join(faults)}: not what the release, the data and the other inputs "
+            "give; the report was changed, or made of other inputs: build it anew"
+        )
+    if json:
+        answer({"release": inputs.release.name, "verified": True})
+    else:
+        out.print(f"{folder} is what its inputs give, to the byte")
+
+
+def _inputs(
+    release: str, dataset: Path, areas: Path | None, about: Path | None, champion: str | None
+) -> Inputs:
+    opened = open_registered(dataset)
+    name = opened.spec.dataset
+    return Inputs(
+        release=find_release(home(), release),
+        dataset=opened,
+        areas=areas,
+        about=about or about_file(opened),
+        champion=None if champion is None else find_release(home(), champion),
+        cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
+    )

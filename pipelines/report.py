@@ -1,0 +1,273 @@
+"""The ethics board's report of a release: gathered, rendered and written whole, or checked.
+
+All that a report says is regenerated from the release, the dataset, the areas, the human-written
+parts and the champion, whose digests it names; it holds no clock and no path.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairness.about import read_about
+from fairness.report import PAGES, render
+from fairness.verdict import verdict
+from models.contracts import FelsinaError
+from models.record import canonical_json, sha256_file
+from pipelines import domains
+from pipelines.audit import audit_release
+from pipelines.release import sync_folder
+from pipelines.report_parts import (
+    area_files,
+    area_map,
+    champion_part,
+    data_part,
+    identity,
+    performance_part,
+    privacy_part,
+    robustness_part,
+)
+from pipelines.settings import held
+from serving.cases import OPEN
+from serving.release import Release, champion_pointer, load_release, read_pointer
+from training.dataset import CityDataset
+
+RECORD = "report.json"
+FORMAT = 1
+_OF_A_CASE = ("number", "dataset", "area", "subject", "opened")
+_ANSWERS = ("answer_it", "answer_en")
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a report is made of.
+
+    Attributes:
+        release: a sealed forecaster's folder.
+        dataset: that it was made from.
+        areas: TOML file of ``fairness.areas``; None goes by the nodes' own columns.
+        about: TOML file of ``fairness.about``; None has every part missing.
+        champion: folder of the release that it would replace, if any.
+        cases: what citizens contest of this dataset, published.
+    """
+
+    release: Path
+    dataset: CityDataset
+    areas: Path | None = None
+    about: Path | None = None
+    champion: Path | None = None
+    cases: tuple[dict[str, Any], ...] = ()
+
+
+def reports(home: Path, release: str) -> Path:
+    """Where the report of a release lies."""
+    return home / "reports" / release
+
+
+def about_file(dataset: CityDataset) -> Path | None:
+    """The human-written parts of a dataset: beside it, or those that come with its domain."""
+    name, domain = dataset.spec.dataset, dataset.spec.domain
+    shipped = Path(domains.__file__).parent / domain / "about" / f"{name}.toml"
+    found = [path for path in (dataset.folder / "about.toml", shipped) if path.is_file()]
+    return found[0] if found else None
+
+
+def find_release(home: Path, name: str) -> Path:
+    """A release's folder, by its name or path.
+
+    Raises:
+        FelsinaError: if there is none.
+    """
+    for folder in (Path(name), home / "releases" / name):
+        if folder.is_dir():
+            return folder.resolve()
+    raise FelsinaError(f"--release {name}: no such release; felsina release list shows those there")
+
+
+def served_now(home: Path, dataset: str, other_than: str) -> Path | None:
+    """Folder of the release that is served for a dataset, where it is another one."""
+    pointer = champion_pointer(home, dataset)
+    if not pointer.is_file() or (name := read_pointer(pointer)) == other_than:
+        return None
+    folder = home / "releases" / name
+    return folder if folder.is_dir() else None
+
+
+def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str, Any]:
+    """All of a report, JSON-ready.
+
+    Raises:
+        FelsinaError: if the release is broken or was made from other data, or a file is wrong.
+    """
+    release, dataset = load_release(inputs.release), inputs.dataset
+    about = read_about(inputs.about)
+    half = 1.0 if inputs.champion is None else 0.5
+    audit = audit_release(
+        release.folder, dataset, inputs.areas, lambda share: progress(share * half)
+    )
+    champion = None
+    if inputs.champion is not None:
+        champion = champion_part(
+            release,
+            load_release(inputs.champion),
+            audit,
+            lambda folder: audit_release(
+                folder, dataset, inputs.areas, lambda share: progress(half + share * half)
+            ),
+        )
+    record = {
+        "format": FORMAT,
+        "release": release.id,
+        "manifest_sha256": release.sha256,
+        "dataset": release.spec.dataset,
+        "domain": release.spec.domain,
+        "missing": about.missing,
+        "inputs": _inputs(inputs, release),
+        "identity": identity(release),
+        "about": about.to_dict(),
+        "data": data_part(release),
+        "map": area_map(release.graph, dataset.graph, inputs.areas),
+        "performance": performance_part(release),
+        "champion": champion,
+        "audit": audit,
+        "privacy": privacy_part(release),
+        "federation": release.manifest.get("federation"),
+        "robustness": robustness_part(release),
+        "cases": [dict(case) for case in inputs.cases],
+    }
+    return record | {"verdict": verdict(record)}
+
+
+def build(
+    inputs: Inputs, home: Path, pdf: bool = False, progress: Progress = lambda share: None
+) -> tuple[Path, dict[str, Any]]:
+    """Write a report's folder: ``report.json`` and every page, all of them or none.
+
+    Returns:
+        The folder and the record.
+    """
+    record = gather(inputs, progress)
+    folder = reports(home, record["release"])
+    files = {RECORD: canonical_json(record)} | pages(record, pdf)
+    with held(folder.parent / f".{folder.name}.lock"):
+        part, old = (folder.with_name(f".{folder.name}.{state}") for state in ("part", "old"))
+        for stale in (part, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        part.mkdir()
+        for name, content in files.items():
+            (part / name).write_bytes(content)
+        sync_folder(part)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    return folder, record
+
+
+def pages(record: dict[str, Any], pdf: bool) -> dict[str, bytes]:
+    """File name to content of all that is rendered from a record."""
+    html = {
+        f"{page}.{language}": render(record, page, language)
+        for page in PAGES
+        for language in ("it", "en")
+    }
+    found = {f"{name}.html": text.encode() for name, text in html.items()}
+    if pdf:
+        from fairness.pdf import to_pdf
+
+        found |= {f"{name}.pdf": to_pdf(text) for name, text in html.items()}
+    return found
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """A report's record.
+
+    Raises:
+        FelsinaError: if there is none.
+    """
+    path = folder / RECORD
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FelsinaError(
+            f"{path}: no report ({type(error).__name__}); make it with felsina report build"
+        ) from error
+
+
+def verify(
+    inputs: Inputs, home: Path, progress: Progress = lambda share: None
+) -> tuple[Path, list[str]]:
+    """Regenerate a report and compare it, byte for byte.
+
+    Contested cases are the one part that goes on by itself: those in the report must be cases that
+    there are, and may since have been answered.
+
+    Returns:
+        Its folder, and the sections and files that are not what the inputs give.
+    """
+    folder = reports(home, inputs.release.name)
+    content = (folder / RECORD).read_bytes() if (folder / RECORD).is_file() else b""
+    kept = read_report(folder)
+    found = gather(inputs, progress)
+    if _went_on(kept.get("cases", []), found["cases"]):
+        found["cases"] = kept["cases"]
+    faults = differences(kept, found)
+    if not faults and canonical_json(found) != content:
+        faults = [RECORD]
+    try:
+        rendered = pages(kept, pdf=any(folder.glob("*.pdf")))
+    except Exception:  # an edited record may lack what a page says: its sections are named
+        rendered = {}
+    held_files = {path.name for path in folder.iterdir()} - {RECORD}
+    faults += sorted(
+        name
+        for name in held_files | set(rendered)
+        if not (folder / name).is_file() or (folder / name).read_bytes() != rendered.get(name)
+    )
+    return folder, faults
+
+
+def differences(kept: Any, found: Any, name: str = "") -> list[str]:
+    """Sections that differ, two levels deep: ``audit.groupings``."""
+    if not (isinstance(kept, dict) and isinstance(found, dict)) or name.count(".") > 0:
+        return [] if canonical_json(kept) == canonical_json(found) else [name]
+    members = sorted(kept.keys() | found.keys())
+    missing = object()
+    faults = []
+    for member in members:
+        full = f"{name}.{member}" if name else member
+        pair = kept.get(member, missing), found.get(member, missing)
+        faults += [full] if missing in pair else differences(*pair, full)
+    return faults
+
+
+def _went_on(kept: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
+    """Whether cases of a report are cases of today, some of them answered or closed since."""
+    today = {case["number"]: case for case in now}
+    for case in kept:
+        other = today.get(case["number"])
+        if other is None or any(case[key] != other[key] for key in _OF_A_CASE):
+            return False
+        answers = [tuple(one[key] or "" for key in _ANSWERS) for one in (case, other)]
+        if answers[0] != (answers[1] if case["state"] != OPEN else ("", "")):
+            return False
+    return True
+
+
+def _inputs(inputs: Inputs, release: Release) -> dict[str, Any]:
+    """Digests of all that went in; of private rows, what the release says of them."""
+    champion = None if inputs.champion is None else load_release(inputs.champion)
+    return {
+        "dataset": release.manifest["data"]["digests"],
+        "release": release.manifest["files"],
+        "areas": None
+        if inputs.areas is None
+        else {path.name: sha256_file(path) for path in area_files(inputs.areas)},
+        "about": None if inputs.about is None else sha256_file(inputs.about),
+        "champion": champion and champion.sha256,
+    }
