@@ -84,7 +84,15 @@ class Forecaster(nn.Module):
             ResidualNetwork(spec, graph, a, bins) for _ in range(a.members)
         )
         self.register_buffer("offset", torch.zeros(spec.horizon, len(spec.quantiles)))
+        self.register_buffer("node_offset", None)
         self.offset: Tensor
+        self.node_offset: Tensor | None
+
+    def take_offsets_by_node(self) -> Tensor:
+        """Give each node conformal offsets [H, N, Q] of its own, in place of ``offset``."""
+        shape = (self.offset.shape[0], self.backbone.graph.nodes, self.offset.shape[1])
+        self.node_offset = self.offset.new_zeros(shape)
+        return self.node_offset
 
     def forward(
         self,
@@ -114,7 +122,11 @@ class Forecaster(nn.Module):
         quantiles = self._mean(frame, past_calendar, future_calendar)
         low, high = self.spec.quantiles.index(0.1), self.spec.quantiles.index(0.9)
         width = quantiles[high] - quantiles[low]
-        shifted = quantiles + self.offset.T[:, None, :, None] * width
+        if self.node_offset is None:
+            offset = self.offset.T[:, None, :, None]
+        else:
+            offset = self.node_offset.permute(2, 0, 1)[:, None]
+        shifted = quantiles + offset * width
         shifted = ordered(shifted.permute(1, 2, 3, 0), self.middle)
         return shifted.clamp(min=0) if self.spec.nonnegative else shifted
 

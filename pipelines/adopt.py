@@ -21,7 +21,7 @@ from pipelines.train import PRIVATE, RUN, STATE, Trained, made_by, made_of
 from training.dataset import CityDataset
 from training.fit import Fitted, calibrate
 from training.loop import Listener
-from training.settings import TrainSettings
+from training.settings import Fairness, TrainSettings
 
 _SAME = (
     "domain",
@@ -59,6 +59,8 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
             "which one made here would not; release it for the dataset that it was trained on"
         )
     settings = TrainSettings(**run["settings"])
+    # Its groups are those of another city.
+    settings = settings.model_copy(update={"fairness": Fairness.model_validate({})})
     if not settings.architecture.inductive:
         raise FelsinaError(
             f"--like {model}: it knows its nodes by name; train it with "
@@ -86,7 +88,9 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
         spec = dataset.spec.with_lags(settings.lags)
         forecaster = Forecaster(spec, dataset.graph, settings.architecture).eval()
         try:
-            forecaster.load_state_dict(torch.load(model / STATE, weights_only=True))
+            state = torch.load(model / STATE, weights_only=True)
+            state.pop("node_offset", None)
+            forecaster.load_state_dict(state)
         except RuntimeError as error:
             raise FelsinaError(
                 f"--like {model}: its weights do not fit; it is of other code, or only one of the "

@@ -13,8 +13,8 @@ from models.contracts import CityGraph, FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.settings import held
 from pipelines.train import GRAPH as TRAINED_GRAPH
+from pipelines.train import GROUPS, MISSING, PRIVATE, Trained
 from pipelines.train import MEMBERS as TRAINED_MEMBERS
-from pipelines.train import MISSING, PRIVATE, Trained
 from serving.release import (
     EVIDENCE_FILES,
     GRAPH,
@@ -160,7 +160,9 @@ def _manifest(
     rows = np.array([0, splits.train_end, splits.validation_end, splits.steps - 1])
     start, train_end, validation_end, end = (f"{t}Z" for t in builder.times(rows))
     source = dataset.header.get("source", {})
-    offsets = trained.fitted.forecaster.offset.numpy()
+    forecaster = trained.fitted.forecaster
+    by_node = forecaster.node_offset
+    offsets = (forecaster.offset if by_node is None else by_node).numpy()
     return {
         "format": 1,
         "dataset": spec.dataset,
@@ -183,7 +185,8 @@ def _manifest(
         },
         "calibration": {
             "method": "split conformal by lead and central band, in units of the 10-90 % band; "
-            "k / (k + 1) of what k calibration weeks ask for",
+            "k / (k + 1) of what k calibration weeks ask for"
+            + ("" if by_node is None else f"; by group ({run[GROUPS]['attribute']})"),
             "span": f"alternate blocks of {train_end[:10]} to {validation_end[:10]}",
             "largest_offset": round(float(np.abs(offsets).max()), 4),
             "adaptive": {"rule": ADAPTIVE} | report["adaptive"],
@@ -214,7 +217,7 @@ def _manifest(
             "steps": run["steps"],
             "parameters": report["parameters"],
         }
-        | ({"adopted": run["adopted"]} if "adopted" in run else {}),
+        | {name: run[name] for name in ("adopted", GROUPS) if name in run},
         "export": run["parity"],
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from models.contracts import FelsinaError
 from models.forecaster import Architecture
+from pipelines.groups import groups_of
 from pipelines.train import made_of, work_key
 from training.dataset import CityDataset
 from training.fit import fit
@@ -96,6 +97,7 @@ def search(
         FelsinaError: if every trial diverged.
     """
     name = work_key(dataset, made_of(dataset, settings))
+    groups = groups_of(dataset, settings.fairness)
     journal = home / "search" / f"{name}.log"
     journal.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -115,7 +117,7 @@ def search(
         judged = _Judged(listener, trial)
         work = home / "work" / f"{name}-trial-{trial.number}"
         try:
-            fit(dataset, tried, work, judged)
+            fit(dataset, tried, work, judged, groups)
             state = TrialState.COMPLETE if math.isfinite(judged.best) else TrialState.FAIL
         except optuna.TrialPruned:
             state = TrialState.PRUNED

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from models.joint import Ranks, load_template
 from models.missing import widened
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.domains.registry import domain_of, registered
+from pipelines.groups import groups_of
 from pipelines.prepare import counted, quality_of
 from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
@@ -56,6 +57,8 @@ Finishing = Callable[[CityDataset, Fitted], tuple[Ranks, dict[str, Any]]]
 """Template of joint members for a forecaster, and what ``run.json`` says beside the usual."""
 MISSING = "missing"
 """How bands widen when inputs are missing stands under this name, in a manifest too."""
+GROUPS = "groups"
+"""Whom training or calibration looked at; others' ``run.json`` has none."""
 PRIVATE = "private"
 """What ``run.json`` says of a private training stands under this name; others have none."""
 _PUBLIC = {"dataset", "domain", "unit", "origins", "parameters", "fit_seconds"}
@@ -125,7 +128,12 @@ def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: L
     A killed training goes on from its last checkpoint when it is called again. Of several
     processes (``training.ranks``) the first alone locks, tracks and writes.
     """
-    return made_by(fit, dataset, settings, home, listener, made_of(dataset, settings))
+    groups = groups_of(dataset, settings.fairness)
+    made_from = made_of(dataset, settings)
+    if groups is not None:
+        made_from |= {GROUPS: groups.record(dataset.graph.ids)}
+    fitting = partial(fit, groups=groups)
+    return made_by(fitting, dataset, settings, home, listener, made_from)
 
 
 def joined_by_errors(dataset: CityDataset, fitted: Fitted) -> tuple[Ranks, dict[str, Any]]:
@@ -256,6 +264,8 @@ def _read(folder: Path, dataset: CityDataset, settings: TrainSettings) -> Traine
     run = json.loads((folder / RUN).read_bytes())
     spec = ForecastSpec.from_dict(run["spec"])
     forecaster = Forecaster(spec, dataset.graph, settings.architecture)
+    if settings.fairness.calibration == "group":
+        forecaster.take_offsets_by_node()
     forecaster.load_state_dict(torch.load(folder / STATE, weights_only=True))
     fitted = Fitted(forecaster.eval(), spec, settings, run["seconds"], run["steps"])
     template = load_template(folder / MEMBERS, spec.horizon, dataset.graph.nodes)

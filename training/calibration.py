@@ -18,6 +18,8 @@ from models.adaptive import BOUNDS, PATIENCE, RATE, replay
 from models.contracts import FloatArray, ForecastSpec, IntArray
 from training.metrics import Score
 
+GROUP_CAUTION = 4.0
+"""Sensor-weeks at which half of what sets a group's bands apart is believed."""
 _CELLS = 2**21
 """Targets whose adaptive bands are worked out at a time."""
 
@@ -59,6 +61,39 @@ def conformal_offsets(
     return offsets
 
 
+def offsets_by_group(
+    quantiles: FloatArray,
+    target: FloatArray,
+    levels: tuple[float, ...],
+    of_node: IntArray,
+    origins: IntArray,
+) -> FloatArray:
+    """Cautious offsets of each node's group, drawn to those of all nodes where data are few.
+
+    Of what sets a group apart, k / (k + ``GROUP_CAUTION``) is kept, where k counts the weeks that
+    its sensors were seen for in the calibration windows.
+
+    Args:
+        quantiles: [B, H, N, Q] uncalibrated forecasts of the calibration windows.
+        target: [B, H, N], NaN where missing.
+        levels: Q levels.
+        of_node: [N] each node's group, -1 where it has none and takes the offsets of all.
+        origins: [B] rows of the calibration windows.
+
+    Returns:
+        [H, N, Q].
+    """
+    common = conformal_offsets(quantiles, target, levels)
+    found = np.repeat(common[:, None], len(of_node), axis=1)
+    for group in np.unique(of_node[of_node >= 0]):
+        nodes = np.flatnonzero(of_node == group)
+        own = conformal_offsets(quantiles[:, :, nodes], target[:, :, nodes], levels)
+        seen = (~np.isnan(target[:, :, nodes])).mean(axis=(0, 1)).sum() * _weeks(origins)
+        kept = np.float32(seen / (seen + GROUP_CAUTION))
+        found[:, nodes] += kept * (own - common)[:, None]
+    return cautious(found, origins)
+
+
 def cautious(offsets: FloatArray, origins: IntArray) -> FloatArray:
     """What a new month can be trusted with: k / (k + 1) of what k calibration weeks ask for.
 
@@ -66,14 +101,18 @@ def cautious(offsets: FloatArray, origins: IntArray) -> FloatArray:
     next; without any the forecaster's own quantiles stand.
 
     Args:
-        offsets: [H, Q] of ``conformal_offsets``.
+        offsets: [H, ..., Q] of ``conformal_offsets``.
         origins: [B] rows of the calibration windows; weeks are their unbroken runs.
 
     Returns:
-        [H, Q].
+        [H, ..., Q].
     """
-    weeks = 1 + int(np.count_nonzero(np.diff(origins) > 1))
+    weeks = _weeks(origins)
     return offsets * np.float32(weeks / (weeks + 1))
+
+
+def _weeks(origins: IntArray) -> int:
+    return 1 + int(np.count_nonzero(np.diff(origins) > 1))
 
 
 def dress(point: FloatArray, target: FloatArray, levels: tuple[float, ...]) -> FloatArray:

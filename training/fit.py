@@ -16,9 +16,10 @@ from models.exported import Predict
 from models.forecaster import Forecaster
 from models.windows import WindowBuilder
 from training.acceleration import accelerated, fitting_device
-from training.calibration import cautious, conformal_offsets
+from training.calibration import cautious, conformal_offsets, offsets_by_group
 from training.datamodule import WindowsDataModule
 from training.dataset import CityDataset
+from training.groups import NodeGroups, WorstGroup, balanced, naive_loss
 from training.loop import Listener, run_loop
 from training.module import PredictorModule
 from training.ranks import hand_round, size
@@ -59,7 +60,13 @@ class Fitted:
             return self.forecaster(**inputs).cpu().numpy()
 
 
-def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Listener) -> Fitted:
+def fit(
+    dataset: CityDataset,
+    settings: TrainSettings,
+    work: Path,
+    listener: Listener,
+    groups: NodeGroups | None = None,
+) -> Fitted:
     """Train on the train span, stop on one part of the validation span, calibrate on another.
 
     Every process of a training calls this, and has the same forecaster at its end; ``work`` must
@@ -70,10 +77,16 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         settings: resolved settings.
         work: folder of this run's checkpoints; a checkpoint found there is resumed.
         listener: told of progress and losses.
+        groups: of ``settings.fairness``.
 
     Raises:
         FelsinaError: if training diverges, or a batch is less than one window a process.
     """
+    if settings.fairness.active and groups is None:
+        raise FelsinaError(
+            f"fairness.weights = {settings.fairness.weights!r}, fairness.calibration = "
+            f"{settings.fairness.calibration!r}: no groups were given; set fairness.attribute"
+        )
     if settings.batch < size():
         raise FelsinaError(
             f"batch = {settings.batch} is less than a window for each of {size()} processes; "
@@ -108,6 +121,10 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
     )
     scale = forecaster.backbone.scaler.scale
     weight = torch.ones_like(scale) / scale.mean() if settings.node_loss == "natural" else 1 / scale
+    worst = None
+    if groups is not None and settings.fairness.weights != "none":
+        weight = weight.expand(dataset.graph.nodes)
+        weight, worst = _by_group(weight, groups, settings, builder, train)
     module = PredictorModule(
         forecaster,
         weight,
@@ -116,6 +133,7 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
         settings.weight_decay,
         settings.whole_steps,
         settings.seed,
+        worst=worst,
     )
     with accelerated(forecaster, settings):
         taken = run_loop(module, data, settings, work, listener)
@@ -127,11 +145,30 @@ def fit(dataset: CityDataset, settings: TrainSettings, work: Path, listener: Lis
             f"training on {spec.dataset} diverged; lower learning_rate = {settings.learning_rate}"
         )
     fitted = Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
-    calibrate(fitted, builder, calibration)
+    by_group = groups if settings.fairness.calibration == "group" else None
+    calibrate(fitted, builder, calibration, by_group)
     return Fitted(forecaster, spec, settings, time.perf_counter() - began, taken)
 
 
-def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None:
+def _by_group(
+    weight: torch.Tensor,
+    groups: NodeGroups,
+    settings: TrainSettings,
+    builder: WindowBuilder,
+    train: IntArray,
+) -> tuple[torch.Tensor, WorstGroup | None]:
+    """Weights [N] of the nodes by which groups count alike, or the rule that finds the worst."""
+    naive, seen = (part.to(weight) for part in naive_loss(builder, train))
+    factor = balanced(groups, weight * naive * seen)
+    if settings.fairness.weights == "group":
+        return weight * factor, None
+    begins = int(settings.fairness.warm_start * settings.whole_steps)
+    return weight, WorstGroup(groups, naive, weight, factor, begins, settings.fairness.rate)
+
+
+def calibrate(
+    fitted: Fitted, builder: WindowBuilder, origins: IntArray, groups: NodeGroups | None = None
+) -> None:
     """Set the forecaster's conformal offsets from windows that trained nothing."""
     forecaster = fitted.forecaster
 
@@ -145,6 +182,9 @@ def calibrate(fitted: Fitted, builder: WindowBuilder, origins: IntArray) -> None
     levels = fitted.spec.quantiles
     offsets = cautious(conformal_offsets(quantiles, target, levels), origins)
     forecaster.offset.copy_(torch.as_tensor(offsets))
+    if groups is not None:
+        own = offsets_by_group(quantiles, target, levels, groups.of_node, origins)
+        forecaster.take_offsets_by_node().copy_(torch.as_tensor(own))
 
 
 def forecasts(

@@ -74,7 +74,7 @@ def run_loop(
         save_top_k=1,
         enable_version_counter=False,
     )
-    stop = EarlyStopping(monitor="validation_loss", patience=settings.patience)
+    stop = _Stop(settings.patience, module.worst.begins if module.worst else 0)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     report = _Report(listener, settings.whole_steps)
@@ -111,6 +111,20 @@ def run_loop(
     module.to("cpu").load_state_dict(state)
     together()  # the first process tidies up once all have read
     return steps
+
+
+class _Stop(EarlyStopping):
+    """Early stopping that waits until what is to be judged has begun."""
+
+    def __init__(self, patience: int, begins: int) -> None:
+        super().__init__(monitor="validation_loss", patience=patience)
+        self.begins = begins
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if trainer.global_step > self.begins:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class _Checkpoint(ModelCheckpoint):

@@ -25,6 +25,14 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Tensor, node_weight: Tens
     return (loss * weight).sum() / seen.sum().clamp(min=1)
 
 
+def pinball_by_node(quantiles: Tensor, target: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over windows and leads of what ``pinball`` averages: [N] losses, [N] targets."""
+    seen = ~torch.isnan(target)
+    error = torch.where(seen, target, torch.zeros_like(target))[..., None] - quantiles
+    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+    return (loss * seen).sum((0, 1)), seen.sum((0, 1))
+
+
 def total_error(answer: Tensor, target: Tensor, weight: Tensor, typical: Tensor) -> Tensor:
     """Mean relative error of sums over places.
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from models.forecaster import Forecaster
 from models.surrogates.surrogate import Surrogate
-from training.losses import pinball, total_error
-from training.ranks import over_ranks, rank
+from training.groups import WorstGroup, over_naive
+from training.losses import pinball, pinball_by_node, total_error
+from training.ranks import over_ranks, rank, summed
 from training.schedule import rate_share
 
 
@@ -27,6 +28,7 @@ class PredictorModule(lightning.LightningModule):
         steps: length of the schedule.
         seed: makes each step's dropout the same after a resume.
         totals: ``total_error``'s weights and typical sums, where sums over places count too.
+        worst: weighs nodes anew at each step, and what is judged is the worst group's loss.
     """
 
     def __init__(
@@ -39,10 +41,13 @@ class PredictorModule(lightning.LightningModule):
         steps: int,
         seed: int,
         totals: tuple[Tensor, Tensor] | None = None,
+        worst: WorstGroup | None = None,
     ) -> None:
         super().__init__()
         self.predictor = predictor
         self.totals, self.middle = totals, levels.index(0.5)
+        self.worst = worst
+        self._looked: list[Tensor] = []
         self.register_buffer("node_weight", node_weight, persistent=False)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.node_weight: Tensor
@@ -61,7 +66,8 @@ class PredictorModule(lightning.LightningModule):
         """Loss of one batch of windows."""
         inputs = {name: batch[name] for name in batch if name != "target"}
         members = self.predictor.member_quantiles(inputs)
-        losses = [pinball(q, batch["target"], self.levels, self.node_weight) for q in members]
+        weight = self._node_weight(members, batch["target"])
+        losses = [pinball(q, batch["target"], self.levels, weight) for q in members]
         loss = torch.stack(losses).mean()
         if self.totals is not None:
             totals = [total.to(self.device) for total in self.totals]
@@ -72,15 +78,35 @@ class PredictorModule(lightning.LightningModule):
         self.log("loss", whole)
         return loss
 
+    def _node_weight(self, members: list[Tensor], target: Tensor) -> Tensor:
+        """Weights of the nodes' losses in this step."""
+        if self.worst is None or self.global_step < self.worst.begins:
+            return self.node_weight
+        parts = [pinball_by_node(q.detach(), target, self.levels) for q in members]
+        by_node = torch.stack([part for part, _ in parts]).mean(0)
+        return self.worst.weights(by_node, parts[0][1])
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss of one batch of windows, without leaving anything out of the profile.
 
         Every rank logs the same number, so all of them stop at the same look.
         """
         target = batch.pop("target")
-        loss = pinball(self.predictor(**batch), target, self.levels, self.node_weight)
+        quantiles = self.predictor(**batch)
+        if self.worst is not None:
+            by_node, seen = pinball_by_node(quantiles, target, self.levels)
+            self._looked.append(self.worst.losses(by_node, seen))
+            return
+        loss = pinball(quantiles, target, self.levels, self.node_weight)
         _, whole, targets = over_ranks(loss, _targets(target))
         self.log("validation_loss", whole, batch_size=max(1, int(targets)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Where the worst group counts, it is known when all windows have been seen."""
+        if self.worst is not None:
+            relative = over_naive(summed(torch.stack(self._looked).sum(0)))
+            self._looked.clear()
+            self.log("validation_loss", relative.nan_to_num(0.0).max())
 
     def configure_optimizers(self) -> Any:
         """AdamW with 5 % warm-up and a cosine to zero."""

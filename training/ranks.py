@@ -115,6 +115,14 @@ def together() -> None:
         distributed.all_reduce(torch.zeros(1))
 
 
+def summed(part: Tensor) -> Tensor:
+    """Sum over ranks of what each has a part of."""
+    if size() > 1:
+        part = part.clone()
+        distributed.all_reduce(part)
+    return part
+
+
 def over_ranks(mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Make a mean over a rank's own targets one over the whole batch.
 

@@ -47,6 +47,35 @@ class LoopSettings(BaseModel):
         return -(-self.steps // self.evaluate_every) * self.evaluate_every
 
 
+class Fairness(BaseModel):
+    """Groups of nodes whose errors training and calibration weigh; no forecast reads them.
+
+    Attributes:
+        attribute: column of nodes.csv, or a level or number of the areas' file; empty for none.
+        areas: TOML file of a city's areas (``fairness.areas``). What it says of the nodes goes into
+            the run's record; where it lies does not.
+        weights: ``group`` gives every group the same share of the loss, ``dro`` then raises that of
+            the group with the largest relative error.
+        calibration: ``group`` moves each group's bands by its own errors.
+        warm_start: share of the steps that ``dro`` leaves to the ordinary training.
+        rate: at which ``dro`` turns to the worst group.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attribute: str = ""
+    areas: Path | None = Field(None, exclude=True)
+    weights: Literal["none", "group", "dro"] = "none"
+    calibration: Literal["marginal", "group"] = "marginal"
+    warm_start: float = Field(0.5, ge=0, lt=1)
+    rate: float = Field(0.05, gt=0)
+
+    @property
+    def active(self) -> bool:
+        """Whether groups have a say."""
+        return self.weights != "none" or self.calibration != "marginal"
+
+
 class TrainSettings(LoopSettings):
     """How a forecaster is trained; a sample is an origin, which brings all nodes.
 
@@ -59,6 +88,7 @@ class TrainSettings(LoopSettings):
         precision: of the network's arithmetic in training; what is fitted by counting or by normal
             equations, weights, quantiles and losses stay in 32 bit.
         compile: whether the network is compiled for training.
+        fairness: groups that training and calibration look at.
     """
 
     profile: Profile = "quick"
@@ -68,6 +98,7 @@ class TrainSettings(LoopSettings):
     issue_share: float = Field(0.5, ge=0, le=1)
     precision: Literal["32", "bf16"] = "32"
     compile: bool = False
+    fairness: Fairness = Fairness()  # pyright: ignore[reportCallIssue]
 
 
 def generic_settings(spec: ForecastSpec, train_steps: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.contracts import QUANTILES
-from training.calibration import cautious, conformal_offsets, dress
+from training.calibration import cautious, conformal_offsets, dress, offsets_by_group
 
 LOW, MIDDLE, HIGH = (QUANTILES.index(level) for level in (0.1, 0.5, 0.9))
 
@@ -141,3 +141,56 @@ def test_a_node_without_errors_takes_those_of_all_and_a_lead_without_any_none():
     pooled = np.quantile(target[:, 0, [0, 2]].ravel(), QUANTILES)
     np.testing.assert_allclose(bands[0, 1], pooled, rtol=1e-5)
     assert (bands[1] == 0).all()
+
+
+def minority(rows: int, nodes: tuple[int, int], seed: int):
+    """Forecasts whose bands hold for the many nodes, and are five times too narrow for the few."""
+    rng = np.random.default_rng(seed)
+    few = np.repeat([0, 1], nodes)
+    target = rng.normal(size=(rows, 3, sum(nodes))) * np.where(few, 5.0, 1.0)
+    steps = np.array([NormalDist().inv_cdf(level) for level in QUANTILES])
+    return np.broadcast_to(steps, (*target.shape, len(QUANTILES))), target, few
+
+
+def held(quantiles, offsets, target, nodes) -> float:
+    width = (quantiles[..., HIGH] - quantiles[..., LOW])[..., None]
+    low, high = QUANTILES.index(0.05), QUANTILES.index(0.95)
+    return coverage((quantiles + offsets * width)[:, :, nodes], target[:, :, nodes], low, high)
+
+
+def test_a_minority_that_common_bands_fail_is_covered_by_its_own():
+    quantiles, target, few = minority(8400, (20, 4), 0)
+    weeks = np.arange(8400) + 400 * (np.arange(8400) // 168)
+    test, truth, _ = minority(4000, (20, 4), 1)
+    common = cautious(conformal_offsets(quantiles, target, QUANTILES), weeks)[:, None]
+    own = offsets_by_group(quantiles, target, QUANTILES, few, weeks)
+    assert held(test, common, truth, few == 1) < 0.35
+    assert held(test, own, truth, few == 1) == pytest.approx(0.9, abs=0.02)
+    for offsets in (common, own):
+        assert held(test, offsets, truth, few == 0) == pytest.approx(0.9, abs=0.01)
+
+
+def test_of_few_sensors_and_weeks_little_is_believed():
+    quantiles, target, few = minority(168, (20, 4), 0)
+    origins = np.arange(168)
+    common = conformal_offsets(quantiles, target, QUANTILES)
+    own = conformal_offsets(quantiles[:, :, few == 1], target[:, :, few == 1], QUANTILES)
+    found = offsets_by_group(quantiles, target, QUANTILES, few, origins)
+    # One week of four sensors: half of what sets them apart, and half of that for a single week.
+    expected = (common + 0.5 * (own - common)) / 2
+    np.testing.assert_allclose(found[:, few == 1], np.repeat(expected[:, None], 4, 1), rtol=1e-4)
+    target[:, :, 20:23] = np.nan
+    fewer = offsets_by_group(quantiles, target, QUANTILES, few, origins)
+    assert (abs(fewer[:, 21, HIGH]) < abs(found[:, 21, HIGH])).all()
+
+
+def test_nodes_of_no_group_and_groups_without_targets_take_the_common_offsets():
+    quantiles, target, few = minority(500, (20, 4), 0)
+    origins, none = np.arange(500), np.full(24, -1)
+    common = cautious(conformal_offsets(quantiles, target, QUANTILES), origins)
+    found = offsets_by_group(quantiles, target, QUANTILES, none, origins)
+    np.testing.assert_array_equal(found, np.repeat(common[:, None], 24, 1))
+    target[:, :, few == 1] = np.nan
+    silent = offsets_by_group(quantiles, target, QUANTILES, few, origins)
+    common = cautious(conformal_offsets(quantiles, target, QUANTILES), origins)
+    np.testing.assert_array_equal(silent[:, 20:], np.repeat(common[:, None], 4, 1))
