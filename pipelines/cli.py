@@ -17,6 +17,7 @@ from pipelines.cli_board import board, promote, response, rollback
 from pipelines.cli_cases import cases
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
+from pipelines.cli_living import backup, effect, restore
 from pipelines.cli_options import (
     CityKey,
     Config,
@@ -61,6 +62,8 @@ app.add_typer(keys, name="keys")
 app.add_typer(board, name="board")
 app.add_typer(response, name="response")
 app.command()(promote)
+for one in (backup, restore, effect):
+    app.command()(one)
 app.command()(rollback)
 app.add_typer(report, name="report")
 app.add_typer(cases, name="cases")
@@ -111,46 +114,6 @@ def serve(
     from pipelines.commands.run import serve_home
 
     serve_home(port, workers, anonymous, board)
-
-
-@app.command()
-def effect(
-    dataset: Dataset,
-    event: Annotated[str, typer.Option(help="First day that may be touched: 2024-01-16.")],
-    treated: Annotated[str, typer.Option(help="Nodes that it touched: a,b,c.")],
-    out: Annotated[Path, typer.Option(help="Folder to be made, for effect.json and effect.png.")],
-    until: Annotated[str, typer.Option(help="Day after the last one judged; the data's end.")] = "",
-    away: Annotated[
-        int, typer.Option(help="Edges that must lie between controls and treated nodes.", min=0)
-    ] = 1,
-    json: Json = False,
-) -> None:
-    """What an event did, beside what would have been by nodes that it did not touch."""
-    from pipelines.commands.effect import effect_one
-
-    effect_one(dataset, event, treated, out, until, away, json)
-
-
-@app.command()
-def backup(
-    archive: Annotated[Path, typer.Argument(help="A tar file that does not exist.")],
-    json: Json = False,
-) -> None:
-    """Keep what cannot be made again: store, releases, decisions, reports, the city's ledger."""
-    from pipelines.commands.backup import backup_all
-
-    backup_all(archive, json)
-
-
-@app.command()
-def restore(
-    archive: Annotated[Path, typer.Argument(help="Made by felsina backup.")],
-    json: Json = False,
-) -> None:
-    """Bring a backup back into an empty home folder and store; sqlite or PostgreSQL."""
-    from pipelines.commands.backup import restore_all
-
-    restore_all(archive, json)
 
 
 @app.command()

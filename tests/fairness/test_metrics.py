@@ -99,8 +99,8 @@ def test_figures_of_a_perfect_forecast_and_of_none():
 def test_people_are_told_how_far_off_the_median_is_in_the_unit():
     _, target, naive = drawn()
     off = np.repeat(target[..., None], len(LEVELS), axis=-1) + 3
-    sums = daily_sums(off, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
-    assert figures(sums)[FIGURES.index("mae")] == pytest.approx(3)
+    total = sums(off, LEVELS, target, naive, np.zeros(6)).sum(axis=(0, 1, 2))
+    assert figures(total)[FIGURES.index("mae")] == pytest.approx(3)
 
 
 def test_audits_need_their_quantiles():
