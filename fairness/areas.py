@@ -52,14 +52,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     Raises:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
-    try:
-        said = AreasFile.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
+    said = _said(path)
     if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
         raise FelsinaError(
             f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
@@ -88,6 +81,33 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
         None if share is None else residents * share / 100,
         tuple(said.crossed),
     )
+
+
+def read_outlines(path: Path) -> dict[str, list[list[FloatArray]]]:
+    """Name of each area of a TOML file to its polygons, each a list of rings [P, 2] in degrees.
+
+    None where the file names no outlines.
+
+    Raises:
+        FelsinaError: as ``read_areas`` does.
+    """
+    said = _said(path)
+    if said.outlines is None:
+        return {}
+    rows = _rows(path.parent / said.table, [said.code, said.levels[0]])
+    found = _outlines(path.parent / said.outlines, said.code)
+    return {row[said.levels[0]]: found.get(row[said.code], []) for row in rows}
+
+
+def _said(path: Path) -> AreasFile:
+    try:
+        return AreasFile.model_validate(tomllib.loads(path.read_text()))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
