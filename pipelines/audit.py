@@ -74,6 +74,12 @@ def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tu
     graph = dataset.graph
     areas = own_areas(graph) if areas_file is None else read_areas(areas_file, graph)
     found = groupings(graph, areas)
+    read = sorted({g.attribute for g in found} & {f.name for f in dataset.spec.forcings})
+    if read:
+        raise FelsinaError(
+            f"{dataset.folder}: the forecaster reads {', '.join(read)}, by which people are told "
+            "apart; what is audited must be no feature: leave the forcing out, or rename the column"
+        )
     found = found or record_groupings(dataset.values[: dataset.splits.train_end], areas)
     if not found:
         raise FelsinaError(
