@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from models.contracts import FelsinaError
 from pipelines.floods import warnings_by_group
 from pipelines.left_out import read_left_out
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
+from pipelines.scenario_audit import read_scenario
 from pipelines.train import Trained
 from serving.release import load_release
 from training.dataset import CityDataset
@@ -40,6 +42,7 @@ def audit_release(
     areas_file: Path | None = None,
     progress: Progress = lambda share: None,
     left_out: Path | None = None,
+    scenarios: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Judge whom a sealed release serves badly, by replaying it over the test span.
 
@@ -52,6 +55,7 @@ def audit_release(
         areas_file: a TOML file of ``fairness.areas``; the nodes' own columns when None.
         progress: told the share done.
         left_out: a file of ``pipelines.left_out``, shown as ``left_out``.
+        scenarios: files of ``pipelines.scenario_audit``, shown as ``scenarios``.
 
     Raises:
         FelsinaError: if the release is broken, the dataset is another one, its nodes cannot be told
@@ -65,6 +69,8 @@ def audit_release(
     record = sealed | _audited(scored, *told_apart)
     if left_out is not None:
         record["left_out"] = read_left_out(left_out, dataset)
+    if scenarios:
+        record["scenarios"] = [read_scenario(path) for path in scenarios]
     floods = warnings_by_group(release, dataset, told_apart[1], told_apart[0])
     return record if floods is None else record | {"floods": floods}
 

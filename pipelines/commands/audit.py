@@ -53,14 +53,19 @@ def audit_one(
 
 
 def audit_sealed(
-    dataset: Path, release: str, areas: Path | None, left_out: Path | None, json: bool
+    dataset: Path,
+    release: str,
+    areas: Path | None,
+    left_out: Path | None,
+    scenarios: list[Path],
+    json: bool,
 ) -> None:
     """Replay a sealed release, then judge every group."""
     opened, folder = open_registered(dataset), release_folder(release)
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"audit of {folder.name}")
         progress = partial(stages.progress, "replay")
-        found = audit_release(folder, opened, areas, progress, left_out)
+        found = audit_release(folder, opened, areas, progress, left_out, scenarios)
     _show(found, json)
 
 
