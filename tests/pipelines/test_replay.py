@@ -1,5 +1,6 @@
 """The audit of a sealed release: that of the trained folder, the same to the byte, of its data."""
 
+import json
 import shutil
 from itertools import pairwise
 
@@ -87,3 +88,13 @@ def test_a_release_is_named_or_given_by_its_folder(tiny: Tiny, monkeypatch):
     monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
     assert command.release_folder(tiny.release.name) == tiny.release
     assert command.release_folder(str(tiny.release)) == tiny.release
+
+
+def test_weeks_of_the_served_release_are_watched(tiny: Tiny, halves, monkeypatch, capsys):
+    monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
+    monkeypatch.setattr(command, "open_registered", lambda folder: halves)
+    command.watch_one(tiny.folder, None, None, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["release"], found["weeks"], found["alarms"]) == (tiny.release.name, 1, 0)
+    command.watch_one(tiny.folder, None, None, json=False)
+    assert "1 weeks are fewer than 24: nothing is sure yet." in capsys.readouterr().out
