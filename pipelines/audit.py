@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from fairness.metrics import SUMS, lead_bands
 from fairness.watching import watch_groups
 from models.contracts import FelsinaError
 from pipelines.floods import warnings_by_group
+from pipelines.left_out import read_left_out
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
+from pipelines.scenario_audit import read_scenario
 from pipelines.train import Trained
 from serving.release import load_release
 from training.dataset import CityDataset
@@ -38,6 +41,8 @@ def audit_release(
     dataset: CityDataset,
     areas_file: Path | None = None,
     progress: Progress = lambda share: None,
+    left_out: Path | None = None,
+    scenarios: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Judge whom a sealed release serves badly, by replaying it over the test span.
 
@@ -49,6 +54,8 @@ def audit_release(
         dataset: that it was made from.
         areas_file: a TOML file of ``fairness.areas``; the nodes' own columns when None.
         progress: told the share done.
+        left_out: a file of ``pipelines.left_out``, shown as ``left_out``.
+        scenarios: files of ``pipelines.scenario_audit``, shown as ``scenarios``.
 
     Raises:
         FelsinaError: if the release is broken, the dataset is another one, its nodes cannot be told
@@ -60,6 +67,10 @@ def audit_release(
     scored = score_release(release, dataset, progress)
     sealed = {"release": release.id, "manifest_sha256": release.sha256}
     record = sealed | _audited(scored, *told_apart)
+    if left_out is not None:
+        record["left_out"] = read_left_out(left_out, dataset)
+    if scenarios:
+        record["scenarios"] = [read_scenario(path) for path in scenarios]
     floods = warnings_by_group(release, dataset, told_apart[1], told_apart[0])
     return record if floods is None else record | {"floods": floods}
 
@@ -69,6 +80,12 @@ def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tu
     graph = dataset.graph
     areas = own_areas(graph) if areas_file is None else read_areas(areas_file, graph)
     found = groupings(graph, areas)
+    read = sorted({g.attribute for g in found} & {f.name for f in dataset.spec.forcings})
+    if read:
+        raise FelsinaError(
+            f"{dataset.folder}: the forecaster reads {', '.join(read)}, by which people are told "
+            "apart; what is audited must be no feature: leave the forcing out, or rename the column"
+        )
     found = found or record_groupings(dataset.values[: dataset.splits.train_end], areas)
     if not found:
         raise FelsinaError(

@@ -29,6 +29,13 @@ def audit_one(
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")] = None,
     release: SomeRelease = None,
     areas: Areas = None,
+    left_out: Annotated[
+        Path | None, typer.Option(help="left_out.json of audit left-out, to show in the record.")
+    ] = None,
+    scenarios: Annotated[
+        list[Path] | None,
+        typer.Option("--scenario", help="A file of audit scenario, to show; may be repeated."),
+    ] = None,
     profile: Profile = "quick",
     seed: Seed = 0,
     assignments: Set = None,
@@ -44,7 +51,7 @@ def audit_one(
     from pipelines.commands import audit as commands
 
     if release is not None:
-        commands.audit_sealed(dataset, release, areas, json)
+        commands.audit_sealed(dataset, release, areas, left_out, scenarios or [], json)
     else:
         commands.audit_one(dataset, areas, profile, seed, config, assignments, like, json)
 
@@ -60,3 +67,43 @@ def watch_one(
     from pipelines.commands.audit import watch_one
 
     watch_one(dataset, release, areas, json)
+
+
+@audit.command("left-out")
+def leave_out(
+    dataset: Dataset,
+    areas: Areas = None,
+    folds: Annotated[int, typer.Option(help="Parts of the city, each left out once.", min=2)] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; left_out/DATASET at home when left out.")
+    ] = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """What silence hides: leave whole areas out, and score forecasts where no sensor is."""
+    from pipelines.commands.left_out import leave_out_one
+
+    leave_out_one(dataset, areas, folds, out, profile, seed, assignments, json)
+
+
+@audit.command("scenario")
+def scenario(
+    folder: Annotated[Path, typer.Argument(help="Folder of scenario run.")],
+    figure: Annotated[
+        str, typer.Option(help="Of its areas, such as people_wet, or a difference: A - B.")
+    ],
+    dataset: Dataset,
+    areas: Areas = None,
+    before: Annotated[
+        Path | None, typer.Option(help="Folder of another run, to take its figure away.")
+    ] = None,
+    more: Annotated[bool, typer.Option("--more", help="More of it is better.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    json: Json = False,
+) -> None:
+    """Who gains and who loses by a scenario: its figure of areas, by who lives there."""
+    from pipelines.commands.scenario_audit import audit_one
+
+    audit_one(folder, figure, dataset, areas, before, more, out, json)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairness.audit import FAIL, INSUFFICIENT, PASS, audit, verdict
+from fairness.audit import FAIL, INSUFFICIENT, PASS, audit, evidence, verdict
 from fairness.metrics import SUMS
 from tests.fixtures.worlds import two_groups
 
@@ -73,6 +73,28 @@ def test_a_few_weeks_say_nothing():
     assert judged["verdict"] == INSUFFICIENT
     assert judged["low"] is None
     assert judged["worse_by"] == pytest.approx(2.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("days", "sensors", "thin", "why"),
+    [
+        (365, 18, False, []),
+        (120, 18, False, ["part_of_a_year"]),
+        (45, 18, True, ["few_days", "part_of_a_year"]),
+        (365, 13, True, ["few_sensors"]),
+    ],
+)
+def test_how_much_it_rests_on_is_said(days, sensors, thin, why):
+    daily, _, _ = two_groups(0.5, days, np.random.default_rng(5))
+    daily[:, sensors:] = 0
+    found = evidence(daily)
+    assert found == {
+        "days": days,
+        "sensors": sensors,
+        "silent": 18 - sensors,
+        "thin": thin,
+        "why": why,
+    }
 
 
 def test_sensors_that_fell_silent_are_counted_and_judge_nobody():

@@ -145,3 +145,35 @@ def test_silent_nodes_form_no_unit():
     grouping = Grouping("g", (Group("x", np.array([0, 1]), 20.0),), np.zeros(0, np.int64))
     assert len(Units.of(grouping, areas, np.array([3.0, 0.0])).of_node) == 1
     assert len(FIGURES) == 8
+
+
+def test_point_tables_are_fairlearns_where_both_mean_the_same():
+    """Its frame pools rows and refuses NaN: ours is that where each group is one area."""
+    from fairlearn.metrics import MetricFrame
+
+    quantiles, target, naive = drawn(issues=20)
+    target[3, 1, 0] = np.nan
+    daily = sums(quantiles, LEVELS, target, naive, np.arange(20))
+    groups = tuple(Group(name, np.array([n]), np.nan) for n, name in enumerate("xyz"))
+    areas = Areas(np.arange(3), {"area": ("x", "y", "z")}, np.full(3, np.nan))
+    units = Units.of(Grouping("g", groups, np.zeros(0, np.int64)), areas, np.ones(3))
+    ours = mean_of_groups(figures(np.einsum("un,dnls->us", units.of_node, daily)), units.equal)
+    known = np.isfinite(target)
+    of_node = np.broadcast_to(np.arange(3), target.shape)[known]
+    point = quantiles[..., LEVELS.index(0.5)][known]
+    band = (quantiles[..., 0] <= target) & (target <= quantiles[..., -1])
+
+    def wape(true, guess):
+        return np.abs(true - guess).sum() / np.abs(true).sum()
+
+    frame = MetricFrame(
+        metrics=wape, y_true=target[known], y_pred=point, sensitive_features=of_node
+    )
+    assert ours[:, FIGURES.index("wape")] == pytest.approx(frame.by_group.to_numpy())
+    held = MetricFrame(
+        metrics=lambda true, inside: inside.mean(),
+        y_true=target[known],
+        y_pred=band[known],
+        sensitive_features=of_node,
+    )
+    assert ours[:, FIGURES.index("coverage_90")] == pytest.approx(held.by_group.to_numpy())

@@ -1,18 +1,21 @@
 """The audit of a sealed release: that of the trained folder, the same to the byte, of its data."""
 
+import json
 import shutil
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from models.contracts import FelsinaError
+from models.calendar import CALENDAR
+from models.contracts import INPUTS, FelsinaError
 from models.record import canonical_json
-from pipelines.audit import audit_release, audit_trained
+from pipelines.audit import audit_release, audit_trained, tell_apart
 from pipelines.commands import audit as command
 from pipelines.replay import _whole_days, score_release
 from pipelines.train import open_registered, open_trained
 from serving.release import load_release
+from serving.runtime import Runtime
 from tests.fixtures.tiny import Tiny
 
 
@@ -66,7 +69,32 @@ def test_other_data_than_the_release_was_tested_on_are_refused(tiny: Tiny, tmp_p
     assert "\n" not in str(error.value)
 
 
+def test_what_is_audited_is_no_feature_of_the_model(tiny: Tiny, halves):
+    """A release reads windows and nothing else; of what they hold no name is an attribute's."""
+    release = load_release(tiny.release)
+    reads = {node.name for node in Runtime(release).session.get_inputs()}
+    features = {*CALENDAR, *(forcing.name for forcing in release.spec.forcings)}
+    _, found = tell_apart(halves, None)
+    audited = {*halves.graph.attributes, *(grouping.attribute for grouping in found)}
+    assert reads <= set(INPUTS)
+    assert audited
+    assert not audited & features
+    halves.graph.attributes["temp_c"] = ("cold", "cold", "warm", "warm")
+    with pytest.raises(FelsinaError, match="the forecaster reads temp_c, by which people"):
+        tell_apart(halves, None)
+
+
 def test_a_release_is_named_or_given_by_its_folder(tiny: Tiny, monkeypatch):
     monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
     assert command.release_folder(tiny.release.name) == tiny.release
     assert command.release_folder(str(tiny.release)) == tiny.release
+
+
+def test_weeks_of_the_served_release_are_watched(tiny: Tiny, halves, monkeypatch, capsys):
+    monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
+    monkeypatch.setattr(command, "open_registered", lambda folder: halves)
+    command.watch_one(tiny.folder, None, None, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["release"], found["weeks"], found["alarms"]) == (tiny.release.name, 1, 0)
+    command.watch_one(tiny.folder, None, None, json=False)
+    assert "1 weeks are fewer than 24: nothing is sure yet." in capsys.readouterr().out

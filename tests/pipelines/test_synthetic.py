@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.commands.data import synthesise
 from pipelines.domains import synthesis
 from pipelines.domains.energy import synthetic as energy
 from pipelines.domains.flood import synthetic as flood
@@ -66,6 +67,17 @@ def test_the_seed_decides_every_byte(domain: str, tmp_path: Path) -> None:
     first = contents(tmp_path / "a")
     assert first == contents(tmp_path / "b")
     assert first["series.parquet"] != contents(tmp_path / "c")["series.parquet"]
+
+
+@pytest.mark.parametrize("domain", MODULES)
+def test_a_record_may_be_of_another_length(domain: str, tmp_path: Path) -> None:
+    folder, module = tmp_path / "short", MODULES[domain]
+    synthesise(domain, folder, seed=3, days=120)
+    dataset = open_dataset(folder, domains=list(MODULES))
+    steps = 120 * dataset.spec.steps_per_day
+    assert steps - len(dataset.values) in (0, 24)
+    assert module.DAYS > 120
+    assert dataset.splits.train_end == round(0.7 * 120) * dataset.spec.steps_per_day
 
 
 def test_it_says_what_it_is(city: City) -> None:
