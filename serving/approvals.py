@@ -142,8 +142,11 @@ class Approvals:
             try:
                 self.board = self._verified(stream)
                 fault = ""
-            except (FelsinaError, OSError, SQLAlchemyError) as error:
-                fault = " ".join(str(error).split())
+            except (FelsinaError, OSError) as error:
+                fault = str(error).replace(f"{self.folder}/", "")  # answers name no paths
+            except SQLAlchemyError as error:
+                log.error("decisions: %s", " ".join(str(error).split()))
+                fault = f"the store does not say what was seen of them ({type(error).__name__})"
             if fault != self.fault:
                 (log.error if fault else log.warning)("decisions: %s", fault or "verified again")
             self.fault = fault
