@@ -107,11 +107,15 @@ class Approvals:
 
     def choices(self) -> dict[str, Choice]:
         """Dataset, or surrogate's name, to what may be served of it now."""
-        self._look()
-        board, now = self.board, datetime.now(UTC)
+        board, now = self.verified(), datetime.now(UTC)
         if board is None:
             return {}
         return {dataset: self._choice(board, dataset, now) for dataset in board.datasets()}
+
+    def verified(self) -> Board | None:
+        """The board as it was verified last, looked at now."""
+        self._look()
+        return self.board
 
     def _choice(self, board: Board, dataset: str, now: datetime) -> Choice:
         state = "demo" if self.charter.demo else "approved"
@@ -119,7 +123,7 @@ class Approvals:
         for place, one in enumerate(board.promoted(dataset)):
             ruling = board.ruling(one.manifest_sha256, now)
             if ruling.state == "approved":
-                approval = Approval(state, ruling.decision)
+                approval = Approval(state, ruling.decision, ruling.report_sha256)
                 folder = self._releases / one.release
                 allowed.append(Allowed(folder, one.manifest_sha256, approval, ruling.expires))
             elif place == 0:
@@ -138,8 +142,11 @@ class Approvals:
             try:
                 self.board = self._verified(stream)
                 fault = ""
-            except (FelsinaError, OSError, SQLAlchemyError) as error:
-                fault = " ".join(str(error).split())
+            except (FelsinaError, OSError) as error:
+                fault = str(error).replace(f"{self.folder}/", "")  # answers name no paths
+            except SQLAlchemyError as error:
+                log.error("decisions: %s", " ".join(str(error).split()))
+                fault = f"the store does not say what was seen of them ({type(error).__name__})"
             if fault != self.fault:
                 (log.error if fault else log.warning)("decisions: %s", fault or "verified again")
             self.fault = fault

@@ -33,10 +33,12 @@ class Approval:
     Attributes:
         state: ``approved`` by the ethics board, ``demo`` by a throw-away one, else ``none``.
         decision: id of the ruling.
+        report_sha256: of the board's report that was signed.
     """
 
     state: str = "none"
     decision: str | None = None
+    report_sha256: str | None = None
 
 
 UNDECIDED = Approval()

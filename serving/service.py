@@ -51,6 +51,7 @@ class Felsina:
     """Forecasts from verified releases."""
 
     def __init__(self) -> None:
+        _catalogue.runtimes()  # what is verified now stays in force if the stream is damaged
         Watch(_catalogue).start()
         threading.Thread(target=every_day, args=(_catalogue,), daemon=True).start()
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from fairness.board import CHARTER
 from models.contracts import FelsinaError
+from models.stream import utc_now
+from pipelines.board import BOARD, read_board
+from pipelines.commands.board_text import status_record
 from pipelines.commands.terminal import answer, out
 from pipelines.settings import home
 from serving.release import INPUTS, champions, load_release, releases
@@ -20,10 +24,20 @@ def verify_one(folder: Path) -> None:
     out.print(f"{release.id}: intact, manifest sha256 {release.sha256}")
 
 
+def _served(place: Path) -> set[Path]:
+    """What a server here would serve: by the board's decisions, or by pointers without a board."""
+    folder = place / BOARD
+    if not (folder / CHARTER).is_file():
+        return {f for kind in (False, True) for f in champions(place, kind).values()}
+    record = status_record(read_board(folder), utc_now())
+    served = [one["served"] for one in record["datasets"].values()]
+    return {place / "releases" / name for name in served if name}
+
+
 def list_all(json: bool) -> None:
     """List the releases under the home folder."""
     folders = releases(home())
-    pointed = {f for kind in (False, True) for f in champions(home(), kind).values()}
+    pointed = _served(home())
     rows = []
     for folder in folders:
         try:

@@ -14,7 +14,10 @@ _OPERATING = ("/v1/webhooks",)
 """Where reading too tells what is only an operator's to know."""
 _LIMITED = ("/v1/", "/v2/")
 _OF_A_DATASET = ("datasets", "forecasts", "observations", "forcings")
-_OF_NONE = ("/v1/datasets", "/v1/context.jsonld", "/v2", "/v2/health/live", "/v2/health/ready")
+_OF_NONE = (
+    *("/v1/datasets", "/v1/decisions", "/v1/context.jsonld"),
+    *("/v2", "/v2/health/live", "/v2/health/ready"),
+)
 _CHOSEN_BY = {"/v1/alerts": "dataset", "/v1/alerts/rules": "dataset", "/v1/events": "datasets"}
 """What is about all datasets unless the query names some."""
 _ITS_OWN = ("/docs.json", "/schema.json", "/static_content/", "/assets/")

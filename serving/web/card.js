@@ -3,18 +3,20 @@
 import { make, read } from "./api.js";
 import { clockIn, duration, either, named, percent, plain, say, secondsOf, unitOf } from "./language.js";
 
+const APPROVALS = ["none", "demo", "approved"];
+
 /** Chips on how far to trust what is shown: freshness, synthetic, approval. */
 export function standing({ data_as_of: until, synthetic, approval, timezone, step }) {
   const chip = (text, title, caution) => make("li", { className: caution ? "caution" : "", title }, text);
   const age = until ? (Date.now() - Date.parse(until)) / 1000 : 0, stale = age > 3 * secondsOf(step);
   const fresh = until ? `${say("data_until", { moment: clockIn(timezone).moment(Date.parse(until)) })} (${
     say("age", { age: duration(age) })})` : say("no_data");
-  const known = ["none", "demo"].includes(approval);
+  const known = APPROVALS.includes(approval);
   return make("ul", { className: "chips" }, chip(fresh, "", false),
     ...(stale ? [chip(say("stale"), say("stale_about"), true)] : []),
     ...(synthetic ? [chip(say("synthetic"), say("synthetic_about"), true)] : []),
     chip(known ? say(`approval_${approval}`) : say("approval_other", { approval }),
-      known ? say(`approval_${approval}_about`) : "", known));
+      known ? say(`approval_${approval}_about`) : "", approval !== "approved"));
 }
 
 /** Bars of the release's error beside simpler methods'. */
@@ -40,7 +42,7 @@ function drawCard(host, card, dataset) {
   const section = (key, ...content) => make("section", {}, make("h3", {}, say(key)), ...content);
   const fact = (key, value) => (value ? [make("dt", {}, say(key)), make("dd", {}, value)] : []);
   const digest = make("code", { title: card.manifest_sha256 }, `${card.manifest_sha256.slice(0, 12)}…`);
-  const known = ["none", "demo"].includes(card.approval);
+  const known = APPROVALS.includes(card.approval);
   host.replaceChildren(
     make("h2", {}, `${named(card.target)}: ${say("tab_card").toLowerCase()}`),
     section("card_what", make("p", {}, say("card_what_said", { target: named(card.target), unit: unitOf(card.unit), nodes: card.nodes,

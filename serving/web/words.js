@@ -43,6 +43,9 @@ export const WORDS = {
   approval_demo: ["demonstration approval", "approvazione dimostrativa"],
   approval_demo_about: ["Signed by a throw-away demo board, not by the ethics board.",
     "Firmato da un comitato dimostrativo, non dal comitato etico."],
+  approval_approved: ["approved by the ethics board", "approvato dal comitato etico"],
+  approval_approved_about: ["The ethics board has signed that it approves this model.",
+    "Il comitato etico ha firmato l'approvazione di questo modello."],
   approval_other: ["approval: {approval}", "approvazione: {approval}"],
 
   legend_value: ["{target}, {unit}", "{target}, {unit}"],

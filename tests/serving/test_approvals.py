@@ -19,11 +19,14 @@ from serving import approvals as module
 from serving.api import create_app
 from serving.approvals import Approvals
 from serving.catalogue import Catalogue
+from serving.decisions import signed_report
 from serving.release import GRAPH, MANIFEST, MODEL, champion_pointer
+from serving.served import NotFound
 from serving.store import Store
 from tests.fixtures.boards import seats, terms_of
 from tests.fixtures.greenhouse import Sealed
 from tests.fixtures.tiny import Tiny, reseal
+from tests.serving.test_openapi import faults
 
 URL = "/v1/datasets/tiny"
 
@@ -237,6 +240,37 @@ def test_surrogates_are_decided_on_alike(house: House, sealed: Sealed) -> None:
     assert house.client.get("/v1/datasets").json()["withheld"] == []
 
 
+def test_the_public_register_tells_all_that_was_decided(house: House) -> None:
+    bare = TestClient(create_app(Catalogue(house.home, house.store)))
+    assert bare.get("/v1/decisions").status_code == 404
+    decision = house.promote(house.first)
+    against = replace(terms_of(house.home, house.second), decision="reject", expires=None)
+    house.board.vote(replace(against, conditions=("Misses floods.",)), "a", "c")
+    found = house.client.get("/v1/decisions").json()
+    assert [one["decision"] for one in found["decisions"]] == ["approve", "reject"]
+    assert [one["state"] for one in found["decisions"]] == ["approved", "rejected"]
+    assert found["decisions"][1]["conditions"] == ["Misses floods."]
+    assert [one["decision"] for one in found["promoted"]] == [decision]
+    last = house.stream.read_bytes().splitlines()[-1]
+    assert (found["entries"], found["head"]) == (6, sha256_bytes(last))
+    document = house.client.get("/openapi.json").json()
+    schema = document["components"]["schemas"]["Decisions"]
+    assert faults(found, schema, document) == []
+
+
+def test_a_report_changed_after_signing_is_not_shown(house: House) -> None:
+    house.promote(house.first)
+    path = house.home / "reports" / house.first.name / "report.json"
+    release = Catalogue(house.home, house.store, house.approvals).runtime("tiny").release
+    assert signed_report(house.home, release) == path.read_bytes()
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(NotFound, match="was changed since the board signed"):
+        signed_report(house.home, release)
+    path.unlink()
+    with pytest.raises(NotFound, match="no report of"):
+        signed_report(house.home, release)
+
+
 def forged(house: House, key: PrivateKey, upto: int | None = None) -> None:
     """Every entry, or the first ``upto``, signed anew by one key, with a head that fits."""
     lines, previous = [], "0" * 64
@@ -320,8 +354,9 @@ def test_a_damaged_stream_changes_nothing_that_runs_and_starts_nothing(
         assert FAULTS[spoil] in caplog.text
     assert house.client.get("/v2/health/ready").json()["board"] == house.approvals.fault
     house.restart()
-    assert "are not believed" in house.client.get(URL).json()["detail"]
-    assert house.client.get(URL).status_code == 503
+    answer = house.client.get(URL)
+    assert (answer.status_code, "are not believed" in answer.json()["detail"]) == (503, True)
+    assert str(house.home) not in answer.text
     house.put_back(held)
     assert house.served() == house.first.name
     assert house.approvals.fault == ""
@@ -388,7 +423,7 @@ def test_a_store_that_cannot_be_asked_is_a_fault_and_no_excuse(house, monkeypatc
         connection.exec_driver_sql("DROP TABLE heads")
     house.promote(house.second)
     assert house.served() == house.first.name
-    assert "heads" in house.approvals.fault
+    assert "the store does not say" in house.approvals.fault
 
 
 def test_a_demo_board_is_trusted_when_it_is_said_so(tmp_path: Path, monkeypatch) -> None:
