@@ -30,12 +30,14 @@ from serving.served import changed_at
 log = logging.getLogger(__name__)
 FOLDER = "reports"
 RECORD = "report.json"
-PAGES = {
+_NAMES = {"": "report", "card.": "card", "annex-iv.": "annex-iv"}
+_ADDRESSES = {
     f"{prefix}{language}": f"{name}.{language}.html"
-    for prefix, name in {"": "report", "card.": "card", "annex-iv.": "annex-iv"}.items()
+    for prefix, name in _NAMES.items()
     for language in ("it", "en")
 }
-"""Last part of an address to the file of a page."""
+PAGES = _ADDRESSES | {name: name for name in _ADDRESSES.values()}
+"""Last part of an address to the file of a page; pages call each other by their files' names."""
 DIGEST = "felsina-report-sha256"
 _NOTHING = "'none'"
 _STYLE = re.compile(rb"<style[^>]*>(.*?)</style>", re.DOTALL)

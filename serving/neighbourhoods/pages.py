@@ -31,6 +31,8 @@ _KINDS = tuple(
     )
 )
 """Classes of the map's shapes, with their words."""
+MOST_SHOWN = 100
+"""Cases on the page; the report has all of them."""
 _GIVEN = ("dataset", "area", "subject", "text")
 """Fields of the form of a new case."""
 
@@ -110,15 +112,19 @@ class Pages:
         said = published(self.cases.store)
         if (kept := self._kept.get(language)) and kept[0] == (mark, said):
             return kept[1]
-        speech = Speech(language)
-        cases = [self._case(one, speech) | {"answer": one[f"answer_{language}"]} for one in said]
+        latest = said[: -MOST_SHOWN - 1 : -1]
+        cases = [
+            told | {"answer": case[f"answer_{language}"]}
+            for case, told in zip(latest, self._cases(latest, Speech(language)), strict=True)
+        ]
         made = asset_of(
             self._render(
                 "page",
                 language,
                 sketch=sketch_of(places),
                 kinds=[one for one in _KINDS if one[0] in _kinds(places)],
-                cases=cases[::-1],
+                cases=cases,
+                total=len(said),
                 synthetic=any(one.release.manifest["data"]["synthetic"] for one in served),
             ).encode(),
             _HTML,
@@ -194,26 +200,28 @@ class Pages:
         return self._render(
             "follow",
             language,
-            **self._case(vars(case), Speech(language)),
+            **self._cases([vars(case)], Speech(language))[0],
             case=case,
+            day_opened=day(case.opened),
             code=code,
             error=error,
             answer=case.answer_it if language == "it" else case.answer_en,
             lines=[{"day": day(at), "text": text} for at, text in case.lines],
         )
 
-    def _case(self, case: Mapping[str, Any], speech: Speech) -> dict[str, Any]:
-        """A case with place and forecast as people call them."""
+    def _cases(self, cases: list[dict[str, Any]], speech: Speech) -> list[dict[str, Any]]:
+        """Cases with place and forecast as people call them."""
         _, served, places = self.city.now()
-        area = next((place.name for place in places if place.key == case["area"]), case["area"])
+        areas = {place.key: place.name for place in places} | {"": speech.say("whole_short")}
         known = {one.spec.dataset: self._heading(one, served, speech) for one in served}
-        opened = case["opened"]
-        return {key: case[key] for key in ("number", "subject")} | {
-            "state": case.get("state", ""),
-            "opened": opened if isinstance(opened, str) else day(opened),
-            "place": area or speech.say("whole_short"),
-            "forecast": known.get(case["dataset"], case["dataset"]),
-        }
+        return [
+            {key: case.get(key) for key in ("number", "subject", "state", "opened")}
+            | {
+                "place": areas.get(case["area"], case["area"]),
+                "forecast": known.get(case["dataset"], case["dataset"]),
+            }
+            for case in cases
+        ]
 
     def _days(self, dataset: str) -> int:
         rule = rule_of(self.home, dataset)

@@ -57,7 +57,9 @@ class Speech:
         return f"{whole}%"
 
     def amount(self, value: float, unit: str) -> str:
-        """A number with its unit."""
+        """A number with its unit; a part of a metre in centimetres."""
+        if unit == "m" and abs(value) < 1:
+            value, unit = 100 * value, "cm"
         return f"{self.number(value)} {UNITS.get(unit, (unit, unit))[self.column]}"
 
     def day(self, text: str) -> str:

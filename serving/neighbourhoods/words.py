@@ -53,8 +53,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "sensors_one": ("There is 1 sensor here.", "Qui c'è 1 sensore."),
     "sensors_many": ("There are {n} sensors here.", "Qui ci sono {n} sensori."),
     "per_people": (
-        "For every 10,000 people that is {here} sensors; in the whole city {all}.",
-        "Ogni 10.000 abitanti fanno {here} sensori; in tutta la città {all}.",
+        "That is {here} for every 10,000 people; in the whole city {all}.",
+        "Sono {here} ogni 10.000 abitanti; in tutta la città {all}.",
     ),
     "silent": (
         "Of {all} sensors {n} gave no value while the forecasts were tested.",
@@ -235,6 +235,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Ogni segnalazione è numerata e compare nella prossima relazione del comitato. Ciò che le"
         " persone hanno scritto lo legge solo chi gestisce il servizio.",
     ),
+    "cases_latest": (
+        "These are the latest {n} of {all}.",
+        "Queste sono le ultime {n} di {all}.",
+    ),
     "number": ("Number", "Numero"),
     "about": ("About", "Riguarda"),
     "subject": ("What is it about?", "Di che cosa si tratta?"),
@@ -341,6 +345,7 @@ UNITS = {
     "veh/h": ("vehicles an hour", "veicoli all'ora"),
     "km/h": ("km/h", "km/h"),
     "m": ("metres", "metri"),
+    "cm": ("centimetres", "centimetri"),
     "m3/s": ("m³/s", "m³/s"),
 }
 MONTHS = tuple(

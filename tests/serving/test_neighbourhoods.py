@@ -16,6 +16,7 @@ from serving.gate.gate import Gate
 from serving.gate.keys import Keys
 from serving.gate.metrics import log
 from serving.gate.rules import methods_of
+from serving.neighbourhoods import pages
 from serving.neighbourhoods.places import districts_of_city, outlines, readable
 from serving.neighbourhoods.routes import HEADERS
 from serving.neighbourhoods.speech import Speech
@@ -79,7 +80,7 @@ def test_each_neighbourhood_is_told_how_well_it_is_forecast(people: TestClient) 
     assert "only 80 times: it promises more than it keeps" in one
     assert "poor sensors may be why" in one
     assert "poor sensors" not in two
-    assert "For every 10,000 people that is 1 sensors; in the whole city 0.5" in one
+    assert "That is 1 for every 10,000 people; in the whole city 0.5" in one
     assert "We cannot tell: 9% better to 13% worse" in two
     assert "no better than assuming that last week" in two
     assert "highest hours are forecast too low" in two
@@ -93,7 +94,7 @@ def test_italian_says_the_same_with_its_own_numbers(people: TestClient) -> None:
     one = section(people.get("/quartieri").text, "one")
     assert "sbaglia di 38 veicoli all'ora, il 12% di quanto è abituale" in one
     assert "di sicuro: sbaglia il 25% in più (tra il 12% e il 38%)" in one
-    assert "1 sensori; in tutta la città 0,5" in one
+    assert "Sono 1 ogni 10.000 abitanti; in tutta la città 0,5" in one
 
 
 def test_without_a_report_nothing_is_made_up(client: TestClient) -> None:
@@ -167,6 +168,12 @@ def test_numbers_have_as_many_digits_as_people_read(value, english, italian) -> 
     assert [Speech(language).number(value) for language in LANGUAGES] == [english, italian]
 
 
+def test_a_part_of_a_metre_is_told_in_centimetres() -> None:
+    assert Speech("en").amount(0.065, "m") == "6.5 centimetres"
+    assert Speech("it").amount(1.5, "m") == "1,5 metri"
+    assert Speech("en").amount(0.5, "kWh") == "0.5 kWh"
+
+
 def test_the_city_is_whole_and_its_names_can_be_read() -> None:
     assert len(outlines()) == len(districts_of_city()) == 90
     assert readable("LAVINO DI MEZZO") == "Lavino di Mezzo"
@@ -197,6 +204,15 @@ def test_a_case_is_opened_answered_and_followed(people: TestClient, empty_store:
     assert WROTE not in public
 
 
+def test_the_latest_cases_are_shown_and_how_many_there_are(people, empty_store, monkeypatch):
+    monkeypatch.setattr(pages, "MOST_SHOWN", 2)
+    for text in ("a", "b", "c"):
+        Cases(empty_store).open("tiny", "", "other", text)
+    text = people.get("/neighbourhoods").text
+    assert re.findall(r"<li><b>\d+-(\d+)<", text) == ["0003", "0002"]
+    assert "the latest 2 of 3" in text
+
+
 def test_a_wrong_code_opens_nothing_and_says_no_more_than_a_wrong_number(people) -> None:
     number, _ = opened(people.post(PATHS["write"][0], data=CASE))
     (_, other) = opened(people.post(PATHS["write"][0], data=CASE))
@@ -219,11 +235,11 @@ def test_html_in_a_text_is_text_everywhere(people: TestClient, empty_store: Stor
     mine = people.post(PATHS["follow"][0], data={"number": number, "code": code})
     again = people.post(PATHS["write"][0], data=CASE | {"text": EVIL, "subject": "<b>"})
     asked = people.get(PATHS["write"][0], params={"area": EVIL, "dataset": EVIL, "text": EVIL})
-    pages = [mine, again, asked, people.get("/neighbourhoods"), people.get("/quartieri")]
-    for page in pages:
+    shown = [mine, again, asked, people.get("/neighbourhoods"), people.get("/quartieri")]
+    for page in shown:
         assert "<script" not in page.text
         assert "<img" not in page.text
-    for page in (pages[0], pages[1], pages[3]):
+    for page in (shown[0], shown[1], shown[3]):
         assert html.escape(EVIL, quote=False)[:20] in page.text
         assert "{{ 7*7 }}" in html.unescape(page.text)
 

@@ -68,7 +68,7 @@ def test_a_report_of_something_else_is_no_report(tiny, place, reader, caplog, fa
 
 
 def test_every_page_is_there_in_both_languages(reader: TestClient) -> None:
-    assert len(PAGES) == 6
+    assert len(PAGES) == 12
     for name, file in PAGES.items():
         answer = reader.get(f"/reports/tiny/{name}")
         assert answer.status_code == 200
