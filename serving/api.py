@@ -22,9 +22,11 @@ from serving.events.routes import add_events
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
 from serving.inference import add_inference
+from serving.neighbourhoods.routes import add_neighbourhoods
 from serving.openapi import describe, operation_id
 from serving.page import add_page
 from serving.ready import Ready
+from serving.reports import Reports, add_reports
 from serving.retention import rule_of
 from serving.runtime import Runtime
 from serving.scenarios import add_scenarios
@@ -213,6 +215,9 @@ def create_app(catalogue: Catalogue) -> FastAPI:
     ngsi_ld.add_context(app)
     add_alerts(app, catalogue)
     add_events(app, catalogue)
+    reports = Reports(catalogue.home)
+    add_reports(app, catalogue, reports)
+    add_neighbourhoods(app, catalogue, reports)
     describe(app)
 
     add_page(app)

@@ -199,12 +199,16 @@ class Cases:
         meant = sa.true() if dataset is None else tables.cases.c.dataset == dataset
         return [case for case in self._read(meant) if state in (None, case.state)]
 
-    def _read(self, meant: sa.ColumnElement[bool]) -> list[Case]:
+    def published(self) -> list[Case]:
+        """Every case without its words, the oldest first."""
+        return self._read(sa.true(), worded=False)
+
+    def _read(self, meant: sa.ColumnElement[bool], worded: bool = True) -> list[Case]:
         order = (tables.cases.c.year, tables.cases.c.place)
         lines = sa.select(tables.case_lines).order_by(tables.case_lines.c.line)
         with self.store.engine.connect() as connection:
             rows = connection.execute(sa.select(tables.cases).where(meant).order_by(*order)).all()
-            said = connection.execute(lines.where(words_of(meant))).all()
+            said = connection.execute(lines.where(words_of(meant))).all() if worded else []
         words: dict[tuple[int, int], list[tuple[int, str]]] = {}
         for line in said:
             words.setdefault((line.year, line.place), []).append((line.at, line.text))
@@ -225,7 +229,7 @@ def published(store: Store) -> list[dict[str, Any]]:
     keys = ("number", "dataset", "area", "subject", "opened", "state", "answer_it", "answer_en")
     return [
         {key: getattr(case, key) for key in keys} | {"opened": day(case.opened)}
-        for case in Cases(store).all()
+        for case in Cases(store).published()
     ]
 
 

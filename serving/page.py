@@ -48,14 +48,14 @@ def add_page(app: FastAPI) -> None:
     """Add the page and the files that it loads."""
 
     async def page(request: Request) -> Response:
-        return _sent(request, _assets()["index.html"], "no-cache")
+        return sent(request, _assets()["index.html"], "no-cache", HEADERS)
 
     async def static(request: Request) -> Response:
         version, path = request.path_params["version"], request.path_params["path"]
         asset = _assets().get(path)
         if asset is None:
             raise HTTPException(404, f"no file {path!r} belongs to the page")
-        return _sent(request, asset, _FOREVER if version == _version() else "no-cache")
+        return sent(request, asset, _FOREVER if version == _version() else "no-cache", HEADERS)
 
     app.add_route("/", page, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_route(
@@ -63,17 +63,28 @@ def add_page(app: FastAPI) -> None:
     )
 
 
-def _sent(request: Request, asset: Asset, cache: str) -> Response:
+def sent(request: Request, asset: Asset, cache: str, headers: dict[str, str]) -> Response:
     """A file, or 304 where the browser holds it."""
     zipped = takes_gzip(field(request.scope, b"accept-encoding"))
     tag = f'{asset.etag[:-1]}-gzip"' if zipped else asset.etag
-    headers = HEADERS | {"cache-control": cache, "etag": tag, "vary": "accept-encoding"}
+    headers = headers | {"cache-control": cache, "etag": tag, "vary": "accept-encoding"}
     if still_stands(field(request.scope, b"if-none-match"), tag.encode()):
         return Response(status_code=304, headers=headers)
     body = asset.plain
     if zipped:
         body, headers["content-encoding"] = asset.packed, "gzip"
     return Response(body, headers=headers, media_type=asset.media_type)
+
+
+def asset_of(plain: bytes, media_type: str) -> Asset:
+    """Bytes, ready to be sent."""
+    tag = f'"{hashlib.sha256(plain).hexdigest()[:16]}"'
+    return Asset(plain, gzip.compress(plain, 6, mtime=0), media_type, tag)
+
+
+def static_path(name: str) -> str:
+    """Where a file of the page lies, for other pages that load it."""
+    return f"/static/{_version()}/{name}"
 
 
 @lru_cache(maxsize=1)
@@ -97,12 +108,6 @@ def _assets() -> dict[str, Asset]:
         name, plain = path.relative_to(WEB).as_posix(), path.read_bytes()
         if name == "index.html":
             plain = plain.replace(b'"/static/', f'"/static/{_version()}/'.encode())
-        found[name] = Asset(
-            plain=plain,
-            packed=gzip.compress(plain, 6, mtime=0),
-            media_type=_TYPES.get(path.suffix)
-            or mimetypes.guess_type(name)[0]
-            or "application/octet-stream",
-            etag=f'"{hashlib.sha256(plain).hexdigest()[:16]}"',
-        )
+        guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(name)[0]
+        found[name] = asset_of(plain, guessed or "application/octet-stream")
     return found

@@ -198,6 +198,8 @@ def _place(path: str) -> tuple[str] | tuple[()] | None:
         return None
     if len(parts) == 3:
         return () if parts[2] == "datasets" else None
+    if parts[4:] == ["report"]:  # a file that changes by itself
+        return None
     return (parts[3],)
 
 

@@ -20,7 +20,7 @@ from serving.gate.metrics import Metrics, Told
 from serving.gate.problems import PROBLEM, Headers, Refusal, busy
 from serving.gate.rates import ANONYMOUS, Buckets, Quotas, address_of, burst_of
 from serving.gate.ring import Ring
-from serving.gate.rules import SAFE, dataset_of, datasets_of, hidden, limited, role_for
+from serving.gate.rules import FORMS, SAFE, dataset_of, datasets_of, hidden, limited, role_for
 
 ANONYMOUS_RATE = 10.0
 ANONYMOUS_BURST = 100.0
@@ -190,7 +190,8 @@ class _Answer:
             if status == 405:  # the app names the methods of the first of several routes
                 headers = [pair for pair in headers if pair[0] != b"allow"]
                 headers.append((b"allow", self._gate.allow(self.told.path).encode()))
-            if status >= 400 and not named.get(b"content-type", b"").startswith(PROBLEM):
+            kinds = (PROBLEM, b"text/html") if self.told.path in FORMS else PROBLEM
+            if status >= 400 and not named.get(b"content-type", b"").startswith(kinds):
                 kept = tuple(pair for pair in headers if pair[0] in (b"allow", b"retry-after"))
                 self._instead = _problem(status, kept + self.more)
                 await self._instead.send(self._send)

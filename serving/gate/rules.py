@@ -7,12 +7,16 @@ from urllib.parse import parse_qsl
 
 from starlette.routing import BaseRoute, Mount
 
+from serving.neighbourhoods.words import PATHS
+
 SAFE = ("GET", "HEAD", "OPTIONS")
 _ASKING = ("/v1/forecasts/", "/v1/scenarios/")
 _WRITING = ("/v1/observations/", "/v1/forcings/")
-_OPERATING = ("/v1/webhooks",)
+_OPERATING = ("/v1/webhooks", "/v1/cases")
 """Where reading too tells what is only an operator's to know."""
-_LIMITED = ("/v1/", "/v2/")
+FORMS = tuple(path for page in ("write", "follow") for path in PATHS[page])
+"""Where anyone may post: the forms of contested cases, which say themselves what was wrong."""
+_LIMITED = ("/v1/", "/v2/", "/reports/", *PATHS["page"])
 _OF_A_DATASET = ("datasets", "forecasts", "observations", "forcings")
 _OF_NONE = (
     *("/v1/datasets", "/v1/decisions", "/v1/context.jsonld"),
@@ -28,7 +32,7 @@ def role_for(method: str, path: str) -> str:
     if method in SAFE:
         return "operate" if path.startswith(_OPERATING) else "read"
     if method == "POST":
-        if path.startswith(_ASKING):
+        if path.startswith(_ASKING) or path in FORMS:
             return "read"
         if path.startswith("/v2/models/") and path.endswith("/infer"):
             return "read"
@@ -38,7 +42,7 @@ def role_for(method: str, path: str) -> str:
 
 
 def limited(path: str) -> bool:
-    """Whether rates and keys concern a path: the API, not the page, its files and health."""
+    """Whether rates and keys concern a path: all that tells of data, not the page's own files."""
     return path.startswith(_LIMITED)
 
 

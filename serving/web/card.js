@@ -58,6 +58,7 @@ function drawCard(host, card, dataset) {
       ...fact("card_source", [source.publisher, source.attribution].filter(Boolean).join(" · ")), ...fact("card_licence", source.licence),
       ...fact("card_release", make("span", {}, card.release, " ", digest)),
       ...fact("apps", make("a", { href: `/v1/forecasts/${encodeURIComponent(card.dataset)}` }, "JSON"))),
+    make("p", { className: "doors" }, make("a", { href: either(["/neighbourhoods", "/quartieri"]) }, say("card_where"))),
   );
 }
 

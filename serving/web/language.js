@@ -43,6 +43,7 @@ export function setLanguage(code) {
   document.title = say("title");
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = say(element.dataset.word);
   for (const element of document.querySelectorAll("[data-label]")) element.ariaLabel = say(element.dataset.label);
+  for (const link of document.querySelectorAll(`a[data-${language}]`)) link.href = link.dataset[language];
   for (const button of document.querySelectorAll("button[data-language]"))
     button.ariaPressed = String(button.dataset.language === language);
 }

@@ -2,6 +2,7 @@
 export const WORDS = {
   title: ["Felsina: forecasts of the Bologna Digital Twin", "Felsina: previsioni del Gemello Digitale di Bologna"],
   tagline: ["Forecasts of the Bologna Digital Twin", "Previsioni del Gemello Digitale di Bologna"],
+  where: ["Where you live", "Dove abiti"],
   skip: ["Skip to the values", "Vai ai valori"],
   language: ["Language", "Lingua"],
   map: ["Map", "Mappa"],
@@ -145,6 +146,7 @@ export const WORDS = {
   card_release: ["Release", "Rilascio"],
   card_fresh: ["Freshness", "Aggiornamento"],
   card_decision: ["Decision", "Decisione"],
+  card_where: ["How well does it forecast where you live?", "Quanto prevede bene dove abiti?"],
 };
 
 /** Italian of the warnings that the service writes in English. */

@@ -1,12 +1,19 @@
 """The tiny city with thresholds, whose alerts several tests read."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from serving.store import Store
 from tests.fixtures.alarmed import City
 from tests.fixtures.tiny import Tiny
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
 
 HOURS = 48
 
@@ -31,3 +38,19 @@ def lived(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> City:
 def changeable(lived: City, tmp_path: Path) -> City:
     """The same two days, to go on from."""
     return lived.twin(tmp_path / "twin.db")
+
+
+@pytest.fixture(scope="module")  # its event loop stands in the way of other modules' own
+def playwright() -> Iterator[Playwright]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    from tests.fixtures.browsing import CHROMIUM, FLAGS
+
+    opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield opened
+    opened.close()

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import uvicorn
 
 from models.record import canonical_json, sha256_file
 from pipelines.run import hold_observations
@@ -24,22 +18,24 @@ from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.release import INPUTS, MANIFEST, release_id
 from serving.store import Store
+from tests.fixtures.browsing import (
+    CHROMIUM,
+    IN_A_BROWSER,
+    PHONE,
+    WAIT_MS,
+    WIDE,
+    Watched,
+    complain,
+    keep,
+)
 from tests.fixtures.greenhouse import Sealed
-from tests.fixtures.tiny import Tiny, free_port
+from tests.fixtures.listening import running
+from tests.fixtures.tiny import Tiny
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
-]
-FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
-WAIT_MS = 60_000
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 812}
+pytestmark = IN_A_BROWSER
 
 
 def placed(release: Path, home: Path) -> None:
@@ -65,47 +61,9 @@ def address(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory
     placed(sealed.release, home)
     store = Store(home / "observations.db")
     hold_observations(tiny.dataset, tiny.spec.reach, store)
-    app, port = create_app(Catalogue(home, store)), free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    url = f"http://127.0.0.1:{port}"
-    end = time.monotonic() + 30
-    while not server.started and time.monotonic() < end:
-        time.sleep(0.05)
-    httpx.get(f"{url}/v1/forecasts/tiny", timeout=60).raise_for_status()
-    yield url
-    server.should_exit = True
-    thread.join(30)
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_api.sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield opened
-    opened.close()
-
-
-@dataclass
-class Watched:
-    """A page, what it asked for and what it complained about."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def seen(self, selector: str) -> str:
-        return self.page.locator(selector).first.inner_text()
-
-    def violations(self) -> list[str]:
-        found = axe.Axe().run(self.page).response["violations"]
-        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found]
+    with running(create_app(Catalogue(home, store))) as url:
+        httpx.get(f"{url}/v1/forecasts/tiny", timeout=60).raise_for_status()
+        yield url
 
 
 @contextmanager
@@ -127,18 +85,6 @@ def looked_at(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     assert outside == []
     assert len(watched.requests) > 10
     context.close()
-
-
-def complain(watched: Watched, kind: str, text: str, where: str) -> None:
-    """Keep what the console says; a server without alerts has none, which is no fault."""
-    if kind in ("error", "warning") and not urlsplit(where).path.startswith("/v1/alerts"):
-        watched.complaints.append(f"{text} ({where})")
-
-
-def keep(page: Page, name: str) -> None:
-    """Keep a picture where ``FELSINA_SCREENSHOTS`` names a folder."""
-    if folder := os.environ.get("FELSINA_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"page-{name}.png")
 
 
 def test_time_moves_colours_and_words_without_asking_again(browser, address: str) -> None:

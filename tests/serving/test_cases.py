@@ -14,6 +14,7 @@ from serving.cases import ANSWERED, CLOSED, OPEN, Cases, Full, clean, published,
 from serving.erasure import Eraser
 from serving.retention import CASES, tidy
 from serving.store import Store
+from tests.fixtures.tiny import felsina
 
 DAY = 86_400
 WORDS = "On Monday the ring was jammed, and nothing was forecast."
@@ -178,3 +179,18 @@ def test_what_cannot_be_seen_is_left_out(cases: Cases) -> None:
     assert cases.case(number).lines[0][1] == "[31mred back\nnew line <b>"
     with pytest.raises(FelsinaError, match="0 characters"):
         clean("\x00\u200b \n")
+
+
+def test_the_command_lists_answers_and_closes_and_words_are_no_markup(home, tmp_path) -> None:
+    place = tmp_path / "observations.db"
+    cases = Cases(Store(place))
+    number, _ = opened(cases, text="[bold red]\x1b[31mPlease[/] look")
+    store = {"FELSINA_STORE": str(place)}
+    listed = felsina(home, "cases", "list", **store)
+    assert f"{number}  open" in listed.stdout
+    assert "[bold red][31mPlease[/] look" in listed.stdout
+    assert felsina(home, "cases", "close", number, **store).returncode == 2
+    said = ("--it", "Grazie.", "--en", "Thank you.")
+    assert felsina(home, "cases", "answer", number, *said, **store).returncode == 0
+    assert felsina(home, "cases", "close", number, **store).returncode == 0
+    assert cases.case(number).state == CLOSED
