@@ -131,6 +131,8 @@ def submit_one(
     command += ["--profile", profile, "--seed", str(seed)]
     command += ["--config", str(config.resolve())] if config else []
     command += [part for text in assignments or [] for part in ("--set", text)]
+    if settings.fairness.areas is not None:
+        command += ["--set", f"fairness.areas={settings.fairness.areas.resolve()}"]
     command += ["--trials", str(trials)] if trials else []
     path = place / "slurm" / f"{name}.sbatch"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -155,7 +155,8 @@ def minority(rows: int, nodes: tuple[int, int], seed: int):
 def held(quantiles, offsets, target, nodes) -> float:
     width = (quantiles[..., HIGH] - quantiles[..., LOW])[..., None]
     low, high = QUANTILES.index(0.05), QUANTILES.index(0.95)
-    return coverage((quantiles + offsets * width)[:, :, nodes], target[:, :, nodes], low, high)
+    moved = quantiles + offsets * width
+    return float(coverage(moved[:, :, nodes], target[:, :, nodes], low, high))
 
 
 def test_a_minority_that_common_bands_fail_is_covered_by_its_own():
