@@ -72,7 +72,7 @@ class Language:
         value = 100 * share
         near = 0 < abs(value) < 1 or 99 < abs(value) < 100
         text = f"{value:.1f}" if near else f"{value:.0f}"
-        text = "0" if float(text) == 0 else text
+        text = "0" if float(text) == 0 else text  # no minus, no digits after it
         return ("+" if signed and float(text) > 0 else "") + self.plain(text) + "%"
 
     def tick(self, value: float) -> str:
