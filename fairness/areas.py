@@ -52,7 +52,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     Raises:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
-    said = read_areas_file(path)
+    said = _said(path)
     if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
         raise FelsinaError(
             f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
@@ -65,7 +65,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     of_node = _named(graph, codes, [row[said.levels[0]] for row in rows], path)
     lost = np.flatnonzero((of_node < 0) & np.isfinite(graph.lon) & np.isfinite(graph.lat))
     if said.outlines and len(lost):
-        outlines = read_outlines(path.parent / said.outlines, said.code)
+        outlines = _outlines(path.parent / said.outlines, said.code)
         for position, code in enumerate(codes):
             for rings in outlines.get(code, []):
                 inside = _inside(graph.lon[lost], graph.lat[lost], rings)
@@ -83,12 +83,23 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     )
 
 
-def read_areas_file(path: Path) -> AreasFile:
-    """What the TOML file says.
+def read_outlines(path: Path) -> dict[str, list[list[FloatArray]]]:
+    """Name of each area of a TOML file to its polygons, each a list of rings [P, 2] in degrees.
+
+    None where the file names no outlines.
 
     Raises:
-        FelsinaError: naming the file and the member at fault.
+        FelsinaError: as ``read_areas`` does.
     """
+    said = _said(path)
+    if said.outlines is None:
+        return {}
+    rows = _rows(path.parent / said.table, [said.code, said.levels[0]])
+    found = _outlines(path.parent / said.outlines, said.code)
+    return {row[said.levels[0]]: found.get(row[said.code], []) for row in rows}
+
+
+def _said(path: Path) -> AreasFile:
     try:
         return AreasFile.model_validate(tomllib.loads(path.read_text()))
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -97,12 +108,6 @@ def read_areas_file(path: Path) -> AreasFile:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
-
-
-def area_codes(path: Path) -> list[str]:
-    """The code of each area, in the order in which ``read_areas`` tells of them."""
-    said = read_areas_file(path)
-    return [row[said.code] for row in _rows(path.parent / said.table, [said.code])]
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -144,7 +149,7 @@ def _named(graph: CityGraph, codes: list[str], names: list[str], path: Path) -> 
     return np.array([place[area] if area else -1 for area in graph.areas], np.int64)
 
 
-def read_outlines(path: Path, code: str) -> dict[str, list[list[FloatArray]]]:
+def _outlines(path: Path, code: str) -> dict[str, list[list[FloatArray]]]:
     """Code to polygons, each a list of rings [P, 2] in degrees."""
     try:
         features: list[dict[str, Any]] = json.loads(path.read_bytes())["features"]
@@ -172,3 +177,14 @@ def _inside(lon: FloatArray, lat: FloatArray, rings: list[FloatArray]) -> np.nda
             with np.errstate(divide="ignore", invalid="ignore"):
                 odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
     return odd
+
+
+def area_files(path: Path) -> list[Path]:
+    """A city's TOML file and the files that it names."""
+    said = _said(path)
+    return [path, *(path.parent / name for name in (said.table, said.outlines) if name)]
+
+
+def area_source(path: Path) -> str:
+    """Whom to name for a city's areas."""
+    return _said(path).attribution

@@ -13,6 +13,7 @@ from fairness.metrics import SUMS, lead_bands
 from fairness.watching import watch_groups
 from models.contracts import FelsinaError
 from pipelines.floods import warnings_by_group
+from pipelines.left_out import read_left_out
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
 from pipelines.train import Trained
 from serving.release import load_release
@@ -38,6 +39,7 @@ def audit_release(
     dataset: CityDataset,
     areas_file: Path | None = None,
     progress: Progress = lambda share: None,
+    left_out: Path | None = None,
 ) -> dict[str, Any]:
     """Judge whom a sealed release serves badly, by replaying it over the test span.
 
@@ -49,6 +51,7 @@ def audit_release(
         dataset: that it was made from.
         areas_file: a TOML file of ``fairness.areas``; the nodes' own columns when None.
         progress: told the share done.
+        left_out: a file of ``pipelines.left_out``, shown as ``left_out``.
 
     Raises:
         FelsinaError: if the release is broken, the dataset is another one, its nodes cannot be told
@@ -60,6 +63,8 @@ def audit_release(
     scored = score_release(release, dataset, progress)
     sealed = {"release": release.id, "manifest_sha256": release.sha256}
     record = sealed | _audited(scored, *told_apart)
+    if left_out is not None:
+        record["left_out"] = read_left_out(left_out, dataset)
     floods = warnings_by_group(release, dataset, told_apart[1], told_apart[0])
     return record if floods is None else record | {"floods": floods}
 

@@ -29,6 +29,9 @@ def audit_one(
     dataset: Annotated[Path | None, typer.Option("--dataset", help="Dataset folder.")] = None,
     release: SomeRelease = None,
     areas: Areas = None,
+    left_out: Annotated[
+        Path | None, typer.Option(help="left_out.json of audit left-out, to show in the record.")
+    ] = None,
     profile: Profile = "quick",
     seed: Seed = 0,
     assignments: Set = None,
@@ -44,7 +47,7 @@ def audit_one(
     from pipelines.commands import audit as commands
 
     if release is not None:
-        commands.audit_sealed(dataset, release, areas, json)
+        commands.audit_sealed(dataset, release, areas, left_out, json)
     else:
         commands.audit_one(dataset, areas, profile, seed, config, assignments, like, json)
 
@@ -60,3 +63,22 @@ def watch_one(
     from pipelines.commands.audit import watch_one
 
     watch_one(dataset, release, areas, json)
+
+
+@audit.command("left-out")
+def leave_out(
+    dataset: Dataset,
+    areas: Areas = None,
+    folds: Annotated[int, typer.Option(help="Parts of the city, each left out once.", min=2)] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; left_out/DATASET at home when left out.")
+    ] = None,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """What silence hides: leave whole areas out, and score forecasts where no sensor is."""
+    from pipelines.commands.left_out import leave_out_one
+
+    leave_out_one(dataset, areas, folds, out, profile, seed, assignments, json)

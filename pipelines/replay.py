@@ -53,7 +53,7 @@ def score_trained(trained: Trained) -> Scored:
     origins = trained.dataset.splits.test(spec, trained.dataset.start)
     shape = (len(origins), spec.horizon, trained.dataset.graph.nodes)
     quantiles = _written(trained.folder / FORECASTS, shape)
-    return _scored(trained.dataset, spec, lambda part: quantiles[part], lambda share: None)
+    return scored_by(trained.dataset, spec, lambda part: quantiles[part], lambda share: None)
 
 
 def score_release(
@@ -72,7 +72,7 @@ def score_release(
     def forecast(part: slice) -> FloatArray:
         return runtime.predict(builder.batch(origins[part]))
 
-    return _scored(dataset, release.spec, forecast, progress)
+    return scored_by(dataset, release.spec, forecast, progress)
 
 
 def check_data(release: Release, dataset: CityDataset) -> None:
@@ -86,9 +86,10 @@ def check_data(release: Release, dataset: CityDataset) -> None:
             )
 
 
-def _scored(
+def scored_by(
     dataset: CityDataset, spec: ForecastSpec, forecasts: Forecasts, progress: Progress
 ) -> Scored:
+    """Score ``forecasts`` of the dataset's test origins, in batches of whole days."""
     builder = dataset.builder(spec)
     origins = dataset.splits.test(spec, dataset.start)
     known = builder.values[: dataset.splits.train_end]

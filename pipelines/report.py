@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fairness.about import read_about
+from fairness.areas import area_files
 from fairness.report import PAGES, render
 from fairness.verdict import verdict
 from models.contracts import FelsinaError
@@ -22,7 +23,6 @@ from pipelines import domains
 from pipelines.audit import audit_release
 from pipelines.release import sync_folder
 from pipelines.report_parts import (
-    area_files,
     area_map,
     champion_part,
     data_part,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,15 @@ def audit_one(
     _show(found, json)
 
 
-def audit_sealed(dataset: Path, release: str, areas: Path | None, json: bool) -> None:
+def audit_sealed(
+    dataset: Path, release: str, areas: Path | None, left_out: Path | None, json: bool
+) -> None:
     """Replay a sealed release, then judge every group."""
     opened, folder = open_registered(dataset), release_folder(release)
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"audit of {folder.name}")
-        found = audit_release(folder, opened, areas, lambda share: stages.progress("replay", share))
+        progress = partial(stages.progress, "replay")
+        found = audit_release(folder, opened, areas, progress, left_out)
     _show(found, json)
 
 
