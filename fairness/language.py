@@ -89,6 +89,12 @@ class Language:
             return self.percent(share, signed)
         return ("+" if signed and share and share >= 0.005 else "") + self.hundredths(share)
 
+    def limit(self, harm: str, share: float) -> str:
+        """What is tolerated of a harm, said by itself."""
+        said = self.harm(harm, share)
+        counted = words(self.code)["where"]["of_hundred"]
+        return said if said.endswith("%") else counted.format(count=said)
+
     def day(self, text: str) -> str:
         """An ISO day or time as people write a day."""
         found = date.fromisoformat(text[:10])

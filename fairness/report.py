@@ -11,7 +11,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from fairness import figures
-from fairness.groups import LEAST_RESIDENTS, LEAST_SENSORS
+from fairness.groups import CLASSES, LEAST_RESIDENTS, LEAST_SENSORS
 from fairness.intervals import LEAST_DAYS
 from fairness.language import LANGUAGES, TEMPLATES, Language, words
 from fairness.verdict import evidence_state, judged
@@ -62,6 +62,7 @@ SHOWN_AUDIT = (
     "coverage",
     "watch",
     "floods",
+    "left_out",
 )
 """Members of an audit's record that every page knows; others are shown as tables of their own."""
 
@@ -92,7 +93,12 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
             speech=speech,
             harms=list(known["harms"]),
             judged=judged,
-            least={"days": LEAST_DAYS, "sensors": LEAST_SENSORS, "residents": LEAST_RESIDENTS},
+            least={
+                "days": LEAST_DAYS,
+                "sensors": LEAST_SENSORS,
+                "classes": CLASSES,
+                "residents": LEAST_RESIDENTS,
+            },
             plots=Plots(record, speech),
             annex=ANNEX,
             gaps=annex_gaps(record),

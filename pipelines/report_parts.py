@@ -171,9 +171,7 @@ def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> 
                 if areas.residents[at] >= LEAST_RESIDENTS
                 else None,
                 "sensors": int(sensors[at]),
-                "rings": [
-                    _rounded(ring) for polygon in outlines.get(name, []) for ring in polygon
-                ],
+                "rings": [_rounded(ring) for polygon in outlines.get(name, []) for ring in polygon],
             }
             for at, name in enumerate(levels[0])
         ],

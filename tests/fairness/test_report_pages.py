@@ -110,7 +110,11 @@ def test_what_is_missing_is_on_page_one_and_nothing_is_signed_then(record, langu
 
 def test_the_verdict_follows_the_record(record):
     assert record["verdict"]["state"] == "thin"
+    thin = with_a_fail(record)
+    thin["audit"]["evidence"]["thin"] = True
+    assert rejudged(thin)["verdict"]["state"] == "thin"
     sound = copy.deepcopy(record)
+    sound["audit"]["evidence"] |= {"thin": False, "why": []}
     for grouping in sound["audit"]["groupings"]:
         for judged in grouping["weighted"].values():
             for harm in judged["harms"].values():

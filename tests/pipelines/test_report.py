@@ -38,10 +38,10 @@ def once(monkeypatch):
     """The same audit is made once: what is tested is what comes after."""
     made = {}
 
-    def audited(release: Path, dataset, areas: Path, progress):
+    def audited(release: Path, dataset, areas: Path, progress, left_out):
         key = release.name, (areas.parent / "areas.csv").read_text()
         if key not in made:
-            made[key] = audit_release(release, dataset, areas)
+            made[key] = audit_release(release, dataset, areas, progress, left_out)
         return made[key]
 
     monkeypatch.setattr(room, "audit_release", audited)
@@ -209,17 +209,17 @@ def test_cases_may_go_on_after_a_report_but_not_be_edited(inputs: Inputs, tmp_pa
 
 def test_the_commands_build_and_refuse(tiny: Tiny, inputs: Inputs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FELSINA_HOME", str(tmp_path))
-    given = (str(tiny.release), tiny.folder, inputs.areas, inputs.about, None)
-    command.build_one(*given, False, True)
+    given = command.Asked(str(tiny.release), tiny.folder, inputs.areas, inputs.about)
+    command.build_one(given, False, True)
     answer = json.loads(capsys.readouterr().out)
     assert answer["missing"] == []
     folder = reports(tmp_path, tiny.release.name)
     assert answer["folder"] == str(folder)
-    command.verify_one(*given, True)
+    command.verify_one(given, True)
     assert json.loads(capsys.readouterr().out)["verified"] is True
     record = (folder / RECORD).read_bytes()
     (folder / RECORD).write_bytes(record.replace(b'"days":', b'"days":1', 1))
     with pytest.raises(FelsinaError, match=r"audit\.days"):
-        command.verify_one(*given, True)
+        command.verify_one(given, True)
     with pytest.raises(FelsinaError, match="no such release"):
-        command.build_one("nobody-0123456789ab", *given[1:], False, True)
+        command.build_one(replace(given, release="nobody-0123456789ab"), False, True)
