@@ -72,7 +72,7 @@ class Language:
         value = 100 * share
         near = 0 < abs(value) < 1 or 99 < abs(value) < 100
         text = f"{value:.1f}" if near else f"{value:.0f}"
-        text = "0" if float(text) == 0 else text
+        text = "0" if float(text) == 0 else text  # no minus, no digits after it
         return ("+" if signed and float(text) > 0 else "") + self.plain(text) + "%"
 
     def tick(self, value: float) -> str:
@@ -88,6 +88,12 @@ class Language:
         if name not in ("under_coverage", "missed", "false_alarms"):
             return self.percent(share, signed)
         return ("+" if signed and share and share >= 0.005 else "") + self.hundredths(share)
+
+    def limit(self, harm: str, share: float) -> str:
+        """What is tolerated of a harm, said by itself."""
+        said = self.harm(harm, share)
+        counted = words(self.code)["where"]["of_hundred"]
+        return said if said.endswith("%") else counted.format(count=said)
 
     def day(self, text: str) -> str:
         """An ISO day or time as people write a day."""

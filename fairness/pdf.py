@@ -26,7 +26,9 @@ def to_pdf(html: str) -> bytes:
     logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it tells of rules for screens
     logging.getLogger("fontTools").setLevel(logging.ERROR)
 
-    def nothing(url: str) -> dict[str, str]:
-        raise ValueError(f"a report asks for {url}; nothing comes from elsewhere")
+    return HTML(string=html, url_fetcher=refuse).write_pdf(pdf_variant=VARIANT) or b""
 
-    return HTML(string=html, url_fetcher=nothing).write_pdf(pdf_variant=VARIANT) or b""
+
+def refuse(url: str) -> dict[str, str]:
+    """What a page gets that asks for something from elsewhere."""
+    raise ValueError(f"a page asks for {url}; nothing comes from elsewhere")

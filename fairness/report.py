@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from fairness import figures
-from fairness.groups import LEAST_RESIDENTS, LEAST_SENSORS
+from fairness.groups import CLASSES, LEAST_RESIDENTS, LEAST_SENSORS
 from fairness.intervals import LEAST_DAYS
 from fairness.language import LANGUAGES, TEMPLATES, Language, words
 from fairness.verdict import evidence_state, judged
 
 PAGES = ("report", "card", "annex-iv")
+_SPOKEN = ("number", "percent", "hundredths", "day", "said", "label", "group", "named")
 BANDS = ("50", "80", "90")
 ANNEX: dict[str, tuple[str, ...]] = {
     "1a": ("purpose", "provider", "owner"),
@@ -58,6 +62,7 @@ SHOWN_AUDIT = (
     "coverage",
     "watch",
     "floods",
+    "left_out",
 )
 """Members of an audit's record that every page knows; others are shown as tables of their own."""
 
@@ -72,6 +77,42 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
     """
     speech = Language(language, record["about"].get("labels", {}))
     known = words(language)
+    other = next(code for code in LANGUAGES if code != language)
+    text = (
+        _environment()
+        .get_template(f"{page}.html")
+        .render(
+            r=record,
+            w=known,
+            language=language,
+            other=f"{page}.{other}.html",
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            name=speech.said(record["about"]["name"])
+            if "name" in record["about"]
+            else record["dataset"],
+            speech=speech,
+            harms=list(known["harms"]),
+            judged=judged,
+            least={
+                "days": LEAST_DAYS,
+                "sensors": LEAST_SENSORS,
+                "classes": CLASSES,
+                "residents": LEAST_RESIDENTS,
+            },
+            plots=Plots(record, speech),
+            annex=ANNEX,
+            gaps=annex_gaps(record),
+            evidence=evidence_state(record),
+            comparisons=sum(record["verdict"]["counts"].values()),
+            more={k: v for k, v in record["audit"].items() if k not in SHOWN_AUDIT},
+        )
+    )
+    return text.strip() + "\n"
+
+
+@lru_cache
+def _environment() -> Environment:
+    """Templates, compiled once, whose filters speak the language of the page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -79,40 +120,19 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    environment.filters |= {name: _spoken(name) for name in _SPOKEN} | {
         "fill": lambda text, **said: text.format(**said),
-        "number": speech.number,
-        "percent": speech.percent,
-        "hundredths": speech.hundredths,
-        "day": speech.day,
-        "said": speech.said,
-        "label": speech.label,
-        "group": speech.group,
-        "named": speech.named,
         "capital": lambda text: text[:1].upper() + text[1:],
     }
-    other = next(code for code in LANGUAGES if code != language)
-    text = environment.get_template(f"{page}.html").render(
-        r=record,
-        w=known,
-        language=language,
-        other=f"{page}.{other}.html",
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        name=speech.said(record["about"]["name"])
-        if "name" in record["about"]
-        else record["dataset"],
-        speech=speech,
-        harms=list(known["harms"]),
-        judged=judged,
-        least={"days": LEAST_DAYS, "sensors": LEAST_SENSORS, "residents": LEAST_RESIDENTS},
-        plots=Plots(record, speech),
-        annex=ANNEX,
-        gaps=annex_gaps(record),
-        evidence=evidence_state(record),
-        comparisons=sum(record["verdict"]["counts"].values()),
-        more={k: v for k, v in record["audit"].items() if k not in SHOWN_AUDIT},
-    )
-    return text.strip() + "\n"
+    return environment
+
+
+def _spoken(name: str) -> Callable[..., str]:
+    @pass_context
+    def speak(context: Context, *values: Any) -> str:
+        return getattr(context["speech"], name)(*values)
+
+    return speak
 
 
 def annex_gaps(record: dict[str, Any]) -> list[str]:

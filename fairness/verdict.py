@@ -55,9 +55,7 @@ def verdict(record: dict[str, Any]) -> dict[str, Any]:
 def evidence_state(record: dict[str, Any]) -> str:
     """What the comparisons of groups alone say."""
     counts = record["verdict"]["counts"]
-    if counts[FAIL]:
-        return UNFAIR
-    return THIN if counts["insufficient"] or not counts[PASS] else SOUND
+    return _by_groups(record["audit"], counts | {INSUFFICIENT: counts["insufficient"]})
 
 
 def findings(audit: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -142,12 +140,21 @@ def _state(record: dict[str, Any], against: dict[str, Any], counts: dict[str, in
     champion = (against["champion"] or {}).get("share")
     if record["missing"]:
         return INCOMPLETE
-    if counts[FAIL]:
+    if counts[FAIL] and not record["audit"]["evidence"]["thin"]:
         return UNFAIR
     if (naive is not None and naive <= 0) or (
         champion is not None and champion < -WORSE_THAN_CHAMPION
     ):
         return WORSE
+    return _by_groups(record["audit"], counts)
+
+
+def _by_groups(audit: dict[str, Any], counts: dict[str, int]) -> str:
+    """What the comparisons of groups alone say; little, where they rest on little."""
+    if audit["evidence"]["thin"]:
+        return THIN
+    if counts[FAIL]:
+        return UNFAIR
     return THIN if counts[INSUFFICIENT] or not counts[PASS] else SOUND
 
 
@@ -158,6 +165,7 @@ def _unknown(record: dict[str, Any]) -> list[str]:
     found = {
         "synthetic": record["data"]["synthetic"],
         "few_days": audit["days"] < LEAST_DAYS,
+        "few_sensors": "few_sensors" in audit["evidence"]["why"],
         "part_of_a_year": LEAST_DAYS <= audit["days"] < YEAR,
         "areas_without_sensors": bool(audit.get("coverage", {}).get("areas_without")),
         "no_areas": not places,

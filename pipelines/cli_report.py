@@ -23,22 +23,30 @@ About = Annotated[
 ]
 
 
+Champion = Annotated[
+    str | None,
+    typer.Option(help="Release to compare with; else the one served now, or that it names."),
+]
+LeftOut = Annotated[
+    Path | None, typer.Option(help="What felsina audit left-out wrote: errors without sensors.")
+]
+
+
 @report.command()
 def build(
     release: Release,
     dataset: Dataset,
     areas: Areas = None,
     about: About = None,
-    champion: Annotated[
-        str | None, typer.Option(help="Release to compare with; else the one served now.")
-    ] = None,
+    champion: Champion = None,
+    left_out: LeftOut = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="PDF beside each page.")] = False,
     json: Json = False,
 ) -> None:
     """Audit a release and write its report, model card and Annex IV draft in two languages."""
-    from pipelines.commands.report import build_one
+    from pipelines.commands.report import Asked, build_one
 
-    build_one(release, dataset, areas, about, champion, pdf, json)
+    build_one(Asked(release, dataset, areas, about, champion, left_out), pdf, json)
 
 
 @report.command()
@@ -47,12 +55,11 @@ def verify(
     dataset: Dataset,
     areas: Areas = None,
     about: About = None,
-    champion: Annotated[
-        str | None, typer.Option(help="Release compared with; else the one that it names.")
-    ] = None,
+    champion: Champion = None,
+    left_out: LeftOut = None,
     json: Json = False,
 ) -> None:
     """Regenerate a report and compare it byte for byte: exit 2 names what differs."""
-    from pipelines.commands.report import verify_one
+    from pipelines.commands.report import Asked, verify_one
 
-    verify_one(release, dataset, areas, about, champion, json)
+    verify_one(Asked(release, dataset, areas, about, champion, left_out), json)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fairness.about import read_about
+from fairness.areas import area_files
 from fairness.report import PAGES, render
 from fairness.verdict import verdict
 from models.contracts import FelsinaError
@@ -22,7 +23,6 @@ from pipelines import domains
 from pipelines.audit import audit_release
 from pipelines.release import sync_folder
 from pipelines.report_parts import (
-    area_files,
     area_map,
     champion_part,
     data_part,
@@ -53,6 +53,7 @@ class Inputs:
         areas: TOML file of ``fairness.areas``; None goes by the nodes' own columns.
         about: TOML file of ``fairness.about``; None has every part missing.
         champion: folder of the release that it would replace, if any.
+        left_out: record of ``felsina audit left-out``, if one was made.
         cases: what citizens contest of this dataset, published.
     """
 
@@ -61,6 +62,7 @@ class Inputs:
     areas: Path | None = None
     about: Path | None = None
     champion: Path | None = None
+    left_out: Path | None = None
     cases: tuple[dict[str, Any], ...] = ()
 
 
@@ -108,7 +110,11 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
     about = read_about(inputs.about)
     half = 1.0 if inputs.champion is None else 0.5
     audit = audit_release(
-        release.folder, dataset, inputs.areas, lambda share: progress(share * half)
+        release.folder,
+        dataset,
+        inputs.areas,
+        lambda share: progress(share * half),
+        inputs.left_out,
     )
     champion = None
     if inputs.champion is not None:
@@ -270,4 +276,5 @@ def _inputs(inputs: Inputs, release: Release) -> dict[str, Any]:
         else {path.name: sha256_file(path) for path in area_files(inputs.areas)},
         "about": None if inputs.about is None else sha256_file(inputs.about),
         "champion": champion and champion.sha256,
+        "left_out": None if inputs.left_out is None else sha256_file(inputs.left_out),
     }

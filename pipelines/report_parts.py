@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fairness.areas import area_codes, read_areas, read_areas_file, read_outlines
+from fairness.areas import area_source, read_areas, read_outlines
 from fairness.groups import LEAST_RESIDENTS, own_areas
 from models.contracts import CityGraph, FloatArray
 from serving.release import EVIDENCE, REPORT, Release
@@ -146,13 +146,6 @@ def champion_part(
     }
 
 
-def area_files(areas: Path) -> list[Path]:
-    """The TOML file of a city's areas and the files that it names."""
-    said = read_areas_file(areas)
-    named = [name for name in (said.table, said.outlines) if name]
-    return [areas, *(areas.parent / name for name in named)]
-
-
 def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> dict[str, Any]:
     """Areas with their sensors and outlines, and sensors with their places.
 
@@ -166,17 +159,10 @@ def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> 
     areas = own_areas(graph) if areas_file is None else read_areas(areas_file, graph)
     levels = list(areas.levels.values())
     sensors = np.bincount(areas.of_node[areas.of_node >= 0], minlength=len(levels[0]))
-    outlines: dict[str, Any] = {}
-    codes: list[str] = [""] * len(levels[0])
-    attribution = ""
-    if areas_file is not None:
-        said = read_areas_file(areas_file)
-        codes, attribution = area_codes(areas_file), said.attribution
-        if said.outlines:
-            outlines = read_outlines(areas_file.parent / said.outlines, said.code)
+    outlines = {} if areas_file is None else read_outlines(areas_file)
     located = np.isfinite(released.lon) & np.isfinite(released.lat)
     return {
-        "attribution": attribution,
+        "attribution": "" if areas_file is None else area_source(areas_file),
         "areas": [
             {
                 "name": name,
@@ -185,9 +171,7 @@ def area_map(released: CityGraph, graph: CityGraph, areas_file: Path | None) -> 
                 if areas.residents[at] >= LEAST_RESIDENTS
                 else None,
                 "sensors": int(sensors[at]),
-                "rings": [
-                    _rounded(ring) for polygon in outlines.get(codes[at], []) for ring in polygon
-                ],
+                "rings": [_rounded(ring) for polygon in outlines.get(name, []) for ring in polygon],
             }
             for at, name in enumerate(levels[0])
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.contracts import FelsinaError
@@ -24,20 +25,33 @@ from serving.cases import published
 from serving.store import Store
 
 
-def build_one(
-    release: str,
-    dataset: Path,
-    areas: Path | None,
-    about: Path | None,
-    champion: str | None,
-    pdf: bool,
-    json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What both commands are given.
+
+    Attributes:
+        release: its name or folder.
+        dataset: folder.
+        areas: TOML file.
+        about: TOML file.
+        champion: a release's name or folder.
+        left_out: file of ``felsina audit left-out``.
+    """
+
+    release: str
+    dataset: Path
+    areas: Path | None = None
+    about: Path | None = None
+    champion: str | None = None
+    left_out: Path | None = None
+
+
+def build_one(asked: Asked, pdf: bool, json: bool) -> None:
     """Audit, gather and render; say what is missing and what the board is told first."""
-    inputs = _inputs(release, dataset, areas, about, champion)
-    if champion is None:
+    inputs = _inputs(asked)
+    if asked.champion is None:
         served = served_now(home(), inputs.dataset.spec.dataset, inputs.release.name)
-        inputs = _inputs(release, dataset, areas, about, served and str(served))
+        inputs = replace(inputs, champion=served)
     with Stages() as stages:
         stages.begin(inputs.release.name, "report for the ethics board")
         folder, record = build(inputs, home(), pdf, lambda share: stages.progress("replay", share))
@@ -60,20 +74,13 @@ def build_one(
         out.print(f"missing, so that it cannot be promoted: {', '.join(record['missing'])}")
 
 
-def verify_one(
-    release: str,
-    dataset: Path,
-    areas: Path | None,
-    about: Path | None,
-    champion: str | None,
-    json: bool,
-) -> None:
+def verify_one(asked: Asked, json: bool) -> None:
     """Regenerate and compare; exit 2 names the sections and files that differ."""
-    inputs = _inputs(release, dataset, areas, about, champion)
+    inputs = _inputs(asked)
     kept = read_report(reports(home(), inputs.release.name))
-    if champion is None and kept.get("champion"):
-        named = str(kept["champion"]["release"])
-        inputs = _inputs(release, dataset, areas, about, named)
+    if asked.champion is None and kept.get("champion"):
+        named = find_release(home(), str(kept["champion"]["release"]))
+        inputs = replace(inputs, champion=named)
     with Stages() as stages:
         stages.begin(inputs.release.name, "regenerate the report")
         folder, faults = verify(inputs, home(), lambda share: stages.progress("replay", share))
@@ -88,16 +95,15 @@ def verify_one(
         out.print(f"{folder} is what its inputs give, to the byte")
 
 
-def _inputs(
-    release: str, dataset: Path, areas: Path | None, about: Path | None, champion: str | None
-) -> Inputs:
-    opened = open_registered(dataset)
+def _inputs(asked: Asked) -> Inputs:
+    opened = open_registered(asked.dataset)
     name = opened.spec.dataset
     return Inputs(
-        release=find_release(home(), release),
+        release=find_release(home(), asked.release),
         dataset=opened,
-        areas=areas,
-        about=about or about_file(opened),
-        champion=None if champion is None else find_release(home(), champion),
+        areas=asked.areas,
+        about=asked.about or about_file(opened),
+        champion=None if asked.champion is None else find_release(home(), asked.champion),
+        left_out=asked.left_out,
         cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
     )

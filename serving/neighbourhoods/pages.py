@@ -83,7 +83,7 @@ class City:
 
 def decision_of(release: Release) -> Decision:
     """What the board decided about a release that is served."""
-    return Decision(*approval(release.sha256))
+    return Decision(release.approval.state, release.approval.decision)
 
 
 class Pages:

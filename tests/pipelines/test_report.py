@@ -1,0 +1,225 @@
+"""A board's report: the same bytes each time, whole or not at all; a changed one is caught."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from fairness.about import OPTIONAL, About
+from models.contracts import FelsinaError
+from pipelines import report as room
+from pipelines.audit import audit_release
+from pipelines.commands import report as command
+from pipelines.report import RECORD, Inputs, build, gather, reports, verify
+from pipelines.train import open_registered
+from tests.factories import make_dataset
+from tests.fixtures.reports import about_toml, inputs_of, write_areas
+from tests.fixtures.tiny import ROOT, Tiny, reseal
+
+PARTS = set(About.model_fields) - set(OPTIONAL)
+
+
+@pytest.fixture(autouse=True)
+def _two_sensors_are_a_group(monkeypatch):
+    monkeypatch.setattr("fairness.groups.LEAST_SENSORS", 2)
+
+
+@pytest.fixture
+def inputs(tiny: Tiny, tmp_path: Path) -> Inputs:
+    return inputs_of(tiny, tmp_path / "inputs")
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """The same audit is made once: what is tested is what comes after."""
+    made = {}
+
+    def audited(release: Path, dataset, areas: Path, progress, left_out):
+        key = release.name, (areas.parent / "areas.csv").read_text()
+        if key not in made:
+            made[key] = audit_release(release, dataset, areas, progress, left_out)
+        return made[key]
+
+    monkeypatch.setattr(room, "audit_release", audited)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_built_twice_is_the_same_to_the_byte_and_names_no_place(
+    tiny: Tiny, inputs: Inputs, tmp_path: Path
+):
+    first, _ = build(inputs, tmp_path / "a")
+    moved = replace(inputs, areas=write_areas(tmp_path), about=tmp_path / "other.toml")
+    (tmp_path / "other.toml").write_text(about_toml())
+    second, _ = build(moved, tmp_path / "b")
+    assert files(first) == files(second)
+    assert set(files(first)) == {
+        RECORD,
+        *(f"{p}.{lang}.html" for p in ("report", "card", "annex-iv") for lang in ("it", "en")),
+    }
+    for content in files(first).values():
+        assert str(tmp_path).encode() not in content
+        assert str(tiny.home).encode() not in content
+
+
+def test_a_report_is_what_its_schema_says(inputs: Inputs):
+    schema = Draft202012Validator(json.loads((ROOT / "docs" / "report.schema.json").read_bytes()))
+    record = gather(inputs)
+    schema.validate(record)
+    for name in record:
+        assert not schema.is_valid({key: value for key, value in record.items() if key != name})
+    assert not schema.is_valid(record | {"more": 1})
+
+
+def test_a_report_is_verified_and_every_change_is_named(inputs: Inputs, tmp_path: Path, once):
+    folder, record = build(inputs, tmp_path)
+    assert verify(inputs, tmp_path) == (folder, [])
+    kept = files(folder)
+
+    record["verdict"]["counts"]["fail"] = 7
+    (folder / RECORD).write_text(json.dumps(record))
+    assert "verdict.counts" in verify(inputs, tmp_path)[1]
+    (folder / RECORD).write_bytes(kept[RECORD] + b"\n")
+    assert verify(inputs, tmp_path)[1] == [RECORD]
+    (folder / RECORD).write_bytes(kept[RECORD])
+
+    (folder / "card.it.html").write_bytes(kept["card.it.html"].replace(b"tiny", b"tidy", 1))
+    assert verify(inputs, tmp_path)[1] == ["card.it.html"]
+    (folder / "card.it.html").unlink()
+    assert verify(inputs, tmp_path)[1] == ["card.it.html"]
+    (folder / "card.it.html").write_bytes(kept["card.it.html"])
+    (folder / "more.html").write_text("not theirs")
+    assert verify(inputs, tmp_path)[1] == ["more.html"]
+    (folder / "more.html").unlink()
+    assert verify(inputs, tmp_path)[1] == []
+
+
+def test_other_inputs_are_named(inputs: Inputs, tmp_path: Path, once):
+    build(inputs, tmp_path)
+    (tmp_path / "other").mkdir()
+    areas = replace(inputs, areas=write_areas(tmp_path / "other", residents=901))
+    found = verify(areas, tmp_path)[1]
+    assert {"inputs.areas", "map.areas", "audit.groupings"} <= set(found)
+    assert "about.purpose" not in found
+    about = tmp_path / "other" / "about.toml"
+    about.write_text(about_toml().replace("Text of purpose", "Another purpose"))
+    found = verify(replace(inputs, about=about), tmp_path)[1]
+    assert {"inputs.about", "about.purpose"} <= set(found)
+    assert "inputs.areas" not in found
+
+
+def test_a_swapped_dataset_is_refused(inputs: Inputs, tmp_path: Path):
+    other = open_registered(make_dataset(tmp_path / "swapped", seed=5))
+    with pytest.raises(FelsinaError, match=r"forcings\.parquet: sha256"):
+        gather(replace(inputs, dataset=other))
+
+
+def test_every_part_that_nobody_wrote_is_listed(inputs: Inputs, tmp_path: Path, once):
+    assert gather(inputs)["missing"] == []
+    about = tmp_path / "about.toml"
+    for name in sorted(PARTS)[::4]:
+        about.write_text(about_toml(name))
+        record = gather(replace(inputs, about=about))
+        assert record["missing"] == [name]
+        assert record["verdict"]["state"] == "incomplete"
+    assert set(gather(replace(inputs, about=None))["missing"]) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[purpos]\nit = 'a b'\nen = 'a b'", "purpos: Extra"),
+        ("[purpose]\nit = 'a b'", "purpose.en: Field required"),
+        ("[purpose]\nit = '   '\nen = 'a b'", "purpose.it: String should have"),
+        ("purpose =", "cannot be read"),
+    ],
+)
+def test_a_wrong_part_is_named(inputs: Inputs, tmp_path: Path, text: str, told: str):
+    (tmp_path / "about.toml").write_text(text)
+    with pytest.raises(FelsinaError, match=told) as caught:
+        gather(replace(inputs, about=tmp_path / "about.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_report_is_written_whole_or_not_at_all(inputs: Inputs, tmp_path: Path, once, monkeypatch):
+    folder, _ = build(inputs, tmp_path)
+    kept = files(folder)
+
+    def torn(part: Path) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "sync_folder", torn)
+        with pytest.raises(OSError, match="no space"):
+            build(replace(inputs, about=None), tmp_path)
+    assert files(folder) == kept
+    assert build(replace(inputs, about=None), tmp_path)[0] == folder
+    assert files(folder) != kept
+    assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
+
+
+def test_what_changed_since_the_champion_is_told(tiny: Tiny, inputs: Inputs, tmp_path: Path):
+    def change(manifest: dict) -> None:
+        manifest["training"]["settings"]["steps"] = 999
+        manifest["metrics"]["felsina"]["mae"] *= 2
+
+    champion = reseal(tiny.release, tmp_path, change)
+    found = gather(replace(inputs, champion=champion))
+    assert found["champion"]["release"] == champion.name
+    assert found["champion"]["changed"] == {"settings": ["steps"]}
+    assert {g["changed"] for g in found["champion"]["groups"]} == {0.0}
+    assert found["verdict"]["against"]["champion"]["share"] == pytest.approx(0.5, abs=1e-4)
+
+    def elsewhere(manifest: dict) -> None:
+        manifest["data"]["digests"]["series.parquet"] = "0" * 64
+
+    found = gather(replace(inputs, champion=reseal(tiny.release, tmp_path, elsewhere)))
+    assert found["champion"]["changed"] == {"data": ["series.parquet"]}
+    assert found["champion"]["groups"] is None
+    assert found["verdict"]["against"]["champion"]["share"] is None
+
+
+def test_cases_may_go_on_after_a_report_but_not_be_edited(inputs: Inputs, tmp_path: Path, once):
+    case = {
+        "number": "2026-0001",
+        "dataset": "tiny",
+        "area": "one",
+        "subject": "other",
+        "opened": "2026-01-02",
+        "state": "open",
+        "answer_it": None,
+        "answer_en": None,
+    }
+    told = {"answer_it": "Fatto.", "answer_en": "Done.", "state": "answered"}
+    build(replace(inputs, cases=(case,)), tmp_path)
+    later = case | {"number": "2026-0002"}
+    assert verify(replace(inputs, cases=(case | told, later)), tmp_path)[1] == []
+    assert verify(replace(inputs, cases=(later,)), tmp_path)[1] == ["cases"]
+    assert verify(replace(inputs, cases=(case | {"area": "two"},)), tmp_path)[1] == ["cases"]
+    build(replace(inputs, cases=(case | told,)), tmp_path)
+    assert verify(replace(inputs, cases=(case | told,)), tmp_path)[1] == []
+    assert verify(replace(inputs, cases=(case,)), tmp_path)[1] == ["cases"]
+
+
+def test_the_commands_build_and_refuse(tiny: Tiny, inputs: Inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FELSINA_HOME", str(tmp_path))
+    given = command.Asked(str(tiny.release), tiny.folder, inputs.areas, inputs.about)
+    command.build_one(given, False, True)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["missing"] == []
+    folder = reports(tmp_path, tiny.release.name)
+    assert answer["folder"] == str(folder)
+    command.verify_one(given, True)
+    assert json.loads(capsys.readouterr().out)["verified"] is True
+    record = (folder / RECORD).read_bytes()
+    (folder / RECORD).write_bytes(record.replace(b'"days":', b'"days":1', 1))
+    with pytest.raises(FelsinaError, match=r"audit\.days"):
+        command.verify_one(given, True)
+    with pytest.raises(FelsinaError, match="no such release"):
+        command.build_one(replace(given, release="nobody-0123456789ab"), False, True)
