@@ -151,9 +151,10 @@ _ANYWHERE = {
     "open-meteo": "weather as it was forecast a day (or more) ahead, hourly",
     "open-meteo-archive": "weather as it was analysed afterwards, hourly",
     "road-graph": "road distances between nodes, from a GeoPackage of streets",
+    "bologna-areas": "Bologna's statistical areas with income and fragility, for audits",
 }
 """Sources that no domain owns."""
-_anywhere: Callable[[str], Source] = later("pipelines.ingest.anywhere:source")
+_anywhere: Callable[[str], Source] = later("pipelines.domains.anywhere:source")
 
 
 def sources() -> dict[str, str]:

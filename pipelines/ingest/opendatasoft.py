@@ -13,7 +13,7 @@ INTERRUPTED = b"Streaming interrupted due to the following error"
 SEPARATOR = ";"
 
 
-def export_url(host: str, dataset: str, kind: str, where: str = "") -> str:
+def export_url(host: str, dataset: str, kind: str, where: str = "", labels: bool = False) -> str:
     """Address of an export.
 
     Args:
@@ -21,8 +21,9 @@ def export_url(host: str, dataset: str, kind: str, where: str = "") -> str:
         dataset: its identifier.
         kind: ``csv`` or ``geojson``.
         where: an ODSQL condition.
+        labels: whether columns are named for people, not by field.
     """
-    asked = {"use_labels": "false", "timezone": "Europe/Rome"}
+    asked = {"lang": "it", "timezone": "Europe/Rome", "use_labels": str(labels).lower()}
     if kind == "csv":
         asked |= {"delimiter": SEPARATOR, "with_bom": "false"}
     if where:

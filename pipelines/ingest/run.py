@@ -135,7 +135,7 @@ def settings_of(
         key = ".".join(map(str, first["loc"]))
         known = ", ".join(source.settings.model_fields)
         raise FelsinaError(
-            f"{source.name}: setting {key} = {first.get('input')!r}: {first['msg'].lower()}; "
+            f"{source.name}: setting {key} = {first.get('input')!r}: {first['msg']}; "
             f"settings are {known}"
         ) from error
     return source.settle(settings, folder) if source.settle else settings

@@ -31,6 +31,7 @@ _PUBLISHED = {
 
 _SOURCES = {
     "bologna-loops": "Bologna's induction loops: hourly counts, gated by their accuracy",
+    "regional-counts": "MTS stations of Emilia-Romagna: hourly counts by direction",
 }
 
 DOMAIN = Domain(
