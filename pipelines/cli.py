@@ -33,7 +33,7 @@ from pipelines.cli_options import (
 )
 from pipelines.cli_privacy import privacy
 from pipelines.cli_report import report
-from pipelines.domains.registry import published
+from pipelines.domains.registry import published, sources
 
 app = typer.Typer(
     name="felsina",
@@ -205,29 +205,47 @@ def synth(
     synthesise(domain, folder, seed, days)
 
 
-_SOURCES = [f"{name}: {domain.published[name]}" for name, domain in published().items()]
+_SOURCES = [f"{name}: {what}" for name, what in sources().items()]
+_BENCHMARKS = [f"{name}: {domain.published[name]}" for name, domain in published().items()]
 
 
-@data.command(epilog="\n\n".join(["Sources", *_SOURCES]))
+@data.command(epilog="\n\n".join(["Sources", *_SOURCES, "Benchmarks", *_BENCHMARKS]))
 def ingest(
-    source: Annotated[str, typer.Argument(help="A public benchmark, of those below.")],
-    path: Annotated[Path, typer.Argument(help="Its file or folder, as published.")],
+    source: Annotated[str, typer.Argument(help="A source or public benchmark of those below.")],
     dataset: Annotated[Path, typer.Option("--dataset", help="Dataset folder to write.")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A file on this machine: mapping (csv), streets, or a benchmark's."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First day wanted; else goes on from what is held.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Day after the last; else today's.")] = None,
+    assignments: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked.")] = False,
+    json: Json = False,
     graph: Annotated[
-        Path | None, typer.Option(help="CSV of distances between its nodes: from, to, cost.")
+        Path | None, typer.Option(help="Benchmark: CSV of distances: from, to, cost.")
     ] = None,
     nodes: Annotated[
-        Path | None, typer.Option(help="Its node ids, one a line, where --graph goes by them.")
+        Path | None, typer.Option(help="Benchmark: node ids, where --graph goes by them.")
     ] = None,
     horizon: Annotated[
-        int | None, typer.Option(help="Steps to forecast, other than the usual.", min=1)
+        int | None, typer.Option(help="Benchmark: steps to forecast, not the usual.", min=1)
     ] = None,
 ) -> None:
-    """Turn a public benchmark into a dataset folder with its published splits and protocol."""
-    from pipelines.commands.data import ingest_one
-    from pipelines.domains.published import Published
+    """Bring open data into a dataset folder: new and revised values of a source, politely.
 
-    ingest_one(source, Published(path, graph, nodes, horizon), dataset)
+    Or turn a public benchmark into one, with its published splits and protocol.
+    """
+    from pipelines.commands.ingest import ingest_benchmark, ingest_source
+
+    if source in published():
+        given = {"--since": since, "--until": until, "--set": assignments, "--dry-run": dry_run}
+        ingest_benchmark(source, path, graph, nodes, horizon, dataset, given)
+    else:
+        given = {"--graph": graph, "--nodes": nodes, "--horizon": horizon}
+        ingest_source(source, path, dataset, since, until, assignments, dry_run, json, given)
 
 
 @data.command()

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from models.record import write_atomic
-from training.dataset import CityDataset
+from pipelines.domains.registry import registered
+from training.dataset import CityDataset, open_dataset
 from training.quality import Flag, find_flags, summary
+
+
+def open_registered(folder: Path) -> CityDataset:
+    """Open a dataset folder whose domain is registered."""
+    return open_dataset(folder, registered())
 
 
 def quality_of(dataset: CityDataset) -> dict[str, Any]:

@@ -25,12 +25,13 @@ from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
 from models.missing import widened
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
-from pipelines.domains.registry import domain_of, registered
+from pipelines.domains.registry import domain_of
 from pipelines.groups import groups_of
 from pipelines.prepare import counted, quality_of
+from pipelines.prepare import open_registered as open_registered
 from pipelines.settings import held
 from training.backtest import Backtest, backtest, write_forecasts
-from training.dataset import CityDataset, open_dataset
+from training.dataset import CityDataset
 from training.experiments import Experiments
 from training.export import check_parity, export_onnx
 from training.fit import Fitted, fit
@@ -93,11 +94,6 @@ class Trained:
     def quality(self) -> dict[str, Any]:
         """Summary of what looked wrong in the data."""
         return json.loads((self.folder / QUALITY).read_bytes())["summary"]
-
-
-def open_registered(folder: Path) -> CityDataset:
-    """Open a dataset folder whose domain is registered."""
-    return open_dataset(folder, registered())
 
 
 def settings_for(

@@ -1,8 +1,7 @@
-"""``felsina data validate``, ``describe``, ``synth`` and ``ingest``."""
+"""``felsina data validate``, ``describe`` and ``synth``."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 from rich.table import Table
 
 from models.contracts import FelsinaError
-from pipelines.commands.terminal import answer, err, out
-from pipelines.domains.published import Published
-from pipelines.domains.registry import domain_of, published
-from pipelines.prepare import quality_of, write_flags
-from pipelines.train import open_registered
+from pipelines.commands.terminal import answer, out
+from pipelines.domains.registry import domain_of
+from pipelines.prepare import open_registered, quality_of, write_flags
 
 _EXAMPLES = 3
 """Flags of a kind that are shown."""
@@ -107,24 +104,3 @@ def synthesise(domain: str, folder: Path, seed: int, days: int | None = None) ->
         raise FelsinaError(f"{folder} exists; name a folder that does not")
     synth(folder, seed, *([] if days is None else [days]))
     out.print(f"{folder}: synthetic {domain} data, seed {seed}")
-
-
-def ingest_one(source: str, files: Published, dataset: Path) -> None:
-    """Read a public benchmark into a dataset folder, which must hold nothing wrong to stay."""
-    known = published()
-    ingest = known[source].ingest if source in known else None
-    if ingest is None:
-        raise FelsinaError(f"source {source!r} is unknown; use one of {', '.join(known)}")
-    if dataset.exists():
-        raise FelsinaError(f"{dataset} exists; name a folder that does not")
-    if not files.path.exists():
-        raise FelsinaError(f"{files.path} is missing; name {known[source].published[source]}")
-    with err.status(f"Reading {files.path}"):
-        ingest(source, files, dataset)
-        try:
-            opened = open_registered(dataset)
-        except FelsinaError:
-            shutil.rmtree(dataset, ignore_errors=True)
-            raise
-    graph = f"{opened.graph.nodes} nodes, {len(opened.graph.source)} edges"
-    out.print(f"{dataset}: {source}, {graph} x {len(opened.values)} steps of {opened.spec.step}")

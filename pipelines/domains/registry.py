@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pipelines.domains.published import Published
+    from pipelines.ingest.source import Source
     from serving.surrogate import SurrogateRelease
     from training.dataset import CityDataset
     from training.experiments import Experiments
@@ -88,6 +89,8 @@ class Domain:
         embedded: name of that dataset.
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
+        sources: open data that it connects to: name to what that is.
+        source: one of them, by name (``pipelines.ingest.source.Source``).
         verify: compares its simulator with published references, given their folder.
         scenario: runs a scenario through its simulator.
         answer: answers one by a surrogate.
@@ -104,6 +107,8 @@ class Domain:
     embedded: str = ""
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    source: Callable[[str], Source] | None = None
     verify: Callable[[Path], list[Check]] | None = None
     scenario: Runner | None = None
     answer: Answering | None = None
@@ -140,3 +145,33 @@ def domain_of(name: str) -> Domain:
 def published() -> dict[str, Domain]:
     """Name of a public benchmark to the domain that reads it."""
     return {name: domain for domain in registered().values() for name in domain.published}
+
+
+_ANYWHERE = {
+    "csv": "any CSV by a mapping file: long, one column a node, or several steps a row",
+    "open-meteo": "weather as it was forecast a day (or more) ahead, hourly",
+    "open-meteo-archive": "weather as it was analysed afterwards, hourly",
+    "road-graph": "road distances between nodes, from a GeoPackage of streets",
+    "bologna-areas": "Bologna's statistical areas with income and fragility, for audits",
+}
+"""Sources that no domain owns."""
+_anywhere: Callable[[str], Source] = later("pipelines.domains.anywhere:source")
+
+
+def sources() -> dict[str, str]:
+    """Name of each source of open data to what it is."""
+    found = dict(_ANYWHERE)
+    for domain in registered().values():
+        found |= domain.sources
+    return found
+
+
+def source_of(name: str) -> Source:
+    """A source of open data; an unknown one is refused."""
+    if name in _ANYWHERE:
+        return _anywhere(name)
+    for domain in registered().values():
+        if name in domain.sources and domain.source is not None:
+            return domain.source(name)
+    known = ", ".join([*sources(), *published()])
+    raise FelsinaError(f"source {name!r} is unknown; use one of {known}")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from models.contracts import FelsinaError
-from pipelines.commands.data import ingest_one
+from pipelines.commands.ingest import ingest_one
 from pipelines.domains.published import Published
 from pipelines.domains.registry import published
 from tests.fixtures import published as files

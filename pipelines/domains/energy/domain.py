@@ -30,6 +30,8 @@ _PUBLISHED = {
     "ettm2": "ETTm2.csv: the second transformer every 15 minutes",
 }
 
+_SOURCES = {"terna-load": "load of an Italian bidding zone, every 15 minutes (needs a key)"}
+
 DOMAIN = Domain(
     name="energy",
     title="Energy demand",
@@ -38,6 +40,8 @@ DOMAIN = Domain(
     embedded="embedded-energy",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.energy.published:ingest"),
+    sources=_SOURCES,
+    source=later("pipelines.domains.energy.open_data:source"),
     verify=later("pipelines.domains.energy.verification:verify"),
     scenario=later("pipelines.domains.energy.scenario:run_scenario"),
     answer=later("pipelines.domains.energy.scenario:answer_scenario"),

@@ -35,6 +35,8 @@ _PUBLISHED = {
     "camels": "CAMELS-US folder: daily runoff of up to 671 basins with Daymet weather",
 }
 
+_SOURCES = {"arpae-rivers": "river stage and rain in Emilia-Romagna, every 30 minutes"}
+
 DOMAIN = Domain(
     name="flood",
     title="Flood risk",
@@ -43,6 +45,8 @@ DOMAIN = Domain(
     embedded="embedded-flood",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
+    sources=_SOURCES,
+    source=later("pipelines.domains.flood.open_data:source"),
     verify=later("pipelines.domains.flood.verification:verify"),
     sample=later("pipelines.domains.flood.inundation_sampling:sample"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),

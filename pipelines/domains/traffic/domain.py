@@ -29,6 +29,11 @@ _PUBLISHED = {
     "pems08": "PEMS08.npz of ASTGCN: counts, 170 x 17856",
 }
 
+_SOURCES = {
+    "bologna-loops": "Bologna's induction loops: hourly counts, gated by their accuracy",
+    "regional-counts": "MTS stations of Emilia-Romagna: hourly counts by direction",
+}
+
 DOMAIN = Domain(
     name="traffic",
     title="Traffic",
@@ -37,6 +42,8 @@ DOMAIN = Domain(
     embedded="embedded-traffic",
     published=_PUBLISHED,
     ingest=later("pipelines.domains.traffic.published:ingest"),
+    sources=_SOURCES,
+    source=later("pipelines.domains.traffic.open_data:source"),
     scenario=later("pipelines.domains.traffic.scenario:run_scenario"),
     answer=later("pipelines.domains.traffic.answering:answer_scenario"),
     sample=later("pipelines.domains.traffic.sampling:sample"),

@@ -1,0 +1,1 @@
+"""Open data into dataset folders: fetched politely, kept as fetched, read anew each time."""
