@@ -42,13 +42,11 @@ class Allowed:
         folder: where it should lie.
         manifest_sha256: that the board has approved; None where no board decides.
         approval: what its answers say.
-        ends: last day of the approval.
     """
 
     folder: Path
     manifest_sha256: str | None = None
     approval: Approval = UNDECIDED
-    ends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,9 @@ class Approvals:
         for place, one in enumerate(board.promoted(dataset)):
             ruling = board.ruling(one.manifest_sha256, now)
             if ruling.state == "approved":
-                approval = Approval(state, ruling.decision, ruling.report_sha256)
-                folder = self._releases / one.release
-                allowed.append(Allowed(folder, one.manifest_sha256, approval, ruling.expires))
+                terms = ruling.report_sha256, ruling.conditions, ruling.expires
+                approval = Approval(state, ruling.decision, *terms)
+                allowed.append(Allowed(self._releases / one.release, one.manifest_sha256, approval))
             elif place == 0:
                 why = f"{one.release} {ruling.why}"
         return Choice(tuple(allowed), why)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
@@ -11,9 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from models.board import PROMOTE, Board
-from models.record import sha256_bytes
 from serving.catalogue import Catalogue
-from serving.release import Release
 from serving.selection import Nothing
 from serving.served import NotFound
 
@@ -105,21 +102,3 @@ def told(board: Board, now: datetime) -> dict[str, Any]:
             if entry.kind == PROMOTE
         ],
     }
-
-
-def signed_report(home: Path, release: Release) -> bytes:
-    """The board's report of a release that is served: the very bytes that the board signed.
-
-    Raises:
-        NotFound: if there is none, or it was changed since.
-    """
-    path = home / "reports" / release.id / "report.json"
-    if not path.is_file():
-        raise NotFound(f"no report of {release.id} is held; felsina report build makes it")
-    content, signed = path.read_bytes(), release.approval.report_sha256
-    if release.approval.state == "approved" and sha256_bytes(content) != signed:
-        raise NotFound(
-            f"the report of {release.id} was changed since the board signed {str(signed)[:12]}; "
-            "it is not shown"
-        )
-    return content

@@ -34,11 +34,15 @@ class Approval:
         state: ``approved`` by the ethics board, ``demo`` by a throw-away one, else ``none``.
         decision: id of the ruling.
         report_sha256: of the board's report that was signed.
+        conditions: that the board has set.
+        expires: last day of the approval.
     """
 
     state: str = "none"
     decision: str | None = None
     report_sha256: str | None = None
+    conditions: tuple[str, ...] = ()
+    expires: str | None = None
 
 
 UNDECIDED = Approval()

@@ -70,7 +70,7 @@ class Reports:
         self._held: dict[Path, tuple[int, Report | Asset | None]] = {}
 
     def of(self, release: Release) -> Report | None:
-        """The report of a release; None where there is none, or it is of something else."""
+        """The report of a release, as it was signed; None where there is none, or another."""
         path = self.home / FOLDER / release.id / RECORD
 
         def read() -> Report | None:
@@ -84,7 +84,11 @@ class Reports:
                 return None
             return Report(record, sha256_bytes(content), asset_of(content, "application/json"))
 
-        return self._read(path, read)
+        found: Report | None = self._read(path, read)
+        approval = release.approval
+        if approval.state == "approved" and found and found.sha256 != approval.report_sha256:
+            return None
+        return found
 
     def page(self, release: Release, name: str) -> Asset | None:
         """One of the ``PAGES`` of a release that has a report; None where it is not there."""
@@ -122,7 +126,10 @@ def add_reports(app: FastAPI, catalogue: Catalogue, reports: Reports) -> None:
         release = catalogue.runtime(dataset).release
         found = reports.of(release)
         if found is None:
-            raise NotFound(f"no report of {release.id} is there; felsina report build makes one")
+            raise NotFound(
+                f"no report of {release.id} as the board signed it is there; felsina report build "
+                "makes one"
+            )
         told = {DIGEST: found.sha256, "felsina-release": release.id}
         return sent(request, found.asset, "no-cache", told)
 

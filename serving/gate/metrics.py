@@ -172,8 +172,8 @@ class _Held:
         )
         for dataset, choice in approvals.choices().items():
             for one in choice.allowed:
-                if one.ends is not None:
-                    ends.add_metric((dataset, one.folder.name), _end_of(one.ends))
+                if one.approval.expires is not None:
+                    ends.add_metric((dataset, one.folder.name), _end_of(one.approval.expires))
         yield fault
         yield withheld
         yield ends

@@ -18,7 +18,7 @@ from serving.neighbourhoods.sketch import sketch_of
 from serving.neighbourhoods.speech import Speech
 from serving.neighbourhoods.words import LANGUAGES
 from serving.page import Asset, asset_of, static_path
-from serving.release import Release, approval
+from serving.release import Release
 from serving.reports import Reports
 from serving.retention import CASES, rule_of
 
@@ -83,7 +83,8 @@ class City:
 
 def decision_of(release: Release) -> Decision:
     """What the board decided about a release that is served."""
-    return Decision(release.approval.state, release.approval.decision)
+    found = release.approval
+    return Decision(found.state, found.decision, found.conditions, found.expires)
 
 
 class Pages:

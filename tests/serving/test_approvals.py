@@ -19,9 +19,8 @@ from serving import approvals as module
 from serving.api import create_app
 from serving.approvals import Approvals
 from serving.catalogue import Catalogue
-from serving.decisions import signed_report
 from serving.release import GRAPH, MANIFEST, MODEL, champion_pointer
-from serving.served import NotFound
+from serving.reports import Reports
 from serving.store import Store
 from tests.fixtures.boards import seats, terms_of
 from tests.fixtures.greenhouse import Sealed
@@ -262,13 +261,15 @@ def test_a_report_changed_after_signing_is_not_shown(house: House) -> None:
     house.promote(house.first)
     path = house.home / "reports" / house.first.name / "report.json"
     release = Catalogue(house.home, house.store, house.approvals).runtime("tiny").release
-    assert signed_report(house.home, release) == path.read_bytes()
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(NotFound, match="was changed since the board signed"):
-        signed_report(house.home, release)
-    path.unlink()
-    with pytest.raises(NotFound, match="no report of"):
-        signed_report(house.home, release)
+    reports = Reports(house.home)
+    assert reports.of(release) is None, "what the board signed there is no report of a release"
+    content = canonical_json({"manifest_sha256": release.sha256})
+    path.write_bytes(content)
+    assert reports.of(release) is None
+    signed = replace(release.approval, report_sha256=sha256_bytes(content))
+    found = reports.of(replace(release, approval=signed))
+    assert found is not None
+    assert found.asset.plain == content
 
 
 def forged(house: House, key: PrivateKey, upto: int | None = None) -> None:
