@@ -1,4 +1,4 @@
-"""The tiny city with thresholds, whose alerts several tests read."""
+"""The tiny city with thresholds, whose alerts several tests read; and one that a board serves."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from serving.store import Store
 from tests.fixtures.alarmed import City
+from tests.fixtures.housed import House
 from tests.fixtures.tiny import Tiny
 
 HOURS = 48
@@ -31,3 +32,11 @@ def lived(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> City:
 def changeable(lived: City, tmp_path: Path) -> City:
     """The same two days, to go on from."""
     return lived.twin(tmp_path / "twin.db")
+
+
+@pytest.fixture
+def house(tiny: Tiny, tmp_path: Path, store: Store, monkeypatch) -> House:
+    """A home that a board decides on, looked at anew by each request."""
+    monkeypatch.setattr("serving.served._RESCAN_SECONDS", 0.0)
+    monkeypatch.setattr("serving.approvals._AGAIN_SECONDS", 0.0)
+    return House(tiny, tmp_path, store)
