@@ -147,6 +147,9 @@ class Served(Generic[Loaded]):
             elif self.approvals is not None:
                 broken = [f"{one.folder.name} is missing or was changed" for one in choice.allowed]
                 withheld[name] = "; ".join(filter(None, [choice.why, *broken]))
+            if name in found and name in self._held and found[name][0] != self._held[name][0]:
+                why = choice.why or "it was promoted"
+                log.warning("%s is served by %s now: %s", name, found[name][0].name, why)
         for name, why in withheld.items():
             if self.withheld.get(name) != why:
                 log.error("%s is not served: %s", name, why)
@@ -160,12 +163,12 @@ class Served(Generic[Loaded]):
     def _approved(self, approvals: Approvals) -> dict[str, Choice]:
         """What the board lets be served; of what lies here besides, nothing."""
         chosen = approvals.choices()
-        kinds = {f.name.rpartition("-")[0]: not self._is_mine(f) for f in releases(self.home)}
+        others = {f.name.rpartition("-")[0]: not self._is_mine(f) for f in releases(self.home)}
         why = "nothing of it was approved by the board and promoted"
         if approvals.board is None:
             why = f"the board's decisions are not believed: {approvals.fault}"
-        names = sorted(kinds.keys() | chosen.keys())
-        mine = [name for name in names if not kinds.get(name, self.surrogates)]
+        names = sorted(others.keys() | chosen.keys())
+        mine = [name for name in names if not others.get(name, self.surrogates)]
         return {name: chosen.get(name, Choice(why=why)) for name in mine}
 
     def _is_mine(self, folder: Path) -> bool:

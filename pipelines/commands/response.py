@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ from models.charter import read_charter
 from models.errors import FelsinaError
 from pipelines.commands.terminal import out
 from pipelines.settings import home
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an answer says of where it comes from."""
+
+    release: str
+    manifest_sha256: str
+    decision: str
+    approval: str
+    issued_at: str
 
 
 def verify_one(file: Path, charter: Path | None, stream: Path | None) -> None:
@@ -35,24 +47,39 @@ def held(told: Any, board: Board) -> tuple[str, str]:
     """What speaks against an answer, and what speaks for it; one of the two is empty."""
     try:
         model = told.get("model") or told
-        release = str(model.get("version") or told["release"])
-        manifest, decision = str(model["manifest_sha256"]), model["decision"]
-        said, at = str(told["approval"]), moment(told["issued_at"])
+        answer = Told(
+            str(model.get("version") or told["release"]),
+            str(model["manifest_sha256"]),
+            str(model["decision"]),
+            str(told["approval"]),
+            str(told["issued_at"]),
+        )
+        begin = moment(answer.issued_at)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return f"no answer of the service that names its release and decision ({error!r})", ""
-    end = at + timedelta(seconds=1)  # it is told to the second
-    early = board.as_of(end)
-    ruling = early.ruling(manifest, at)
-    if ruling.state != "approved" or ruling.decision is None:
-        return f"at {told['issued_at']} its release {release} {ruling.why}", ""
-    if decision != ruling.decision:
-        return f"it names decision {str(decision)[:SHOWN]}, and its release {ruling.why}", ""
-    if said != ("demo" if board.charter.demo else "approved"):
-        return f"it says approval {said!r}, and {board.charter.name} has decided otherwise", ""
-    dataset = release.rpartition("-")[0]
-    if not any(
-        (one.manifest_sha256, one.release) == (manifest, release) for one in early.promoted(dataset)
-    ):
-        return f"at {told['issued_at']} its release {release} was not promoted", ""
+    # It is told to the second: it holds if it held when that second began, or when it ended.
+    for at in (begin, begin + timedelta(seconds=1)):
+        fault = _fault(answer, board.as_of(at), at)
+        if not fault:
+            break
+    if fault:
+        return fault, ""
     demo = "a DEMONSTRATION board, " if board.charter.demo else ""
-    return "", f"by {release}, which {ruling.why} of {demo}{board.charter.name}"
+    why = board.as_of(at).ruling(answer.manifest_sha256, at).why
+    return "", f"by {answer.release}, which {why} of {demo}{board.charter.name}"
+
+
+def _fault(answer: Told, board: Board, at: datetime) -> str:
+    """What speaks against an answer, by the decisions as of its moment; empty if nothing does."""
+    ruling = board.ruling(answer.manifest_sha256, at)
+    if ruling.state != "approved" or ruling.decision is None:
+        return f"at {answer.issued_at} its release {answer.release} {ruling.why}"
+    if answer.decision != ruling.decision:
+        return f"it names decision {answer.decision[:SHOWN]}, and its release {ruling.why}"
+    if answer.approval != ("demo" if board.charter.demo else "approved"):
+        return f"it says approval {answer.approval!r}, which {board.charter.name} does not give"
+    promoted = board.promoted(answer.release.rpartition("-")[0])
+    of = (answer.release, answer.manifest_sha256)
+    if of not in [(one.release, one.manifest_sha256) for one in promoted]:
+        return f"at {answer.issued_at} its release {answer.release} was not promoted"
+    return ""

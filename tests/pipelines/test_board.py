@@ -223,6 +223,9 @@ def test_an_answer_is_held_to_what_was_decided_when_it_was_computed(tmp_path: Pa
     whole, soon = board.board(), promoted + timedelta(seconds=5)
     fault, good = held(answer(said, first, soon), whole)
     assert (fault, said.release in good) == ("", True)
+    just = answer(said, first, alarmed.replace(microsecond=0))
+    assert held(just, whole.as_of(alarmed - timedelta(milliseconds=1)))[0] == ""
+    assert "was suspended" in held(just, whole)[0]  # the clock of this test ticks whole seconds
     flat = {"release": said.release, "manifest_sha256": said.manifest_sha256, "decision": first}
     flat |= {"issued_at": f"{soon:%Y-%m-%dT%H:%M:%SZ}", "approval": "approved"}
     assert held(flat, whole)[0] == ""

@@ -1,4 +1,4 @@
-"""The tiny city with thresholds, whose alerts several tests read."""
+"""The tiny city with thresholds, whose alerts several tests read; and one that a board serves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from serving.store import Store
 from tests.fixtures.alarmed import City
+from tests.fixtures.housed import House
 from tests.fixtures.tiny import Tiny
 
 if TYPE_CHECKING:
@@ -54,3 +55,11 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def house(tiny: Tiny, tmp_path: Path, store: Store, monkeypatch) -> House:
+    """A home that a board decides on, looked at anew by each request."""
+    monkeypatch.setattr("serving.served._RESCAN_SECONDS", 0.0)
+    monkeypatch.setattr("serving.approvals._AGAIN_SECONDS", 0.0)
+    return House(tiny, tmp_path, store)

@@ -1,7 +1,10 @@
 """A real server with two workers, its board deciding while it answers."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,7 +18,18 @@ from models.chain import head_path
 from models.record import canonical_json, write_atomic
 from serving.release import champion_pointer
 from tests.fixtures.boards import Seats, seats, terms_of
-from tests.fixtures.tiny import Server, Tiny, reseal
+from tests.fixtures.tiny import (
+    ROOT,
+    SET_FLAGS,
+    Server,
+    Tiny,
+    command,
+    environment,
+    family,
+    felsina,
+    free_port,
+    reseal,
+)
 
 pytestmark = pytest.mark.slow
 URL = "/v1/datasets/tiny"
@@ -203,3 +217,43 @@ def test_a_server_starts_with_nothing_where_its_stream_was_damaged(city, tmp_pat
         assert server.client.get("/readyz").status_code == 503
     finally:
         server.kill()
+
+
+def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    home, port = tmp_path / "home", free_port()
+    shutil.copytree(tiny.home, home)
+    given = ("--dataset", str(tiny.folder), *SET_FLAGS)
+    done = felsina(home, "run", *given)
+    assert done.returncode == 0, done.stderr
+    for words in ("felsina board sign tiny-", "felsina promote tiny-"):
+        assert words in done.stderr
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command("up", "--port", str(port), *given),
+            cwd=ROOT,
+            env=environment(home),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            told, end = None, time.monotonic() + 120
+            while told is None and process.poll() is None and time.monotonic() < end:
+                try:
+                    told = client.get("/v1/forecasts/tiny").json()
+                except httpx.TransportError:
+                    time.sleep(0.2)
+        assert told is not None, (tmp_path / "log").read_text()
+    finally:
+        for pid in family(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(30)
+    assert told["approval"] == "demo"
+    file = tmp_path / "answer.json"
+    file.write_bytes(canonical_json(told))
+    checked = felsina(home, "response", "verify", str(file))
+    assert (checked.returncode, "DEMONSTRATION" in checked.stdout) == (0, True), checked.stderr
+    file.write_bytes(canonical_json(told | {"approval": "approved"}))
+    assert felsina(home, "response", "verify", str(file)).returncode == 1
+    assert "felsina board sign" not in felsina(home, "run", *given).stderr
