@@ -86,7 +86,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
 def read_outlines(path: Path) -> dict[str, list[list[FloatArray]]]:
     """Name of each area of a TOML file to its polygons, each a list of rings [P, 2] in degrees.
 
-    None where the file names no outlines.
+    Empty where the file names no outlines.
 
     Raises:
         FelsinaError: as ``read_areas`` does.

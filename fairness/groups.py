@@ -132,14 +132,17 @@ def groupings(graph: CityGraph, areas: Areas) -> tuple[Grouping, ...]:
     return tuple(grouping for grouping in found if len(grouping.groups) > 1)
 
 
-def record_groupings(values: FloatArray, areas: Areas) -> tuple[Grouping, ...]:
+def record_groupings(values: FloatArray) -> tuple[Grouping, ...]:
     """Groups of nodes of which nothing is known but their records [S, N]: by level and by gaps."""
+    nowhere = Areas(np.full(values.shape[1], -1), {"area": ()}, np.zeros(0))
     count = np.isfinite(values).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(values, axis=0) / count
     found = (
-        by_number("mean of the record", _three_digits(mean), areas, None),
-        by_number("observed share of the record", _three_digits(count / len(values)), areas, None),
+        by_number("mean of the record", _three_digits(mean), nowhere, None),
+        by_number(
+            "observed share of the record", _three_digits(count / len(values)), nowhere, None
+        ),
     )
     return tuple(grouping for grouping in found if len(grouping.groups) > 1)
 

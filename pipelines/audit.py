@@ -86,7 +86,7 @@ def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tu
             f"{dataset.folder}: the forecaster reads {', '.join(read)}, by which people are told "
             "apart; what is audited must be no feature: leave the forcing out, or rename the column"
         )
-    found = found or record_groupings(dataset.values[: dataset.splits.train_end], areas)
+    found = found or record_groupings(dataset.values[: dataset.splits.train_end])
     if not found:
         raise FelsinaError(
             f"{dataset.folder}: no column of nodes.csv tells two groups of nodes apart; add area, "

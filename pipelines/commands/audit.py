@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fairness.audit import FAIL, HARMS
+from fairness.audit import FAIL, HARMS, INSUFFICIENT, PASS
 from fairness.intervals import LEAST_DAYS, LEAST_WEEKS
 from fairness.watching import watch_groups
 from models.contracts import FelsinaError
@@ -21,11 +21,17 @@ from pipelines.train import open_registered
 from serving.release import champions, load_release
 
 _HARM_NAMES = {
-    "error": "error beside others",
-    "relative_error": "error beside the level",
-    "under_coverage": "band holds less often by",
-    "peak_shortfall": "peaks too low by",
+    "error": "error",
+    "relative_error": "of its level",
+    "under_coverage": "band",
+    "peak_shortfall": "peaks",
 }
+_SHORT = {PASS: "pass", FAIL: "FAIL", INSUFFICIENT: "?"}
+_LEGEND = (
+    "How much worse than the others: error beside a seasonal naive forecast's, error beside what "
+    "is observed, how much less often the 90 % band holds, what is lacking in peaks. "
+    "?: insufficient evidence, which is no good evidence."
+)
 
 _LACKING = {
     "few_days": f"fewer than {LEAST_DAYS} days, so no interval",
@@ -108,6 +114,7 @@ def _show(found: dict[str, Any], json: bool) -> None:
         return
     for record in found["groupings"]:
         out.print(_table(found, record))
+    out.print(_LEGEND)
     if "coverage" in found:
         out.print(_coverage(found["coverage"]))
     if found["evidence"]["thin"]:
@@ -124,7 +131,7 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
         f"({found['days']} days), weighted by {weighted}"
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("group", "sensors", "residents", "skill", "90 % band holds"):
+    for name in ("group", "sensors", "residents", "skill", "band holds"):
         table.add_column(name, justify="left" if name == "group" else "right")
     for harm in HARMS:
         table.add_column(_HARM_NAMES[harm.name], justify="right")
@@ -139,7 +146,7 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
             _percent(figures["coverage_90"]),
         ]
         harms = [judged["harms"][harm.name][g] for harm in HARMS]
-        cells += [f"{_percent(h['worse_by'], True)} {h['verdict']}" for h in harms]
+        cells += [f"{_percent(h['worse_by'], True)} {_SHORT[h['verdict']]}" for h in harms]
         failed = any(h["verdict"] == FAIL for h in harms)
         table.add_row(*cells, style="bold" if failed else "")
     return table

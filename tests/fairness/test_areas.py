@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairness.areas import read_areas
+from fairness.areas import read_areas, read_outlines
 from fairness.groups import groupings
 from models.contracts import CityGraph, FelsinaError
 
@@ -75,6 +75,32 @@ def test_nodes_stand_where_they_are_said_to_or_where_an_outline_holds_them(folde
     assert found.levels == {"area": ("Alfa", "Beta", "Gamma"), "zona": ("Z", "Z", "Y")}
     assert found.residents.tolist() == [900, 800, 700]
     assert np.isnan(found.attributes["income"][1])
+
+
+def test_land_vulnerable_residents_and_crossed_attributes_may_be_named(folder):
+    path, places = folder / "areas.toml", graph([(0.2, 0.2, "")])
+    plain = read_areas(path, places)
+    assert np.isnan(plain.km2).all()
+    assert plain.vulnerable is None
+    more = 'attributes = ["income", "people"]\ncrossed = [["income", "people"]]\n'
+    more += 'km2 = "income"\nvulnerable = "income"'
+    path.write_text(TOML.replace('attributes = ["income"]', more))
+    found = read_areas(path, places)
+    assert found.km2.tolist()[::2] == [10, 30]
+    assert found.vulnerable is not None
+    assert found.vulnerable.tolist()[::2] == [90, 210], "per cent of the residents"
+    assert found.crossed == (("income", "people"),)
+    assert found.living_vulnerable(np.array([0])) == 90
+
+
+def test_outlines_go_by_the_areas_names(folder):
+    assert {name: len(shape) for name, shape in read_outlines(folder / "areas.toml").items()} == {
+        "Alfa": 1,
+        "Beta": 2,
+        "Gamma": 0,
+    }
+    (folder / "areas.toml").write_text(TOML.replace('outlines = "areas.geojson"', ""))
+    assert read_outlines(folder / "areas.toml") == {}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from fairness.groups import Areas, by_level, by_number, by_text, by_two, groupings, own_areas
+from fairness.groups import (
+    Areas,
+    by_level,
+    by_number,
+    by_text,
+    by_two,
+    groupings,
+    own_areas,
+    record_groupings,
+)
 from models.contracts import CityGraph, FelsinaError
 
 
@@ -149,3 +158,18 @@ def test_cells_too_small_for_their_row_are_the_rest_of_the_city():
         areas.of_node, areas.levels, areas.residents, numbers, crossed=(("income", "old"),)
     )
     assert "income x old" in [g.attribute for g in groupings(city(list("abcdefee")), crossed)]
+
+
+def test_nodes_of_which_nothing_is_known_are_told_apart_by_their_records():
+    values = np.tile(np.repeat([1.0, 5.0], 3), (10, 1))
+    values[:5, ::2] = np.nan
+    level, gaps = record_groupings(values)
+    assert [(g.name, g.nodes.tolist()) for g in level.groups] == [
+        ("1", [0, 1, 2]),
+        ("5", [3, 4, 5]),
+    ]
+    assert [(g.name, g.nodes.tolist()) for g in gaps.groups] == [
+        ("0.5", [0, 2, 4]),
+        ("1", [1, 3, 5]),
+    ]
+    assert record_groupings(np.ones((10, 5))) == (), "all alike"
