@@ -115,10 +115,11 @@ class Speech:
 
     def _warnings(self, served: Served) -> list[str]:
         """Of how many floods people were warned, in the whole city."""
-        score = (served.audit or {}).get("floods", {}).get("score", {})
-        if not score.get("events"):
+        floods = (served.audit or {}).get("floods")
+        if not floods or not floods["score"]["events"]:
             return []
-        return [self.say("warned", n=score["events"], hits=score["hits"])]
+        score, level = floods["score"], floods["rule"]["threshold"]
+        return [self.say("warned", k=level, n=score["events"], hits=score["hits"])]
 
     def _listed(self, names: list[str]) -> str:
         last = (" and ", " e ")[self.column]
@@ -134,7 +135,7 @@ class Speech:
             off = self.say("off_by", error=self.amount(mae, unit))
             wape = found.get("wape")
             said.append(off + (self.say("off_share", share=self.percent(wape)) if wape else "."))
-        if (skill := found.get("skill")) is not None:
+        if said and (skill := found.get("skill")) is not None:
             key = "easier" if skill >= 0.01 else "no_easier"
             said.append(self.say(key, share=self.percent(skill)))
         if (held := found.get("coverage_90")) is not None:

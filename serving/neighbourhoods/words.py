@@ -162,9 +162,9 @@ WORDS: dict[str, tuple[str, str]] = {
         "Le ore più intense sono previste troppo basse qui, di sicuro, e più che altrove.",
     ),
     "warned": (
-        "In the whole city the first alarm level was passed {n} times during the test; {hits} times"
+        "In the whole city alarm level {k} was passed {n} times during the test; {hits} times"
         " people would have been warned before.",
-        "In tutta la città la prima soglia di allarme è stata superata {n} volte durante la prova;"
+        "In tutta la città la soglia di allarme {k} è stata superata {n} volte durante la prova;"
         " {hits} volte le persone sarebbero state avvisate prima.",
     ),
     "too_few": (

@@ -122,6 +122,16 @@ def test_figures_of_several_together_are_called_that(tiny, place, empty_store) -
     assert "together" not in section(text, "two")
 
 
+def test_people_are_told_of_how_many_floods_they_would_have_been_warned(
+    tiny: Tiny, place: Path, empty_store: Store
+) -> None:
+    floods = {"rule": {"threshold": 2}, "score": {"events": 44, "hits": 43}}
+    report(tiny.release, place, audit=audit(floods=floods))
+    text = serve(place, empty_store).get("/neighbourhoods").text
+    for slug in ("one", "three"):
+        assert "alarm level 2 was passed 44 times during the test; 43 times" in section(text, slug)
+
+
 def test_the_pages_run_nothing_load_nothing_and_keep_nothing(people: TestClient) -> None:
     for path in [path for pair in PATHS.values() for path in pair]:
         answer = people.get(path)
