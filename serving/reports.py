@@ -21,11 +21,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from models.record import sha256_bytes
-from serving.catalogue import Catalogue, NotFound
+from serving.catalogue import Catalogue
 from serving.page import Asset, asset_of, sent
 from serving.release import Release
 from serving.selection import Nothing
-from serving.served import changed_at
+from serving.served import NotFound, changed_at
 
 log = logging.getLogger(__name__)
 FOLDER = "reports"
