@@ -183,3 +183,10 @@ def test_a_pdf_is_tagged_and_the_same_each_time(record):
     assert first != pdf.to_pdf(text.replace("Testo di", "Testi di"))
     with pytest.raises(ValueError, match="nothing comes from elsewhere"):
         pdf.refuse("http://127.0.0.1/x.png")
+
+
+def test_what_noise_costs_each_group_is_told_of_a_private_release(record, everything):
+    private = render(everything, "report", "en")
+    assert "Epsilon 4.00, delta 0.0001, for each household of hera" in private
+    assert "Error with noise (kWh)" in private
+    assert "Error with noise" not in render(record, "report", "en")
