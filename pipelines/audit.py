@@ -33,6 +33,7 @@ def audit_trained(trained: Trained, areas_file: Path | None = None) -> dict[str,
         FelsinaError: if its nodes cannot be told apart, or the areas' file is wrong.
     """
     told_apart = tell_apart(trained.dataset, areas_file)
+    check_groups(trained.dataset, told_apart[1])
     return {"trained": trained.folder.name} | _audited(score_trained(trained), *told_apart)
 
 
@@ -58,8 +59,8 @@ def audit_release(
         scenarios: files of ``pipelines.scenario_audit``, shown as ``scenarios``.
 
     Raises:
-        FelsinaError: if the release is broken, the dataset is another one, its nodes cannot be told
-            apart, or the areas' file is wrong.
+        FelsinaError: if the release is broken, the dataset is another one, or the areas' file is
+            wrong. Where nodes cannot be told apart, ``groupings`` is empty.
     """
     release = load_release(folder.resolve())
     check_data(release, dataset)  # before areas, which are of this dataset
@@ -75,8 +76,20 @@ def audit_release(
     return record if floods is None else record | {"floods": floods}
 
 
+def check_groups(dataset: CityDataset, found: tuple[Grouping, ...]) -> None:
+    """Refuse to judge whom a forecaster serves badly where there are no two groups."""
+    if not found:
+        raise FelsinaError(
+            f"{dataset.folder}: no column of nodes.csv tells two groups of nodes apart; add area, "
+            "residents or others, or give --areas FILE"
+        )
+
+
 def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tuple[Grouping, ...]]:
-    """Where nodes stand, and how they are told apart: by what is known, else by their records."""
+    """Where nodes stand, and how they are told apart: by what is known, else by their records.
+
+    A single node, or a few alike, give no groups.
+    """
     graph = dataset.graph
     areas = own_areas(graph) if areas_file is None else read_areas(areas_file, graph)
     found = groupings(graph, areas)
@@ -86,13 +99,7 @@ def tell_apart(dataset: CityDataset, areas_file: Path | None) -> tuple[Areas, tu
             f"{dataset.folder}: the forecaster reads {', '.join(read)}, by which people are told "
             "apart; what is audited must be no feature: leave the forcing out, or rename the column"
         )
-    found = found or record_groupings(dataset.values[: dataset.splits.train_end])
-    if not found:
-        raise FelsinaError(
-            f"{dataset.folder}: no column of nodes.csv tells two groups of nodes apart; add area, "
-            "residents or others, or give --areas FILE"
-        )
-    return areas, found
+    return areas, found or record_groupings(dataset.values[: dataset.splits.train_end])
 
 
 def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from typing import Any
 
 from fairness.about import read_about
 from fairness.areas import area_files
+from fairness.board import STREAM
 from fairness.report import PAGES, render
 from fairness.verdict import verdict
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_file
 from pipelines import domains
 from pipelines.audit import audit_release
+from pipelines.board import BOARD, read_board
 from pipelines.release import sync_folder
 from pipelines.report_parts import (
     area_map,
@@ -93,11 +95,14 @@ def find_release(home: Path, name: str) -> Path:
 
 def served_now(home: Path, dataset: str, other_than: str) -> Path | None:
     """Folder of the release that is served for a dataset, where it is another one."""
-    pointer = champion_pointer(home, dataset)
-    if not pointer.is_file() or (name := read_pointer(pointer)) == other_than:
-        return None
+    stream, pointer = home / BOARD / STREAM, champion_pointer(home, dataset)
+    if stream.is_file():
+        promoted = read_board(stream.parent).promoted(dataset)
+        name = promoted[0].release if promoted else other_than
+    else:
+        name = read_pointer(pointer) if pointer.is_file() else other_than
     folder = home / "releases" / name
-    return folder if folder.is_dir() else None
+    return folder if name != other_than and folder.is_dir() else None
 
 
 def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fairness.audit import FAIL, HARMS, INSUFFICIENT, PASS
 from fairness.intervals import LEAST_DAYS, LEAST_WEEKS
 from fairness.watching import watch_groups
 from models.contracts import FelsinaError
-from pipelines.audit import audit_release, audit_trained, tell_apart
+from pipelines.audit import audit_release, audit_trained, check_groups, tell_apart
 from pipelines.commands.model import scored, trained_for
 from pipelines.commands.terminal import Stages, answer, out
 from pipelines.replay import score_release
@@ -68,6 +68,7 @@ def audit_sealed(
 ) -> None:
     """Replay a sealed release, then judge every group."""
     opened, folder = open_registered(dataset), release_folder(release)
+    check_groups(opened, tell_apart(opened, areas)[1])
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"audit of {folder.name}")
         progress = partial(stages.progress, "replay")
@@ -80,6 +81,7 @@ def watch_one(dataset: Path, release: str | None, areas: Path | None, json: bool
     opened = open_registered(dataset)
     folder = release_folder(release or _served(opened.spec.dataset))
     found = tell_apart(opened, areas)
+    check_groups(opened, found[1])
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"weeks of {folder.name}")
         scored = score_release(

@@ -65,6 +65,7 @@ def run_all(
             release, report = run_chain(
                 folder, place, stages, profile, seed, config, assignments, like
             )
+            _report(folder, release, place, stages)
             seconds = time.perf_counter() - began
             say(f"  released {release.name} in {seconds:.0f} s")
             records.append(
@@ -78,6 +79,31 @@ def run_all(
     _next(place, [Path(record["release"]).name for record in records])
 
 
+def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
+    """Write the report that the board reads, where there is none of this release."""
+    from pipelines.prepare import open_registered
+    from pipelines.report import RECORD, Inputs, about_file, build, reports, served_now
+    from serving.cases import published
+
+    if (reports(place, release.name) / RECORD).is_file():
+        return
+    opened = open_registered(folder)
+    name = opened.spec.dataset
+    inputs = Inputs(
+        release=release,
+        dataset=opened,
+        about=about_file(opened),
+        champion=served_now(place, name, release.name),
+        cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
+    )
+    _, record = build(inputs, place, False, lambda share: stages.progress("report", share))
+    if record["missing"]:
+        stages.say(
+            f"the board's report lacks what people must write ({len(record['missing'])} parts; "
+            "docs/report.md); without it the release cannot be promoted"
+        )
+
+
 def _next(place: Path, names: list[str]) -> None:
     """Let a demo board decide on new releases; else say what people do next."""
     from pipelines.board import BOARD, demo_decide
@@ -87,7 +113,8 @@ def _next(place: Path, names: list[str]) -> None:
         demo_decide(place, names)
         return
     for name in names:
-        say(f"Not served yet. Each member: felsina board sign {name} --key KEY --approve|--reject")
+        say(f"Not served yet. The board reads {place / 'reports' / name / 'report.en.html'}")
+        say(f"Each member: felsina board sign {name} --key KEY --approve|--reject")
         say(f"Then the operator: felsina promote {name} --key KEY")
 
 

@@ -33,6 +33,7 @@ _STAGES = {
     "twin": "Train the twin without noise, which is not kept",
     "errors": "Compare errors with and without noise",
     "release": "Seal the release and load observations",
+    "report": "Audit the release and write the board's report",
 }
 
 
