@@ -202,6 +202,9 @@ class Board:
             return f"promotes {promotion.release}, which {ruling.why}"
         if promotion.decision != ruling.decision:
             return f"names decision {promotion.decision[:SHOWN]}; the release {ruling.why}"
+        standing = self._standing[sha]
+        if isinstance(standing, Decided) and standing.terms.release != promotion.release:
+            return f"promotes {promotion.release}, and the decision is on {standing.terms.release}"
         stack = self._promoted.setdefault(promotion.dataset, [])
         before = [place for place, one in enumerate(stack) if one.release == promotion.release]
         if before:

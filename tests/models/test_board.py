@@ -176,6 +176,13 @@ def test_a_promotion_that_does_not_fit_refuses_the_stream(board) -> None:
         ("op", promotion_of(other, rejected), "was rejected by decision"),
         ("op", promotion_of(terms("three"), decision), "was not decided on by the board"),
         ("op", promotion_of(said, rejected), f"names decision {rejected[:12]}"),
+        (
+            "op",
+            promotion_of(
+                replace(said, dataset="other", release=f"other-{said.release[5:]}"), decision
+            ),
+            "and the decision is on tiny-",
+        ),
         ("a", promotion_of(said, decision), "signed by a, the member; only the operator may"),
     ):
         slip(board, name, "promote", body)

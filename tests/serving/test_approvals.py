@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
@@ -51,6 +52,9 @@ def test_answers_name_the_decision_they_were_made_under(house: House) -> None:
     assert after.headers["etag"] != before.headers["etag"]
     for path in (URL, f"{URL}/card"):
         assert house.client.get(path).json()["decision"] == renewed
+    arrow = house.client.get(url, params={"format": "arrow"}).content
+    told = json.loads(pa.ipc.open_stream(arrow).schema.metadata[b"felsina"])
+    assert (told["approval"], told["model"]["decision"]) == ("approved", renewed)
     ngsi = house.client.get(url, params={"format": "ngsi-ld"}).json()[0]
     assert ngsi["decision"]["value"] == renewed
     assert ngsi["manifestSha256"]["value"] == after.json()["model"]["manifest_sha256"]
