@@ -55,13 +55,17 @@ HARMS = (
 )
 
 
-def audit(daily: FloatArray, groupings: tuple[Grouping, ...], areas: Areas) -> list[dict[str, Any]]:
+def audit(
+    daily: FloatArray, groupings: tuple[Grouping, ...], areas: Areas, has_zero: bool = True
+) -> list[dict[str, Any]]:
     """Judge every group of every grouping.
 
     Args:
         daily: [D, N, L, S] of ``metrics.daily_sums``, days in order.
         groupings: how nodes are told apart.
         areas: where nodes stand.
+        has_zero: whether 0 of the target is none of it, as of flows but not of a river's stage;
+            else its level says nothing, and no error is judged beside it.
 
     Returns:
         One record a grouping, JSON-ready: weights, groups with figures and harms, worst group.
@@ -85,10 +89,10 @@ def audit(daily: FloatArray, groupings: tuple[Grouping, ...], areas: Areas) -> l
                 for group in grouping.groups
             ],
             "ungrouped": len(grouping.ungrouped),
-            "weighted": {"area": _judged(daily, units, units.equal)},
+            "weighted": {"area": _judged(daily, units, units.equal, has_zero)},
         }
         if units.residents is not None:
-            record["weighted"]["residents"] = _judged(daily, units, units.residents)
+            record["weighted"]["residents"] = _judged(daily, units, units.residents, has_zero)
         records.append(record)
     return records
 
@@ -119,7 +123,7 @@ def evidence(daily: FloatArray) -> dict[str, Any]:
     }
 
 
-def _judged(daily: FloatArray, units: Units, weights: FloatArray) -> dict[str, Any]:
+def _judged(daily: FloatArray, units: Units, weights: FloatArray, has_zero: bool) -> dict[str, Any]:
     """Figures, figures by band of leads, and harms of each group."""
     by_unit = np.einsum("un,dnls->duls", units.of_node, daily)
     by_lead = figures(by_unit.sum(axis=0))
@@ -128,7 +132,13 @@ def _judged(daily: FloatArray, units: Units, weights: FloatArray) -> dict[str, A
     bands = np.stack(
         [mean_of_groups(by_lead[:, band], weights) for band in range(by_lead.shape[1])], axis=1
     )
-    harms = {harm.name: _harm(by_unit.sum(axis=2), weights, harm) for harm in HARMS}
+    sums = by_unit.sum(axis=2)
+    harms = {harm.name: _harm(sums, weights, harm) for harm in HARMS}
+    if not has_zero:
+        harms["relative_error"] = [
+            one | {"worse_by": None, "low": None, "high": None, "verdict": INSUFFICIENT}
+            for one in harms["relative_error"]
+        ]
     return {
         "figures": [dict(zip(FIGURES, map(_number, row), strict=True)) for row in groups],
         "by_lead": [

@@ -123,7 +123,7 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
         "beside": "seasonal naive (a week before)",
         "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
         "evidence": evidence(scored.daily),
-        "groupings": audit(scored.daily, found, areas),
+        "groupings": audit(scored.daily, found, areas, has_zero=spec.nonnegative),
         "watch": watch_groups(scored.daily, scored.days, found, areas),
         **placed,
     }

@@ -52,6 +52,8 @@ def audit_one(
 
     if release is not None:
         commands.audit_sealed(dataset, release, areas, left_out, scenarios or [], json)
+    elif left_out is not None or scenarios:
+        raise FelsinaError("--left-out and --scenario are shown beside a release; add --release")
     else:
         commands.audit_one(dataset, areas, profile, seed, config, assignments, like, json)
 

@@ -18,7 +18,7 @@ from pipelines.commands.terminal import Stages, answer, out
 from pipelines.replay import score_release
 from pipelines.settings import home
 from pipelines.train import open_registered
-from serving.release import champions, load_release
+from serving.release import MANIFEST, champions, load_release
 
 _HARM_NAMES = {
     "error": "error",
@@ -106,8 +106,13 @@ def _served(dataset: str) -> str:
 
 def release_folder(release: str) -> Path:
     """A release's folder, by its path or by its name under the home folder."""
-    named = home() / "releases" / release
-    return named if named.is_dir() else Path(release)
+    for folder in (home() / "releases" / release, Path(release)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise FelsinaError(
+        f"--release {release}: no release of this name in {home()}, and no release folder; felsina "
+        "release list names them"
+    )
 
 
 def _show(found: dict[str, Any], json: bool) -> None:

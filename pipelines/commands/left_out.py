@@ -32,6 +32,7 @@ def leave_out_one(
 ) -> None:
     """Leave areas out, write record, GeoJSON and map, and say what was found."""
     opened = open_registered(dataset)
+    outlines = {} if areas is None else read_outlines(areas)
     folder = folder or home() / "left_out" / opened.spec.dataset
     settings = settings_for(opened, profile, seed, None, [*INDUCTIVE, *(assignments or [])])
     made_from = {
@@ -45,7 +46,6 @@ def leave_out_one(
         record = leave_out(opened, areas, folds, settings, work, stages)
     shutil.rmtree(work, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    outlines = {} if areas is None else read_outlines(areas)
     write_atomic(folder / RECORD, canonical_json(record))
     write_geojson(record, outlines, folder / GEOJSON)
     draw_map(record, outlines, folder / PICTURE)

@@ -64,6 +64,11 @@ def test_worse_sensors_are_a_harm_that_is_told_from_a_worse_forecaster():
         daily[:, first, :, SUMS.index(name)] *= 1.4
     assert verdicts(daily, groupings, areas, "relative_error") == [FAIL, PASS]
     assert verdicts(daily, groupings, areas, "error") == [PASS, PASS]
+    (record,) = audit(daily, groupings, areas, has_zero=False)
+    harms = record["weighted"]["area"]["harms"]
+    assert {one["verdict"] for one in harms["relative_error"]} == {INSUFFICIENT}
+    assert harms["relative_error"][0]["worse_by"] is None
+    assert [one["verdict"] for one in harms["error"]] == [PASS, PASS]
 
 
 def test_a_few_weeks_say_nothing():

@@ -188,6 +188,18 @@ def test_describe_answers_in_json(run: Run, tiny: Tiny) -> None:
     assert "made by a test" in out
 
 
+def test_an_audit_says_what_it_lacks(run: Run, tiny: Tiny, tmp_path: Path) -> None:
+    folder, nowhere = ("--dataset", str(tiny.folder)), str(tmp_path / "none.json")
+    refused(run("audit"), "--dataset is missing")
+    refused(run("audit", *folder, "--left-out", nowhere), "add --release")
+    refused(run("audit", *folder, "--release", nowhere), "no release of this name in")
+    refused(run("audit", "left-out", *folder, "--areas", nowhere), "none.json: cannot be read")
+    refused(
+        run("audit", "scenario", nowhere, "--figure", "people_wet", *folder),
+        "neither areas.parquet nor areas in report.json",
+    )
+
+
 def test_synth_writes_a_dataset_once(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "city"
     code, out, _ = run("data", "synth", "flood", str(folder), "--seed", "5")
