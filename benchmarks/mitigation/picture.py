@@ -73,7 +73,7 @@ def _same_spans(panels: list[Axes]) -> None:
     wide = max(float(np.ptp(axes.get_xlim())) for axes in panels)
     high = max(float(np.ptp(axes.get_ylim())) for axes in panels)
     for axes in panels:
-        x, y = np.mean(axes.get_xlim()), np.mean(axes.get_ylim())
+        x, y = sum(axes.get_xlim()) / 2, sum(axes.get_ylim()) / 2
         axes.set_xlim(x - wide / 2, x + wide / 2)
         axes.set_ylim(y - high / 2, y + high / 2)
 
