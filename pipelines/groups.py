@@ -25,9 +25,10 @@ def groups_of(dataset: CityDataset, fairness: Fairness) -> NodeGroups | None:
     known = {grouping.attribute: grouping for grouping in groupings(graph, areas)}
     if fairness.attribute not in known:
         where = fairness.areas or dataset.folder / "nodes.csv"
+        names = f"use one of {', '.join(known)}" if known else "give fairness.areas=FILE"
         raise FelsinaError(
             f"fairness.attribute = {fairness.attribute!r} tells no two groups of {where} apart; "
-            f"use one of {', '.join(known) or 'none there: give fairness.areas=FILE'}"
+            f"{names}"
         )
     grouping = known[fairness.attribute]
     of_node = np.full(graph.nodes, -1)

@@ -72,7 +72,7 @@ class Case:
 CASES = {
     "embedded-traffic": Case(by_attribute("mean_income_eur"), 3),
     HOMES: Case(by_district, 3),
-    "los-loop": Case(by_quarter, 3),
+    "los-loop": Case(by_quarter, 1),
     "bologna-mts": Case(by_size, 1, ("none",)),
     "cambridge-elec": Case(by_size, 1, ("none",)),
 }

@@ -29,19 +29,33 @@ def draw(
     mpl.rcParams["font.size"] = 9
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     names = [name for name in trained if len(trained[name]) > 1]
-    grid = figure.subplots(2, max(2, len(names)), squeeze=False)
+    grid = figure.subplots(2, max(3, len(names)), squeeze=False)
     for axes, name in zip(grid[0], names, strict=False):
         _trade(axes, name, trained[name])
+    _same_spans(list(grid[0][: len(names)]))
     _noise(grid[1][0], private)
     _bands(grid[1][1], trained)
     for axes in [*grid[0][len(names) :], *grid[1][2:]]:
         axes.set_axis_off()
-    grid[0][0].legend(loc="best", frameon=False)
+    shown = [axes.get_legend_handles_labels() for axes in (grid[0][0], grid[1][0], grid[1][1])]
+    titles = ("above: a mark a training", "left: trained with noise", "middle: bands")
+    for at, ((handles, labels), title) in enumerate(zip(shown, titles, strict=True)):
+        legend = grid[1][2].legend(
+            handles,
+            labels,
+            title=title,
+            loc="upper left",
+            bbox_to_anchor=(0, 1 - 0.36 * at),
+            frameon=False,
+            alignment="left",
+        )
+        if at < len(titles) - 1:
+            grid[1][2].add_artist(legend)  # the next one would take its place
     figure.savefig(path, dpi=110)
 
 
 def _trade(axes: Axes, name: str, found: dict[str, list[Any]]) -> None:
-    """A dot a seed: errors of all and of the worst group, in per cent of the naive forecast's."""
+    """A mark a seed: errors of all and of the worst group, in per cent of the naive forecast's."""
     for weights, runs in found.items():
         mark, colour = MARKS[weights]
         told = [run["marginal"] for run in runs]
@@ -52,6 +66,16 @@ def _trade(axes: Axes, name: str, found: dict[str, list[Any]]) -> None:
     axes.set_xlabel("error of all (% of naive)")
     axes.set_ylabel("worst group's error (% of naive)")
     axes.margins(0.25)
+
+
+def _same_spans(panels: list[Axes]) -> None:
+    """As many points of error a panel, so that a small difference looks small."""
+    wide = max(float(np.ptp(axes.get_xlim())) for axes in panels)
+    high = max(float(np.ptp(axes.get_ylim())) for axes in panels)
+    for axes in panels:
+        x, y = sum(axes.get_xlim()) / 2, sum(axes.get_ylim()) / 2
+        axes.set_xlim(x - wide / 2, x + wide / 2)
+        axes.set_ylim(y - high / 2, y + high / 2)
 
 
 def _noise(axes: Axes, private: dict[float, dict[str, list[Any]]]) -> None:
@@ -73,7 +97,6 @@ def _noise(axes: Axes, private: dict[float, dict[str, list[Any]]]) -> None:
     axes.set_xlabel("epsilon of a home")
     axes.set_ylabel("error (% of naive)")
     axes.set_title("planted homes, trained with noise")
-    axes.legend(loc="best", frameon=False, fontsize=8)
 
 
 def _bands(axes: Axes, trained: dict[str, dict[str, list[Any]]]) -> None:
@@ -93,7 +116,6 @@ def _bands(axes: Axes, trained: dict[str, dict[str, list[Any]]]) -> None:
     axes.axhline(90, color="#bbbbbb", lw=0.8, zorder=0)
     axes.plot([], [], "o", color="#444444", label="common bands")
     axes.plot([], [], "D", color="#009e73", label="bands by group")
-    axes.set_xticks(range(len(trained)), [n.replace("-", "\n", 1) for n in trained])
+    axes.set_xticks(range(len(trained)), [n.replace("-", "\n", 1) for n in trained], fontsize=8)
     axes.set_ylabel("90 % band holds (%), a line a group")
     axes.set_title("bands, no weights")
-    axes.legend(loc="best", frameon=False, fontsize=8)
