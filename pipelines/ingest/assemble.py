@@ -133,8 +133,9 @@ def _header(
     credits: list[Credit],
 ) -> dict[str, Any]:
     path = folder / "dataset.toml"
+    header: dict[str, Any] = {}
     if path.exists():
-        header: dict[str, Any] = tomllib.loads(path.read_text())
+        header = read_header(path)
     else:
         name = folder.resolve().name
         header = {"name": name if _NAME.fullmatch(name) else base.header.get("name", "dataset")}
@@ -156,6 +157,19 @@ def _header(
         )
         for key in ("publisher", "licence", "attribution")
     }
+    return header
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """``dataset.toml`` as it stands."""
+    try:
+        header = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(
+            f"{path}: not TOML: {error}; mend it, or delete it to begin anew"
+        ) from error
+    if "step" not in header:
+        raise FelsinaError(f"{path}: step is missing; add it, or delete the file to begin anew")
     return header
 
 
@@ -201,7 +215,7 @@ def _keep_what_is_the_owners(
     """Leave ``dataset.toml`` with its comments where it says the same, and edges of their own."""
     path = folder / "dataset.toml"
     if path.exists():
-        old = tomllib.loads(path.read_text())
+        old = read_header(path)
         if {k: v for k, v in old.items() if v} == {k: v for k, v in header.items() if v}:
             shutil.copyfile(path, part / "dataset.toml")
     if edges is None and (folder / "edges.csv").exists():
