@@ -319,6 +319,12 @@ def test_a_crash_before_a_file_is_put_in_place_is_made_good(
         assert digests(folder) == digests(whole)
 
 
+def test_a_month_without_a_row_yet_is_none(city, portal, tmp_path) -> None:
+    city.known_to = date(2024, 4, 1)
+    bring(portal, tmp_path / "loops")
+    assert len(open_dataset(tmp_path / "loops").values) == 60 * 24 - 1
+
+
 def test_what_cannot_be_asked_is_said(portal, tmp_path) -> None:
     with pytest.raises(FelsinaError, match="say from when: --since 2024-01-01"):
         bring(portal, tmp_path / "loops", since=None)
