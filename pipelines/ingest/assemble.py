@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from models.contracts import FelsinaError, step_seconds
-from pipelines.ingest.source import ForcingUnit, Tables
+from pipelines.ingest.forcings import forcings_of
+from pipelines.ingest.source import Tables
 from pipelines.prepare import open_registered
 from training.dataset import write_dataset
 
@@ -55,7 +56,7 @@ def write_folder(folder: Path, given: dict[str, Tables], credits: list[Credit]) 
 
     It is built beside its place and opened there, so that what does not validate changes nothing;
     then each file that differs is put in place in one step. A kill between two of them leaves a
-    mixture that validation refuses, and that the next run mends.
+    mixture of old and new files, which the next run mends.
 
     Args:
         folder: the dataset folder, which may hold files of other kinds besides.
@@ -69,7 +70,7 @@ def write_folder(folder: Path, given: dict[str, Tables], credits: list[Credit]) 
     header = _header(folder, given, base, series, credits)
     series = _on_grid(series, header["step"])
     edges = _last(given, "edges")
-    forcings, entries = _forcings(folder, given, header, pd.DatetimeIndex(series.index))
+    forcings, entries = forcings_of(folder, given, header, pd.DatetimeIndex(series.index))
     header = {k: v for k, v in header.items() if k not in ("forcings", "source")} | {
         "forcings": entries,
         "source": header["source"],
@@ -132,8 +133,9 @@ def _header(
     credits: list[Credit],
 ) -> dict[str, Any]:
     path = folder / "dataset.toml"
+    header: dict[str, Any] = {}
     if path.exists():
-        header: dict[str, Any] = tomllib.loads(path.read_text())
+        header = read_header(path)
     else:
         name = folder.resolve().name
         header = {"name": name if _NAME.fullmatch(name) else base.header.get("name", "dataset")}
@@ -155,6 +157,19 @@ def _header(
         )
         for key in ("publisher", "licence", "attribution")
     }
+    return header
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """``dataset.toml`` as it stands."""
+    try:
+        header = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(
+            f"{path}: not TOML: {error}; mend it, or delete it to begin anew"
+        ) from error
+    if "step" not in header:
+        raise FelsinaError(f"{path}: step is missing; add it, or delete the file to begin anew")
     return header
 
 
@@ -194,76 +209,13 @@ def _last(given: dict[str, Tables], name: str) -> pd.DataFrame | None:
     return getattr(found[-1], name) if found else None
 
 
-def _forcings(
-    folder: Path, given: dict[str, Tables], header: dict[str, Any], index: pd.DatetimeIndex
-) -> tuple[pd.DataFrame | None, list[dict[str, Any]]]:
-    """All forcings on the target's grid, with their entries; those of no source stay."""
-    every = timedelta(seconds=step_seconds(header["step"]))
-    columns: dict[str, pd.Series] = {}
-    units: dict[str, ForcingUnit] = {}
-    for tables in given.values():
-        if tables.forcings is not None:
-            for column in tables.forcings:
-                name = str(column).partition("@")[0]
-                unit = tables.forcing_units[name]
-                values = pd.Series(tables.forcings[column].to_numpy(float), tables.forcings.index)
-                columns[str(column)] = _aligned(values, index, every, unit)
-                units[name] = unit
-    entries = [
-        {"name": name, "unit": unit.unit, "known_future": unit.known_future}
-        for name, unit in units.items()
-    ]
-    kept = [e for e in header.get("forcings", []) if e["name"].partition("@")[0] not in units]
-    path = folder / "forcings.parquet"
-    if kept and path.exists():
-        old = pd.read_parquet(path).set_index("time")
-        for column in old:
-            if str(column).partition("@")[0] not in units:
-                columns[str(column)] = pd.Series(old[column].to_numpy(float), old.index)
-    if not columns:
-        return None, kept
-    table = pd.DataFrame(columns).sort_index()
-    return table.astype(np.float32), kept + entries
-
-
-def _aligned(
-    values: pd.Series, index: pd.DatetimeIndex, every: timedelta, unit: ForcingUnit
-) -> pd.Series:
-    """A forcing on the target's grid.
-
-    On a finer grid a value stands until the next one, and a sum is spread over it: at no row is
-    anything of later rows shown. On a coarser one it is the mean, or the sum, of a row's own span.
-    """
-    values = values.dropna()
-    stamps = pd.DatetimeIndex(values.index)
-    if not len(stamps):
-        return pd.Series(np.nan, index=index)
-    between = np.diff(stamps.to_numpy()).min() if len(stamps) > 1 else np.timedelta64(every)
-    own = timedelta(seconds=float(between / np.timedelta64(1, "s")))
-    end = max(index[-1], index[0] + (stamps[-1] - index[0]) // every * every)
-    grid = pd.date_range(index[0], end, freq=every)
-    if own > every:
-        spread = values / (own / every) if unit.adds_up else values
-        return spread.reindex(grid, method="ffill", tolerance=own - timedelta(microseconds=1))
-    row = np.asarray((stamps - index[0]) // every, np.int64)
-    inside = row >= 0
-    at, kept = row[inside], values.to_numpy(float)[inside]
-    count = np.bincount(at, minlength=len(grid))
-    sums = np.bincount(at, kept, minlength=len(grid))
-    # A row of which only a part came is not known.
-    known = count >= (round(every / own) if own < every else 1)
-    with np.errstate(invalid="ignore"):
-        found = np.where(known, sums if unit.adds_up else sums / count, np.nan)
-    return pd.Series(found, grid)
-
-
 def _keep_what_is_the_owners(
     folder: Path, part: Path, header: dict[str, Any], edges: pd.DataFrame | None
 ) -> None:
     """Leave ``dataset.toml`` with its comments where it says the same, and edges of their own."""
     path = folder / "dataset.toml"
     if path.exists():
-        old = tomllib.loads(path.read_text())
+        old = read_header(path)
         if {k: v for k, v in old.items() if v} == {k: v for k, v in header.items() if v}:
             shutil.copyfile(path, part / "dataset.toml")
     if edges is None and (folder / "edges.csv").exists():

@@ -13,7 +13,6 @@ Stamps are UTC and stand as published: a sum or mean (rain, radiation) is of the
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import replace
 from datetime import timedelta
 from math import ceil
@@ -26,6 +25,7 @@ import pandas as pd
 from pydantic import Field
 
 from models.contracts import FelsinaError, step_seconds
+from pipelines.ingest.assemble import read_header
 from pipelines.ingest.source import Ask, ForcingUnit, Settings, Source, Span, Tables
 
 Variable = Literal[
@@ -93,7 +93,7 @@ def _settle(settings: WeatherSettings, folder: Path) -> Settings:
         found = {"latitude": latitude, "longitude": longitude}
     if isinstance(settings, ForecastSettings) and not settings.days_ahead:
         path = folder / "dataset.toml"
-        header = tomllib.loads(path.read_text()) if path.exists() else {}
+        header = read_header(path) if path.exists() else {}
         hours = header.get("horizon", 24) * step_seconds(header.get("step", "1h")) / 3600
         if hours > 24 * _MOST_DAYS:
             raise FelsinaError(

@@ -40,8 +40,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "back": ("All neighbourhoods", "Tutti i quartieri"),
     "this_in_other": ("Questa pagina in italiano", "This page in English"),
     # what is forecast
-    "flow": ("Traffic", "Traffico"),
-    "speed": ("Traffic speed", "Velocità del traffico"),
+    "flow": ("Vehicles passing", "Veicoli in transito"),
+    "speed": ("Speed of vehicles", "Velocità dei veicoli"),
     "load": ("Energy demand", "Domanda di energia"),
     "stage": ("River level", "Livello dei fiumi"),
     "discharge": ("River flow", "Portata dei fiumi"),

@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -48,7 +49,7 @@ def _asks(settings: LoadSettings, span: Span) -> list[Ask]:
     for month, first, last in span.months():
         asked = {
             "dateFrom": f"{first:%d/%m/%Y}",
-            "dateTo": f"{last:%d/%m/%Y}",
+            "dateTo": f"{min(last, span.until - timedelta(days=1)):%d/%m/%Y}",
             "biddingZone": settings.zone,
         }
         url = f"{settings.host.rstrip('/')}/load/v2.0/total-load?{urlencode(asked)}"

@@ -14,8 +14,10 @@ row's rain fell in the step that ends at its stamp, so no row shows rain of late
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ from pipelines.ingest.source import Ask, ForcingUnit, Settings, Source, Span, Ta
 
 STEP = "30min"
 _STAGE, _RAIN, _NAME = "B13215", "B13011", "B01019"
+_LON, _LAT = re.compile(rb'"lon": ?(-?\d+)'), re.compile(rb'"lat": ?(-?\d+)')
+_WANTED = re.compile(f"{_STAGE}|{_RAIN}".encode())
+_PIECE = 1 << 24
 _RENO = (10.75, 44.0, 11.95, 44.85)
 Station = tuple[int, int, str]
 Read = dict[Station, dict[str, float]]
@@ -115,19 +120,18 @@ def _month(
     names: dict[Station, str],
 ) -> None:
     west, south, east, north = (round(side * 1e5) for side in box)
-    stage_code, rain_code = _STAGE.encode(), _RAIN.encode()
     number = 0
     try:
-        with gzip.open(path) as lines:
-            for line in lines:
-                number += 1
-                if stage_code not in line and rain_code not in line:
-                    continue  # most lines: reading them takes ten times as long
+        for line in _lines(path):
+            number += 1
+            # A glance at the text tells most lines apart: reading one takes ten times as long.
+            if (lon := _LON.search(line)) and not west <= int(lon[1]) <= east:
+                continue
+            if (lat := _LAT.search(line)) and not south <= int(lat[1]) <= north:
+                continue
+            if _WANTED.search(line):
                 record = orjson.loads(line)
-                lon, lat = record["lon"], record["lat"]
-                if not (west <= lon <= east and south <= lat <= north):
-                    continue
-                station = (lon, lat, str(record["network"]))
+                station = (int(record["lon"]), int(record["lat"]), str(record["network"]))
                 _values(record, station, stage, rain, names)
     except (OSError, EOFError, zlib.error) as error:
         raise FelsinaError(
@@ -137,6 +141,17 @@ def _month(
         raise FelsinaError(
             f"{path}: line {number}: {type(error).__name__}: {error}; the archive may have changed"
         ) from error
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines of a gzip file, unpacked in large pieces: line by line takes three times as long."""
+    with gzip.open(path) as stream:
+        rest = b""
+        while piece := stream.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
 
 
 def _values(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,57 @@ def test_a_kill_anywhere_leaves_what_the_next_run_completes(city, portal, tmp_pa
     bring(portal, tmp_path / "whole" / "loops")
     assert digests(tmp_path / "loops") == digests(tmp_path / "whole" / "loops")
     assert not [p for p in (tmp_path / "loops" / "raw").rglob("*.part*")]
+
+
+class Crash(BaseException):
+    """What nothing catches."""
+
+
+@contextmanager
+def crashing(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[list[int]]:
+    """Let the ``at``-th rename raise in place of what it does; counts them."""
+    rename, count = Path.replace, [0]
+
+    def replace(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] == at:
+            raise Crash
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        yield count
+
+
+def test_a_crash_before_a_file_is_put_in_place_is_made_good(
+    city, portal, tmp_path, monkeypatch
+) -> None:
+    whole = tmp_path / "whole" / "loops"
+    with crashing(monkeypatch, 0) as renames:
+        bring(portal, whole)
+    first, last = digests(whole), renames[0]
+    assert last > 15
+    for at in (1, 12, *range(last - 3, last + 1)):
+        folder = tmp_path / str(at) / "loops"
+        with pytest.raises(Crash), crashing(monkeypatch, at):
+            bring(portal, folder)
+        bring(portal, folder)
+        assert digests(folder) == first
+    city.changed = {(CODES[0], "2024-04-05", h): "7" for h in (8, 9)}
+    bring(portal, whole)
+    assert digests(whole) != first
+    for at in (1, 2, 3):
+        folder = tmp_path / str(last - at) / "loops"
+        with pytest.raises(Crash), crashing(monkeypatch, at):
+            bring(portal, folder)
+        bring(portal, folder)
+        assert digests(folder) == digests(whole)
+
+
+def test_a_month_without_a_row_yet_is_none(city, portal, tmp_path) -> None:
+    city.known_to = date(2024, 4, 1)
+    bring(portal, tmp_path / "loops")
+    assert len(open_dataset(tmp_path / "loops").values) == 60 * 24 - 1
 
 
 def test_what_cannot_be_asked_is_said(portal, tmp_path) -> None:

@@ -97,6 +97,14 @@ def test_weather_joins_a_folder_that_was_not_ingested(portal, loops) -> None:
     assert dataset.attribution == "the City; Weather data by Open-Meteo.com"
 
 
+def test_a_header_that_is_no_toml_is_told(portal, loops) -> None:
+    weather(portal)
+    (loops / "dataset.toml").write_text("step = 1h")
+    with pytest.raises(FelsinaError, match=r"dataset.toml: not TOML: .*; mend it, or delete it"):
+        bring("open-meteo", loops, "2024-02-01", "2024-04-01", host=portal.url)
+    assert portal.asked == []
+
+
 def test_hours_on_other_steps_show_nothing_of_later(portal, loops, tmp_path) -> None:
     weather(portal)
     text = (tmp_path / "mapping.toml").read_text()
