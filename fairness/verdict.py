@@ -164,7 +164,8 @@ def _unknown(record: dict[str, Any]) -> list[str]:
     robustness = record["robustness"]
     found = {
         "synthetic": record["data"]["synthetic"],
-        "few_days": audit["days"] < LEAST_DAYS,
+        "private_rows": "private_rows" in audit["evidence"]["why"],
+        "few_days": 0 < audit["days"] < LEAST_DAYS,
         "few_sensors": "few_sensors" in audit["evidence"]["why"],
         "part_of_a_year": LEAST_DAYS <= audit["days"] < YEAR,
         "areas_without_sensors": bool(audit.get("coverage", {}).get("areas_without")),

@@ -18,8 +18,13 @@ from pipelines.left_out import read_left_out
 from pipelines.replay import Progress, Scored, check_data, score_release, score_trained
 from pipelines.scenario_audit import read_scenario
 from pipelines.train import Trained
-from serving.release import load_release
+from serving.release import Release, load_release
 from training.dataset import CityDataset
+
+BESIDE = "seasonal naive (a week before)"
+"""What errors are compared with."""
+PRIVATE_ROWS = "private_rows"
+"""Why there is no evidence about groups of a private release."""
 
 
 def audit_trained(trained: Trained, areas_file: Path | None = None) -> dict[str, Any]:
@@ -76,6 +81,27 @@ def audit_release(
     return record if floods is None else record | {"floods": floods}
 
 
+def unaudited(release: Release) -> dict[str, Any]:
+    """What stands for the audit of a private release.
+
+    Figures by group would tell of private rows what no noise hides and no ledger paid for.
+    """
+    data, spec = release.manifest["data"], release.spec
+    return {
+        "release": release.id,
+        "manifest_sha256": release.sha256,
+        "dataset": spec.dataset,
+        "unit": spec.unit,
+        "days": 0,
+        "from": data["validation_end"][:10],
+        "to": data["end"][:10],
+        "beside": BESIDE,
+        "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
+        "evidence": {"days": 0, "sensors": 0, "silent": 0, "thin": True, "why": [PRIVATE_ROWS]},
+        "groupings": [],
+    }
+
+
 def check_groups(dataset: CityDataset, found: tuple[Grouping, ...]) -> None:
     """Refuse to judge whom a forecaster serves badly where there are no two groups."""
     if not found:
@@ -120,7 +146,7 @@ def _audited(scored: Scored, areas: Areas, found: tuple[Grouping, ...]) -> dict[
         "days": len(scored.daily),
         "from": str(scored.days[0]),
         "to": str(times(scored.origins[-1:] + spec.horizon)[0].astype("datetime64[D]")),
-        "beside": "seasonal naive (a week before)",
+        "beside": BESIDE,
         "lead_bands": [list(band) for band in lead_bands(spec.horizon)],
         "evidence": evidence(scored.daily),
         "groupings": audit(scored.daily, found, areas, has_zero=spec.nonnegative),

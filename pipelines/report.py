@@ -21,7 +21,7 @@ from fairness.verdict import verdict
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_file
 from pipelines import domains
-from pipelines.audit import audit_release
+from pipelines.audit import audit_release, unaudited
 from pipelines.board import BOARD, read_board
 from pipelines.release import sync_folder
 from pipelines.report_parts import (
@@ -114,12 +114,17 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
     release, dataset = load_release(inputs.release), inputs.dataset
     about = read_about(inputs.about)
     half = 1.0 if inputs.champion is None else 0.5
-    audit = audit_release(
-        release.folder,
-        dataset,
-        inputs.areas,
-        lambda share: progress(share * half),
-        inputs.left_out,
+    private = bool(release.manifest["privacy"]["differential_privacy"])
+    audit = (
+        unaudited(release)
+        if private
+        else audit_release(
+            release.folder,
+            dataset,
+            inputs.areas,
+            lambda share: progress(share * half),
+            inputs.left_out,
+        )
     )
     champion = None
     if inputs.champion is not None:

@@ -80,6 +80,7 @@ def performance_part(release: Release) -> dict[str, Any]:
         "warnings": {
             level: {key: _short(found["warnings"][key]) for key in _WARNED}
             for level, found in (report.get("threshold_events") or {}).items()
+            if found["warnings"] is not None
         },
         "bands": {
             "method": release.manifest["interval"]["method"],

@@ -18,6 +18,7 @@ from pipelines.private import private_settings, train_private
 from pipelines.private_evidence import make_evidence
 from pipelines.private_release import CLAIM, WITHHELD
 from pipelines.release import build_release
+from pipelines.report import Inputs, build, verify
 from pipelines.train import MEMBERS, STATE, Trained, open_registered, open_trained, score
 from privacy.accounting import SampledGaussian
 from privacy.dp import PrivateSettings
@@ -338,3 +339,18 @@ def test_a_day_as_the_unit_leaves_the_nodes_in_the_graph(trained: Trained):
     run["private"]["settings"]["unit"] = "day"
     days = Trained(trained.folder, trained.dataset, trained.fitted, trained.template, run)
     assert private_release.released_graph(days) is trained.dataset.graph
+
+
+def test_the_board_reads_of_privacy_and_not_of_groups(city: City, sealed: Path, tmp_path: Path):
+    """A private release can be reported; no figure by group is made of private rows."""
+    inputs = Inputs(release=sealed, dataset=open_registered(city.dataset))
+    folder, record = build(inputs, tmp_path)
+    assert record["audit"]["groupings"] == []
+    assert record["audit"]["evidence"]["why"] == ["private_rows"]
+    assert "private_rows" in record["verdict"]["unknown"]
+    assert record["privacy"]["evidence"]["audit"]
+    digests = open_registered(city.dataset).digests.values()
+    for path in folder.iterdir():
+        assert not [d for d in digests if d in path.read_text()]
+    assert "it learned from private data" in (folder / "report.en.html").read_text()
+    assert verify(inputs, tmp_path)[1] == []
