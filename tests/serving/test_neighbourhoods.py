@@ -209,7 +209,7 @@ def test_a_case_is_opened_answered_and_followed(people: TestClient, empty_store:
     assert "Your words were deleted" in gone.text
     assert WROTE not in words(gone.text)
     public = words(people.get("/neighbourhoods").text)
-    assert f"{number} open A forecast was wrong here: one, Traffic" in public
+    assert f"{number} open A forecast was wrong here: one, Vehicles passing" in public
     assert "You are right." in public
     assert WROTE not in public
 
