@@ -102,8 +102,11 @@ def status_record(board: Board, now: datetime) -> dict[str, Any]:
 def status_lines(record: dict[str, Any]) -> list[str]:
     """The same for a person."""
     kind = ", a DEMONSTRATION" if record["demo"] else ""
-    people = f"{record['threshold']} of {', '.join(record['members'])}"
-    lines = [f"{record['board']}{kind}: {people} decide; {record['entries']} entries, all verified"]
+    people = f"{record['threshold']} of {len(record['members'])} members"
+    lines = [
+        f"{record['board']}{kind}: {people} ({', '.join(record['members'])}) must agree; "
+        f"{record['entries']} entries, all verified"
+    ]
     for dataset, one in record["datasets"].items():
         if one["served"]:
             told = f"{one['served']} until {one['until']}, decision {one['decision'][:SHOWN]}"
