@@ -22,9 +22,11 @@ from fairness.surrogates import surrogate_verdict
 from models.board import APPROVE
 from models.contracts import FelsinaError
 from models.record import canonical_json
+from models.stream import utc_now
 from pipelines import domains
 from pipelines.board import BOARD, docket, promote, sign
 from pipelines.commands import report as command
+from pipelines.commands.board_text import case_lines
 from pipelines.report import RECORD, Inputs, about_file, build, gather, reports, verify
 from serving.release import REPORT
 from tests.fixtures.boards import FAR, seats
@@ -211,6 +213,8 @@ def test_a_board_signs_and_promotes_a_surrogate(
         if lacking:
             with pytest.raises(FelsinaError, match="lacks what people must write: risks"):
                 promote(home / BOARD, board.keys["op"], docket(home, name))
+    told = case_lines(docket(home, name), board.board(), utc_now())
+    assert any("verdicts  all: 400 runs, the 80 % interval held" in line for line in told)
     promoted = promote(home / BOARD, board.keys["op"], docket(home, name)).promoted("beds")
     assert [one.release for one in promoted] == [name]
 
