@@ -87,7 +87,7 @@ class Language:
 
     def short(self, value: float) -> str:
         """A bound of a range, without zeros at its end."""
-        return self.plain(f"{value:.4g}") if abs(value) < 1e4 else self.number(float(value))
+        return self.plain(f"{value:.3g}") if abs(value) < 999 else self.number(float(value))
 
     def tick(self, value: float) -> str:
         """A round number on an axis."""

@@ -190,8 +190,21 @@ def test_a_page_is_whole_and_asks_for_nothing(record, page: str, language: str):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_on_paper_the_first_page_is_one_page(record, language: str):
+    """Of a surrogate with as many tests and answers, and as much written, as the largest has."""
     weasyprint = pytest.importorskip("weasyprint")
-    pages = weasyprint.HTML(string=render(record, "report", language)).render().pages
+    about = read_about(about_file("energy", "buildings")).to_dict()
+    names = [name for name in about["labels"] if name.endswith(("_m2", "_h", "_kwh_m2"))][:5]
+    errors = record["tests"]["all"]["outputs"]["warmth_k"] | {"coverage_80": 0.7, "mae": 0.0123}
+    tests = ("archetypes", "archetypes in unseen climates", "climates")
+    full = record | {
+        "about": about,
+        "answers": [{"name": name, "unit": "kWh/m2", "about": "Heat."} for name in names],
+        "tests": {test: {"runs": 384, "outputs": dict.fromkeys(names, errors)} for test in tests},
+    }
+    full["verdict"] = surrogate_verdict(full)
+    assert len(names) == 5
+    assert (full["verdict"]["state"], len(full["verdict"]["loose"])) == ("loose", 15)
+    pages = weasyprint.HTML(string=render(full, "report", language)).render().pages
     assert "identity" in pages[1].anchors
 
 
