@@ -21,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from models.contracts import FelsinaError
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)]
-OPTIONAL = ("partners", "electricity", "labels")
+OPTIONAL = ("partners", "electricity", "labels", "simulator")
 """Parts that a report may lack: they do not apply everywhere."""
+OPTIONAL_OF_SURROGATES = ("partners", "electricity", "labels", "legal_basis")
+"""The same of surrogates: a simulator's answers are no personal data, and it needs vouching for."""
 
 
 class _Said(BaseModel):
@@ -60,6 +62,8 @@ class About(_Said):
     measures: Text | None = None
     known_limits: Text | None = None
     data_statement: Text | None = None
+    simulator: Text | None = None
+    """What a surrogate stands for, and what that was held to."""
     legal_basis: Text | None = None
     complaints: Text | None = None
     rollback_plan: Text | None = None
@@ -70,13 +74,12 @@ class About(_Said):
     labels: dict[str, Text] = {}
     """What columns of nodes.csv, or of the areas' table, and their texts are called."""
 
-    @property
-    def missing(self) -> list[str]:
-        """Parts that nobody has written yet."""
+    def lacking(self, optional: tuple[str, ...] = OPTIONAL) -> list[str]:
+        """Parts that nobody has written yet, and that may not be left out."""
         return [
             name
             for name in type(self).model_fields
-            if name not in OPTIONAL and getattr(self, name) is None
+            if name not in optional and getattr(self, name) is None
         ]
 
     def to_dict(self) -> dict[str, Any]:

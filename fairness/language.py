@@ -30,9 +30,19 @@ _BARE = 4
 
 
 @lru_cache
-def words(language: str) -> dict[str, Any]:
-    """The sentences of a language, by section and name."""
-    return tomllib.loads((TEMPLATES / f"words.{language}.toml").read_text(encoding="utf-8"))
+def words(language: str, kind: str = "") -> dict[str, Any]:
+    """The sentences of a language, by section and name.
+
+    Args:
+        language: ``it`` or ``en``.
+        kind: of release, whose folder of templates says what is said otherwise of it.
+    """
+    file = f"words.{language}.toml"
+    known = tomllib.loads((TEMPLATES / file).read_text(encoding="utf-8"))
+    if kind:
+        own = tomllib.loads((TEMPLATES / kind / file).read_text(encoding="utf-8"))
+        known |= {section: known.get(section, {}) | texts for section, texts in own.items()}
+    return known
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,10 @@ class Language:
         text = f"{value:.1f}" if near else f"{value:.0f}"
         text = "0" if float(text) == 0 else text  # no minus, no digits after it
         return ("+" if signed and float(text) > 0 else "") + self.plain(text) + "%"
+
+    def short(self, value: float) -> str:
+        """A bound of a range, without zeros at its end."""
+        return self.plain(f"{value:.3g}") if abs(value) < 999 else self.number(float(value))
 
     def tick(self, value: float) -> str:
         """A round number on an axis."""

@@ -14,10 +14,11 @@ from fairness import figures
 from fairness.groups import CLASSES, LEAST_RESIDENTS, LEAST_SENSORS
 from fairness.intervals import LEAST_DAYS
 from fairness.language import LANGUAGES, TEMPLATES, Language, words
+from fairness.surrogates import leaves
 from fairness.verdict import evidence_state, judged
 
 PAGES = ("report", "card", "annex-iv")
-_SPOKEN = ("number", "percent", "hundredths", "day", "said", "label", "group", "named")
+_SPOKEN = ("number", "short", "percent", "hundredths", "day", "said", "label", "group", "named")
 BANDS = ("50", "80", "90")
 ANNEX: dict[str, tuple[str, ...]] = {
     "1a": ("purpose", "provider", "owner"),
@@ -76,11 +77,12 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
         language: ``it`` or ``en``.
     """
     speech = Language(language, record["about"].get("labels", {}))
-    known = words(language)
+    kind = record.get("kind", "")
+    known = words(language, kind)
     other = next(code for code in LANGUAGES if code != language)
     text = (
         _environment()
-        .get_template(f"{page}.html")
+        .get_template(f"{kind}/{page}.html" if kind else f"{page}.html")
         .render(
             r=record,
             w=known,
@@ -91,23 +93,30 @@ def render(record: dict[str, Any], page: str, language: str) -> str:
             if "name" in record["about"]
             else record["dataset"],
             speech=speech,
-            harms=list(known["harms"]),
-            judged=judged,
-            least={
-                "days": LEAST_DAYS,
-                "sensors": LEAST_SENSORS,
-                "classes": CLASSES,
-                "residents": LEAST_RESIDENTS,
-            },
-            plots=Plots(record, speech),
             annex=ANNEX,
             gaps=annex_gaps(record),
-            evidence=evidence_state(record),
-            comparisons=sum(record["verdict"]["counts"].values()),
-            more={k: v for k, v in record["audit"].items() if k not in SHOWN_AUDIT},
+            **({"leaves": leaves} if kind else _of_forecaster(record, speech)),
         )
     )
     return text.strip() + "\n"
+
+
+def _of_forecaster(record: dict[str, Any], speech: Language) -> dict[str, Any]:
+    """What only a forecaster's pages show."""
+    return {
+        "harms": list(words(speech.code)["harms"]),
+        "judged": judged,
+        "least": {
+            "days": LEAST_DAYS,
+            "sensors": LEAST_SENSORS,
+            "classes": CLASSES,
+            "residents": LEAST_RESIDENTS,
+        },
+        "plots": Plots(record, speech),
+        "evidence": evidence_state(record),
+        "comparisons": sum(record["verdict"]["counts"].values()),
+        "more": {k: v for k, v in record["audit"].items() if k not in SHOWN_AUDIT},
+    }
 
 
 @lru_cache

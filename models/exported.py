@@ -17,13 +17,19 @@ ONE_OR_ALL = "one_or_all"
 """Name of an input's first dimension where one sample may stand for all of a batch."""
 
 
-def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU, with threads that do not spin."""
+def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU, with threads that do not spin.
+
+    Args:
+        model: the graph's file, or its bytes, which nobody changes after they were verified.
+        threads: of one call.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def predictor(session: onnxruntime.InferenceSession) -> Predict:

@@ -15,6 +15,7 @@ exponential through the two outermost quantiles: ``P(Y >= x) = .05 exp(-(x - q95
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,20 @@ def check_additive(unit: str, target: str) -> None:
         )
 
 
-def load_template(path: Path, horizon: int, nodes: int) -> Ranks:
+def load_template(path: Path, horizon: int, nodes: int, content: bytes | None = None) -> Ranks:
     """Read a template of ranks.
+
+    Args:
+        path: its file.
+        horizon: H.
+        nodes: N.
+        content: its bytes, where they were read and verified already.
 
     Raises:
         FelsinaError: if the file is no array of ranks for this horizon and these nodes.
     """
     try:
-        template = np.load(path, allow_pickle=False)
+        template = np.load(path if content is None else BytesIO(content), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise FelsinaError(f"{path}: not an array of ranks: {error}; train anew") from error
     if template.ndim != 3 or template.shape[1:] != (horizon, nodes) or template.dtype.kind != "u":

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_options import Dataset, Json
+from pipelines.cli_options import Json
 
 report = typer.Typer(help="The ethics board's report: build, verify.", no_args_is_help=True)
 
 Release = Annotated[
     str, typer.Option("--release", help="A release: its name or folder.", show_default=False)
+]
+Dataset = Annotated[
+    Path | None,
+    typer.Option(
+        help="Dataset folder of a forecaster; a surrogate needs none.", show_default=False
+    ),
 ]
 Areas = Annotated[
     Path | None, typer.Option(help="A TOML file that says what is known of each area.")
@@ -35,7 +41,7 @@ LeftOut = Annotated[
 @report.command()
 def build(
     release: Release,
-    dataset: Dataset,
+    dataset: Dataset = None,
     areas: Areas = None,
     about: About = None,
     champion: Champion = None,
@@ -52,7 +58,7 @@ def build(
 @report.command()
 def verify(
     release: Release,
-    dataset: Dataset,
+    dataset: Dataset = None,
     areas: Areas = None,
     about: About = None,
     champion: Champion = None,

@@ -34,8 +34,9 @@ from pipelines.report_parts import (
     robustness_part,
 )
 from pipelines.settings import held
+from pipelines.surrogate_report import gather_surrogate
 from serving.cases import OPEN
-from serving.release import Release, champion_pointer, load_release, read_pointer
+from serving.release import INPUTS, Release, champion_pointer, load_release, read_pointer
 from training.dataset import CityDataset
 
 RECORD = "report.json"
@@ -50,8 +51,8 @@ class Inputs:
     """All that a report is made of.
 
     Attributes:
-        release: a sealed forecaster's folder.
-        dataset: that it was made from.
+        release: a forecaster's sealed folder, or a surrogate's: that takes ``about`` alone.
+        dataset: that a forecaster was made from.
         areas: TOML file of ``fairness.areas``; None goes by the nodes' own columns.
         about: TOML file of ``fairness.about``; None has every part missing.
         champion: folder of the release that it would replace, if any.
@@ -60,7 +61,7 @@ class Inputs:
     """
 
     release: Path
-    dataset: CityDataset
+    dataset: CityDataset | None = None
     areas: Path | None = None
     about: Path | None = None
     champion: Path | None = None
@@ -73,12 +74,16 @@ def reports(home: Path, release: str) -> Path:
     return home / "reports" / release
 
 
-def about_file(dataset: CityDataset) -> Path | None:
-    """The human-written parts of a dataset: beside it, or those that come with its domain."""
-    name, domain = dataset.spec.dataset, dataset.spec.domain
+def about_file(domain: str, name: str, dataset: Path | None = None) -> Path | None:
+    """The human-written parts of a dataset, beside it, or those that come with its domain."""
     shipped = Path(domains.__file__).parent / domain / "about" / f"{name}.toml"
-    found = [path for path in (dataset.folder / "about.toml", shipped) if path.is_file()]
-    return found[0] if found else None
+    beside = [] if dataset is None else [dataset / "about.toml"]
+    return next((path for path in (*beside, shipped) if path.is_file()), None)
+
+
+def is_surrogate(release: Path) -> bool:
+    """Whether a sealed folder is a surrogate's."""
+    return (release / INPUTS).is_file()
 
 
 def find_release(home: Path, name: str) -> Path:
@@ -111,7 +116,10 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
     Raises:
         FelsinaError: if the release is broken or was made from other data, or a file is wrong.
     """
+    if is_surrogate(inputs.release):
+        return gather_surrogate(inputs.release, inputs.about)
     release, dataset = load_release(inputs.release), inputs.dataset
+    assert dataset is not None, "a forecaster's report needs its data"
     about = read_about(inputs.about)
     half = 1.0 if inputs.champion is None else 0.5
     private = bool(release.manifest["privacy"]["differential_privacy"])
@@ -142,7 +150,7 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
         "manifest_sha256": release.sha256,
         "dataset": release.spec.dataset,
         "domain": release.spec.domain,
-        "missing": about.missing,
+        "missing": about.lacking(),
         "inputs": _inputs(inputs, release),
         "identity": identity(release),
         "about": about.to_dict(),

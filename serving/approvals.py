@@ -14,13 +14,13 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.board import Board, open_board
+from models.board import Board, moment, open_board
 from models.chain import Entry, head_path
 from models.charter import read_charter
 from models.contracts import FelsinaError
@@ -30,6 +30,8 @@ from serving.store import Store
 
 log = logging.getLogger(__name__)
 STREAM = "decisions.jsonl"
+AHEAD = timedelta(minutes=5)
+"""How far an entry's time may lie before the server's: clocks differ."""
 _AGAIN_SECONDS = 10.0
 """How long a stream that did not verify, and has not changed since, is left alone."""
 
@@ -98,6 +100,7 @@ class Approvals:
         self.folder = home / "board"
         self.board: Board | None = None
         self.fault = ""
+        self._later: Board | None = None
         self._releases, self._store = home / "releases", store
         self._seen: tuple[object, ...] = ()
         self._tried = -_AGAIN_SECONDS
@@ -110,6 +113,13 @@ class Approvals:
             return {}
         return {dataset: self._choice(board, dataset, now) for dataset in board.datasets()}
 
+    def promoted(self) -> dict[str, Path]:
+        """Name to the folder of what was promoted last, as far as is known without a look."""
+        board = self.board
+        if board is None:
+            return {}
+        return {name: self._releases / board.promoted(name)[0].release for name in board.datasets()}
+
     def verified(self) -> Board | None:
         """The board as it was verified last, looked at now."""
         self._look()
@@ -120,6 +130,9 @@ class Approvals:
         allowed, why = [], ""
         for place, one in enumerate(board.promoted(dataset)):
             ruling = board.ruling(one.manifest_sha256, now)
+            if ruling.state == "approved" and self._later is not None:
+                later = self._later.ruling(one.manifest_sha256, now)
+                ruling = ruling if later.state == "approved" else later
             if ruling.state == "approved":
                 terms = ruling.report_sha256, ruling.conditions, ruling.expires
                 approval = Approval(state, ruling.decision, *terms)
@@ -145,19 +158,45 @@ class Approvals:
             except SQLAlchemyError as error:
                 log.error("decisions: %s", " ".join(str(error).split()))
                 fault = f"the store does not say what was seen of them ({type(error).__name__})"
+            except Exception as error:
+                log.exception("decisions")
+                fault = f"they cannot be read ({type(error).__name__})"
             if fault != self.fault:
                 (log.error if fault else log.warning)("decisions: %s", fault or "verified again")
             self.fault = fault
 
     def _verified(self, stream: Path) -> Board:
-        """The board, once its stream holds all that was ever seen of it."""
+        """The board, once its stream holds all that was ever seen of it.
+
+        Where the store is silent, what extends all that this process has verified may forbid and
+        not allow: an alarm counts, a promotion does not.
+        """
         board = open_board(self.charter, stream)
         furthest = board.entries[-1]
+        if moment(furthest.time) > datetime.now(UTC) + AHEAD:
+            raise FelsinaError(
+                f"{stream.name}: entry {furthest.n} is of {furthest.time}, which is to come; set "
+                "this machine's clock, or restore the file"
+            )
+        if self.board is not None:
+            last = self.board.entries[-1]
+            _hold(board.entries, last.n, last.sha256, stream.name)
+        try:
+            self._hold_to_the_store(board.entries, stream.name)
+        except SQLAlchemyError:
+            self._later = board
+            raise
+        self._later = None
+        return board
+
+    def _hold_to_the_store(self, entries: list[Entry], name: str) -> None:
+        """Refuse what lacks what any process has seen; remember what this one sees."""
+        furthest = entries[-1]
         with self._store.engine.begin() as connection:
             mine = tables.heads.c.stream == self.charter.stream
             known = connection.execute(sa.select(tables.heads).where(mine)).first()
             if known is not None:
-                _hold(board.entries, known.n, known.sha256, stream.name)
+                _hold(entries, known.n, known.sha256, name)
             insert = self._store.insert(tables.heads).values(
                 stream=self.charter.stream, n=furthest.n, sha256=furthest.sha256
             )
@@ -169,7 +208,6 @@ class Approvals:
             )
             if known is None or known.n < furthest.n:
                 connection.execute(further)
-        return board
 
 
 def _hold(entries: list[Entry], n: int, sha256: str, name: str) -> None:
@@ -190,6 +228,6 @@ def _mark(path: Path) -> object:
     """What changes when a file does; ``ctime`` cannot be set back as ``mtime`` can."""
     try:
         found = os.stat(path)  # noqa: PTH116 (as in served.changed_at)
-    except FileNotFoundError:
+    except OSError:  # what it is, verifying says
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

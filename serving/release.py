@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from models.contracts import CityGraph, FelsinaError, ForecastSpec
-from models.record import canonical_json, sha256_bytes, sha256_file
+from models.record import canonical_json, sha256_bytes
 
 MANIFEST = "manifest.json"
 MODEL, GRAPH, MEMBERS, REPORT = "model.onnx", "graph.json", "members.npy", "report.json"
@@ -22,6 +24,8 @@ EVIDENCE_FILES = (EVIDENCE, EVIDENCE_PAGE)
 """What that of a privately trained one seals besides."""
 _DATA = ("start", "synthetic", "attribution")
 _PRIVACY = ("differential_privacy", "statement")
+MOST_BYTES = 2**30
+"""Of a file of a release."""
 AUDIT = ("epsilon_at_least", "confidence", "canaries", "could_contradict", "auc")
 """What is shown of a private release's audit."""
 
@@ -60,6 +64,7 @@ class Release:
         spec: what it forecasts, lags included.
         graph: its nodes, in the model's order.
         approval: what stands behind it.
+        contents: bytes of its files by name, as they were verified.
     """
 
     folder: Path
@@ -68,6 +73,7 @@ class Release:
     spec: ForecastSpec
     graph: CityGraph
     approval: Approval = UNDECIDED
+    contents: Mapping[str, bytes] = field(repr=False, compare=False, default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -97,15 +103,16 @@ def load_release(folder: Path) -> Release:
             raise ValueError("its dataset is not that of its spec")
         return spec
 
-    manifest, content, spec = verified(folder, sealed_files, read)
+    manifest, contents, spec = verified(folder, sealed_files, read)
     if manifest["privacy"]["differential_privacy"]:
-        _check_evidence(folder, manifest)
+        _check_evidence(folder / EVIDENCE, contents[EVIDENCE], manifest)
     return Release(
         folder=folder,
         manifest=manifest,
-        sha256=sha256_bytes(content),
+        sha256=sha256_bytes(contents[MANIFEST]),
         spec=spec,
-        graph=CityGraph.from_dict(json.loads((folder / GRAPH).read_bytes())),
+        graph=CityGraph.from_dict(json.loads(contents[GRAPH])),
+        contents=contents,
     )
 
 
@@ -115,11 +122,10 @@ def sealed_files(manifest: dict[str, Any]) -> tuple[str, ...]:
     return (*FILES, *EVIDENCE_FILES) if private else FILES
 
 
-def _check_evidence(folder: Path, manifest: dict[str, Any]) -> None:
+def _check_evidence(path: Path, content: bytes, manifest: dict[str, Any]) -> None:
     """Refuse evidence of another model, or against what the manifest claims."""
-    path = folder / EVIDENCE
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(content)
         model, refuted = record["of"]["model_sha256"], record["audit"]["contradicts"]
     except (ValueError, KeyError, TypeError) as error:
         raise FelsinaError(
@@ -137,8 +143,10 @@ def verified(
     folder: Path,
     names: Callable[[dict[str, Any]], tuple[str, ...]],
     read: Callable[[dict[str, Any]], Spec],
-) -> tuple[dict[str, Any], bytes, Spec]:
-    """Recompute every digest of a release folder.
+) -> tuple[dict[str, Any], dict[str, bytes], Spec]:
+    """Recompute every digest of a release folder, each file read once.
+
+    What is opened afterwards are these bytes: a file may be another one a moment later.
 
     Args:
         folder: the release.
@@ -146,7 +154,7 @@ def verified(
         read: its spec, from the manifest.
 
     Returns:
-        Manifest, its bytes and the spec.
+        Manifest, the bytes of each file, its own among them, and the spec.
 
     Raises:
         FelsinaError: naming the file that is missing, extra or changed.
@@ -154,7 +162,7 @@ def verified(
     path = folder / MANIFEST
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; {folder} is no release folder")
-    content = path.read_bytes()
+    content = _read(path)
     try:
         manifest = json.loads(content)
         files: dict[str, str] = {name: manifest["files"][name] for name in names(manifest)}
@@ -162,7 +170,7 @@ def verified(
         spec = read(manifest)
         if set(manifest["files"]) != set(files):
             raise ValueError("its files are not those of a release")
-    except (ValueError, KeyError, TypeError, FelsinaError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, FelsinaError) as error:
         raise FelsinaError(
             f"{path}: not a manifest ({type(error).__name__}: {error}); build the release anew"
         ) from error
@@ -175,14 +183,30 @@ def verified(
     for name in sorted(held ^ set(files)):
         what = "is not in the manifest" if name in held else "is missing"
         raise FelsinaError(f"{folder / name} {what}; the release was changed, build it anew")
+    contents = {name: _read(folder / name) for name in files}
     for name, sealed in files.items():
-        found = sha256_file(folder / name)
+        found = sha256_bytes(contents[name])
         if found != sealed:
             raise FelsinaError(
                 f"{folder / name}: sha256 {found[:12]}, sealed as {sealed[:12]}; the release was "
                 "changed, build it anew"
             )
-    return manifest, content, spec
+    return manifest, contents | {MANIFEST: content}, spec
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a plain file of bounded size; a pipe would be waited for."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FelsinaError(f"{path}: {error.strerror}; build the release anew") from error
+    with os.fdopen(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+            raise FelsinaError(
+                f"{path} is no plain file of at most {MOST_BYTES >> 20} MiB; build the release anew"
+            )
+        return stream.read(MOST_BYTES + 1)
 
 
 def champion_pointer(home: Path, dataset: str) -> Path:

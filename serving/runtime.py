@@ -26,14 +26,16 @@ class Runtime:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self.session = open_session(release.folder / MODEL)
+        self.session = open_session(release.contents[MODEL])
         missing = release.manifest["calibration"].get("missing")  # not in older releases
         self.predict = widened(predictor(self.session), missing, release.spec)
         shapes = {node.name: node.shape for node in self.session.get_inputs()}
         self.forcing_places = int(shapes["past_forcings"][2]) if "past_forcings" in shapes else 1
         """Number of places at which forcings are given, 1 for city-wide ones."""
         spec, graph = release.spec, release.graph
-        self.template = load_template(release.folder / MEMBERS, spec.horizon, graph.nodes)
+        self.template = load_template(
+            release.folder / MEMBERS, spec.horizon, graph.nodes, release.contents[MEMBERS]
+        )
         self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
 
     @property

@@ -16,6 +16,8 @@ from serving.release import INPUTS, Approval, champions, releases
 
 log = logging.getLogger(__name__)
 _RESCAN_SECONDS = 1.0
+_LOADING_SECONDS = 10.0
+"""How long a request waits for a release that is being loaded."""
 
 
 class NotFound(FelsinaError):
@@ -103,6 +105,9 @@ class Served(Generic[Loaded]):
             NotFound: if there is none.
         """
         found = self.champions()
+        if name not in found and self._scan.acquire(timeout=_LOADING_SECONDS):
+            self._scan.release()  # what it falls back to was being loaded
+            found = self.held()
         if name in found:
             return found[name]
         if why := self.withheld.get(name):
@@ -135,6 +140,8 @@ class Served(Generic[Loaded]):
     def _look(self) -> None:
         self._scanned, self._seen = time.monotonic(), self._changed()
         choices = self._pointed() if self.approvals is None else self._approved(self.approvals)
+        if self.approvals is not None:  # before anything of the disk is read
+            self._held = {n: one for n, one in self._held.items() if _stands(choices.get(n), one)}
         found: dict[str, tuple[Path, Loaded]] = {}
         withheld: dict[str, str] = {}
         for name, choice in choices.items():
@@ -164,6 +171,7 @@ class Served(Generic[Loaded]):
         """What the board lets be served; of what lies here besides, nothing."""
         chosen = approvals.choices()
         others = {f.name.rpartition("-")[0]: not self._is_mine(f) for f in releases(self.home)}
+        others |= {n: not self._is_mine(f) for n, f in approvals.promoted().items() if f.is_dir()}
         why = "nothing of it was approved by the board and promoted"
         if approvals.board is None:
             why = f"the board's decisions are not believed: {approvals.fault}"
@@ -190,7 +198,8 @@ class Served(Generic[Loaded]):
     def _load(self, name: str, allowed: Allowed) -> tuple[Path, Loaded] | None:
         """A release opened under its approval; None where it is refused."""
         held, folder = self._held.get(name), allowed.folder
-        if held is not None and held[0] == folder:
+        sealed = allowed.manifest_sha256
+        if held is not None and held[0] == folder and sealed in (None, held[1].sha256):
             if held[1].approval == allowed.approval:
                 return held
             return folder, held[1].under(allowed.approval)
@@ -199,10 +208,9 @@ class Served(Generic[Loaded]):
             return None
         try:
             loaded = self._open(folder)
-            if allowed.manifest_sha256 not in (None, loaded.sha256):
+            if sealed not in (None, loaded.sha256):
                 raise FelsinaError(
-                    f"its manifest's sha256 is {loaded.sha256}, and the board has approved "
-                    f"{allowed.manifest_sha256}"
+                    f"its manifest's sha256 is {loaded.sha256}, and the board has approved {sealed}"
                 )
         except Exception as error:
             log.error("%s is not served: %s", folder.name, error)
@@ -211,15 +219,24 @@ class Served(Generic[Loaded]):
         return folder, loaded.under(allowed.approval)
 
 
+def _stands(choice: Choice | None, held: tuple[Path, Opened]) -> bool:
+    """Whether a release that is held may still be served."""
+    allowed = () if choice is None else choice.allowed
+    return any(one.folder == held[0] and one.manifest_sha256 == held[1].sha256 for one in allowed)
+
+
 def _changed_in(folder: Path) -> int:
     """When a folder or a file in it changed last, so that what is mended is tried again."""
-    paths = [folder, *folder.glob("*")]
+    try:
+        paths = [folder, *folder.glob("*")]
+    except OSError:
+        return 0
     return max((changed_at(str(path)) for path in paths), default=0)
 
 
 def changed_at(path: str) -> int:
-    """When a file or folder changed, in ns since 1970; 0 where there is none."""
+    """When a file or folder changed, in ns since 1970; 0 where there is none to be seen."""
     try:
         return os.stat(path).st_mtime_ns  # noqa: PTH116 (each request asks; a path takes thrice)
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from models.contracts import FelsinaError, FloatArray
 from models.exported import ONE_OR_ALL, open_session
 from models.record import sha256_bytes
 from models.scenario import ScenarioSpec
-from serving.release import INPUTS, MODEL, REPORT, UNDECIDED, Approval, verified
+from serving.release import INPUTS, MANIFEST, MODEL, REPORT, UNDECIDED, Approval, verified
 
 FILES = (MODEL, INPUTS, REPORT)
 """What the manifest of a surrogate seals."""
@@ -36,6 +36,7 @@ class SurrogateRelease:
         spec: what it is asked and answers.
         report: its errors against the simulator.
         approval: what stands behind it.
+        graph: bytes of its ONNX graph, as they were verified; else those of its file.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class SurrogateRelease:
     spec: ScenarioSpec
     report: dict[str, Any]
     approval: Approval = UNDECIDED
+    graph: bytes | None = field(repr=False, compare=False, default=None)
 
     @property
     def id(self) -> str:
@@ -53,7 +55,7 @@ class SurrogateRelease:
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The graph, opened once."""
-        return open_session(self.folder / MODEL)
+        return open_session(self.folder / MODEL if self.graph is None else self.graph)
 
     def under(self, approval: Approval) -> SurrogateRelease:
         """The same with what stands behind it now; the graph stays open."""
@@ -104,14 +106,14 @@ def load_surrogate(folder: Path) -> SurrogateRelease:
     """
     if not (folder / INPUTS).is_file():
         raise FelsinaError(f"{folder / INPUTS} is missing; {folder} is no surrogate's release")
-    manifest, content, name = verified(
+    manifest, contents, name = verified(
         folder, lambda manifest: FILES, lambda manifest: str(manifest["dataset"])
     )
     try:
-        spec = ScenarioSpec.from_dict(json.loads((folder / INPUTS).read_bytes()))
+        spec = ScenarioSpec.from_dict(json.loads(contents[INPUTS]))
     except (ValueError, FelsinaError) as error:
         raise FelsinaError(f"{folder / INPUTS}: {error}; build the release anew") from error
     if spec.name != name:
         raise FelsinaError(f"{folder / INPUTS} is that of {spec.name}, not of {name}")
-    report = json.loads((folder / REPORT).read_bytes())
-    return SurrogateRelease(folder, manifest, sha256_bytes(content), spec, report)
+    report, sha256 = json.loads(contents[REPORT]), sha256_bytes(contents[MANIFEST])
+    return SurrogateRelease(folder, manifest, sha256, spec, report, graph=contents[MODEL])

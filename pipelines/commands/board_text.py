@@ -126,8 +126,13 @@ def status_lines(record: dict[str, Any]) -> list[str]:
 
 
 def _verdicts(report: dict[str, Any]) -> list[str]:
-    """How many groups pass, fail, or have too little evidence, by attribute and harm."""
+    """How many groups pass, fail, or have too little evidence; of a surrogate, what it held."""
     lines = []
+    for name, test in report.get("tests", {}).items():
+        held = [one["coverage_80"] for one in test["outputs"].values()]
+        if known := [share for share in held if share is not None]:
+            told = f"the 80 % interval held {min(known):.0%} at least"
+            lines.append(f"{name}: {test['runs']} runs, {told}")
     for grouping in report.get("audit", {}).get("groupings", []):
         weighted = grouping["weighted"]
         for harm, found in weighted.get("residents", weighted["area"])["harms"].items():

@@ -14,6 +14,7 @@ from pipelines.report import (
     about_file,
     build,
     find_release,
+    is_surrogate,
     read_report,
     reports,
     served_now,
@@ -23,6 +24,7 @@ from pipelines.settings import home, store_place
 from pipelines.train import open_registered
 from serving.cases import published
 from serving.store import Store
+from serving.surrogate import load_surrogate
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Asked:
 
     Attributes:
         release: its name or folder.
-        dataset: folder.
+        dataset: folder, of a forecaster.
         areas: TOML file.
         about: TOML file.
         champion: a release's name or folder.
@@ -39,7 +41,7 @@ class Asked:
     """
 
     release: str
-    dataset: Path
+    dataset: Path | None = None
     areas: Path | None = None
     about: Path | None = None
     champion: str | None = None
@@ -49,7 +51,7 @@ class Asked:
 def build_one(asked: Asked, pdf: bool, json: bool) -> None:
     """Audit, gather and render; say what is missing and what the board is told first."""
     inputs = _inputs(asked)
-    if asked.champion is None:
+    if asked.champion is None and inputs.dataset is not None:
         served = served_now(home(), inputs.dataset.spec.dataset, inputs.release.name)
         inputs = replace(inputs, champion=served)
     with Stages() as stages:
@@ -96,14 +98,35 @@ def verify_one(asked: Asked, json: bool) -> None:
 
 
 def _inputs(asked: Asked) -> Inputs:
+    release = find_release(home(), asked.release)
+    if is_surrogate(release):
+        return _of_surrogate(release, asked)
+    if asked.dataset is None:
+        raise FelsinaError(f"{release.name} is a forecaster: name its data with --dataset")
     opened = open_registered(asked.dataset)
-    name = opened.spec.dataset
+    name, domain = opened.spec.dataset, opened.spec.domain
     return Inputs(
-        release=find_release(home(), asked.release),
+        release=release,
         dataset=opened,
         areas=asked.areas,
-        about=asked.about or about_file(opened),
+        about=asked.about or about_file(domain, name, opened.folder),
         champion=None if asked.champion is None else find_release(home(), asked.champion),
         left_out=asked.left_out,
         cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
     )
+
+
+def _of_surrogate(release: Path, asked: Asked) -> Inputs:
+    """What a surrogate's report is made of; nothing else that is named would be in it."""
+    unused = [
+        f"--{name.replace('_', '-')}"
+        for name in ("dataset", "areas", "champion", "left_out")
+        if getattr(asked, name) is not None
+    ]
+    if unused:
+        raise FelsinaError(
+            f"{release.name} is a surrogate: its report is made of its sealed folder and --about "
+            f"alone; leave out {', '.join(unused)}"
+        )
+    spec = load_surrogate(release).spec
+    return Inputs(release=release, about=asked.about or about_file(spec.domain, spec.name))

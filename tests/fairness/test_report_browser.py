@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fairness.report import PAGES, render
+from pipelines.report import Inputs, gather
+from tests.fixtures.greenhouse import Sealed
 from tests.fixtures.reports import gathered, rich
 from tests.fixtures.tiny import Tiny
 
@@ -28,12 +30,16 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 
 
 @pytest.fixture(scope="module")
-def folder(tiny: Tiny, tmp_path_factory) -> Path:
-    """Every page of a report in which everything that may be said is said."""
+def folder(tiny: Tiny, sealed: Sealed, tmp_path_factory) -> Path:
+    """Every page of a report in which everything that may be said is said, and a surrogate's."""
     place = tmp_path_factory.mktemp("pages")
     record = rich(gathered(tiny, place / "inputs"))
+    surrogate = gather(Inputs(sealed.release, about=place / "inputs" / "about.toml"))
+    (place / "surrogate").mkdir()
     for page, language in product(PAGES, ("it", "en")):
         (place / f"{page}.{language}.html").write_text(render(record, page, language))
+        text = render(surrogate, page, language)
+        (place / "surrogate" / f"{page}.{language}.html").write_text(text)
     return place
 
 
@@ -55,7 +61,7 @@ def test_nothing_stands_in_anyones_way(browser: Browser, folder: Path, scheme: s
     page = browser.new_page(color_scheme=scheme)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for path in sorted(folder.glob("*.html")):
+    for path in sorted(folder.rglob("*.html")):
         page.goto(path.as_uri())
         assert violations(page) == [], path.name
         assert asked == [path.as_uri()]
@@ -75,7 +81,7 @@ def test_the_look_for_what_stands_in_the_way_sees(browser: Browser, folder: Path
 
 def test_a_phone_shows_it_all_without_scrolling_aside(browser: Browser, folder: Path):
     page = browser.new_page(viewport={"width": 375, "height": 812})
-    for path in sorted(folder.glob("*.html")):
+    for path in sorted(folder.rglob("*.html")):
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, path.name
     page.close()
