@@ -299,6 +299,18 @@ def test_a_flood_of_cases_stops_for_one_address_and_for_all(
     assert people.get("/neighbourhoods").status_code == 200
 
 
+def test_neighbours_share_ten_cases_and_others_have_their_own(place: Path, held: Store) -> None:
+    app = serve(place, held).app
+
+    def write(address: str) -> int:
+        person = TestClient(app, client=(address, 1))
+        return person.post(PATHS["write"][0], data=CASE).status_code
+
+    assert [write(f"198.51.100.{n}") for n in range(12)] == [200] * 10 + [429] * 2
+    assert write("198.51.101.1") == 200
+    assert write("2001:db8:1:100::1") == 200
+
+
 def test_guessing_codes_is_slowed_down(people: TestClient) -> None:
     guess = {"number": "2026-0001", "code": "A" * 16}
     found = [people.post(PATHS["follow"][0], data=guess).status_code for _ in range(22)]
