@@ -21,8 +21,6 @@ from serving.catalogue import Catalogue
 from serving.ready import MOST_SECONDS, Ready
 from serving.retention import RULES
 from serving.store import OBSERVED, Store
-from tests.fixtures import housed
-from tests.fixtures.housed import House
 from tests.fixtures.tiny import Tiny, reseal
 
 URL = "/v1/forecasts/tiny"
@@ -178,23 +176,6 @@ def test_an_answer_says_when_it_turns_stale(client, tiny, monkeypatch) -> None:
     overdue = at(3 * 3600 + 1)
     assert overdue.json()["stale"] is True
     assert overdue.headers["cache-control"] == bound
-
-
-def test_no_copy_outlives_the_approval(house: House, monkeypatch) -> None:
-    """The approval's last day ends at midnight, UTC, whatever is expected of the data."""
-    house.promote(house.first, expires="2030-06-01")
-    housed.at(monkeypatch, "2030-06-01")
-    midnight = int(np.datetime64("2030-06-02", "s").astype(int))
-    for before, lasts in ((3600, MOST_SECONDS), (61, 60), (45, 45), (1, 1), (0, 0), (-5, 0)):
-        now = float(midnight - before)
-        monkeypatch.setattr(catalogue_module.time, "time", lambda now=now: now)
-        told = house.client.get(URL).headers["cache-control"]
-        assert told == f"public, max-age={lasts}, must-revalidate"
-    house.promote(house.second, expires="2031-06-01")
-    assert house.client.get(URL).headers["cache-control"].startswith("public, max-age=60,")
-    housed.at(monkeypatch, "2031-06-02")
-    refused = house.client.get(URL)
-    assert (refused.status_code, refused.headers["cache-control"]) == (503, "no-store")
 
 
 def test_what_is_no_answer_is_not_kept(client, empty_client, tiny) -> None:
