@@ -69,6 +69,7 @@ class Standing:
         rules: when the rules of retention changed.
         next_at: when the next observation is expected, seconds since 1970; None if that is unknown.
         step: seconds from one to the next.
+        until: when the approval of its release is over, seconds since 1970; None if never.
     """
 
     parts: tuple[tuple[str, str | None, int, bool], ...]
@@ -76,13 +77,19 @@ class Standing:
     withheld: tuple[str, ...] = ()
     next_at: int | None = field(default=None, compare=False)
     step: int = field(default=0, compare=False)
+    until: int | None = field(default=None, compare=False)
 
-    def next_in(self, overdue: int) -> int | None:
-        """Seconds to the next observation; where it is overdue, a step or ``overdue`` seconds."""
+    def lasts(self, most: int) -> int | None:
+        """Seconds, ``most`` at most, to the next observation or the end of the approval.
+
+        Where the observation is overdue it counts as a step away.
+        """
         if self.next_at is None:
             return None
-        wait = self.next_at - int(time.time())
-        return wait if wait > 0 else min(self.step, overdue)
+        now = int(time.time())
+        wait = self.next_at - now
+        left = most if self.until is None else self.until - now
+        return max(0, min(wait if wait > 0 else self.step, most, left))
 
 
 class Catalogue:
@@ -152,9 +159,12 @@ class Catalogue:
         if dataset not in served:
             return None
         _, latest = states.get(dataset, (0, None))
-        step = served[dataset].release.spec.seconds
+        release = served[dataset].release
+        step = release.spec.seconds
         next_at = None if latest is None else latest + step
-        return Standing((part(dataset),), rules, (), next_at, step)
+        return Standing(
+            (part(dataset),), rules, (), next_at, step, _end_of(release.approval.expires)
+        )
 
     def forecast(
         self,
@@ -247,6 +257,11 @@ class Catalogue:
 def now() -> np.datetime64:
     """This moment, UTC, to the second."""
     return np.datetime64(int(time.time()), "s")
+
+
+def _end_of(day: str | None) -> int | None:
+    """The second since 1970 at which a day is over, UTC; None where there is no day."""
+    return None if day is None else tables.seconds(np.datetime64(day, "D") + 1)
 
 
 def is_stale(latest: int | np.datetime64, step: int) -> bool:

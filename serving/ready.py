@@ -33,8 +33,8 @@ _ENTRY = 2048
 """Bytes that Python needs for an entry beside what is in it; so there are 32 768 at most."""
 _LONGEST_QUERY = 2048
 """Bytes; an answer to a longer question is hardly asked for again."""
-OVERDUE_SECONDS = 60
-"""How long a client may keep an answer at most when the next observation is overdue."""
+MOST_SECONDS = 60
+"""How long a copy may be kept at most, since the board may stop a release at any moment."""
 LOOK_SECONDS = 10.0
 """How long a request waits for a store that is silent."""
 _GROUPS = ("datasets", "forecasts", "observations")
@@ -248,7 +248,7 @@ async def _give(kept: Kept, scope: Scope, send: Send) -> None:
 def _lifetime(standing: Standing, scope: Scope) -> bytes:
     """How long a copy may be kept: by any cache, or by the caller alone who sent a key."""
     whose = b"private" if field(scope, b"authorization") else b"public"
-    seconds = standing.next_in(OVERDUE_SECONDS)
+    seconds = standing.lasts(MOST_SECONDS)
     if seconds is None:
         return whose + b", no-cache"
     return b"%s, max-age=%d, must-revalidate" % (whose, seconds)

@@ -52,8 +52,16 @@ def status(said: dict[str, Any]) -> str:
     return "Actual" if approved else "Exercise"
 
 
-def signed(said: dict[str, Any]) -> dict[str, Any]:
-    """What a message is to say, with what must stay as it was sent when the settings change."""
+def signed(said: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a message is to say, with what must stay as it was sent when the settings change.
+
+    Args:
+        said: by the message.
+        before: what the message before it said. A withdrawal has its sender and status, so that it
+            reaches all who got it.
+    """
+    if before is not None and said.get("withdrawn"):
+        return said | {key: before[key] for key in ("sender", "status")}
     return said | {"sender": sender(), "status": status(said)}
 
 
@@ -92,7 +100,7 @@ def message(told: list[Message], number: int, web: str) -> bytes:
 def codes(said: dict[str, Any], ended: bool = False) -> dict[str, str]:
     """Urgency, severity and certainty by lead, threshold and probability."""
     severity = _SEVERITY[said["threshold"]]
-    if said["stale"] and not ended:
+    if said.get("withdrawn") or (said["stale"] and not ended):
         return {"urgency": "Unknown", "severity": severity, "certainty": "Unknown"}
     soon = _time(said["onset"]) - _time(said["last_seen"]) <= _SOON
     urgency = "Immediate" if said["reached"] else "Expected" if soon else "Future"
@@ -157,7 +165,8 @@ def headline(message: Message, language: str) -> str:
         "place": said["name"] or said["node"],
         "chance": _chance(said["probability"]),
     }
-    line = texts["ended" if message.kind == ENDED else "headline"].format(**values)
+    ended = "withdrawn" if said.get("withdrawn") else "ended"
+    line = texts[ended if message.kind == ENDED else "headline"].format(**values)
     prefix = texts["prefix"].get(said["status"], "")
     return prefix + line
 
@@ -171,7 +180,8 @@ def _info(alert: Xml.Element, language: str, message: Message, web: str) -> None
     _add(info, "category", category(said["unit"]))
     target = texts["targets"].get(said["target"], said["target"])
     _add(info, "event", texts["event"].format(**said | {"target": target}))
-    _add(info, "responseType", "None" if ended else texts["response"][said["threshold"]])
+    response = "Monitor" if said.get("withdrawn") else "None"  # it is no all-clear
+    _add(info, "responseType", response if ended else texts["response"][said["threshold"]])
     for name in ("urgency", "severity", "certainty"):
         _add(info, name, coded[name])
     if not ended:
@@ -199,6 +209,8 @@ def _description(said: dict[str, Any], texts: dict[str, Any], zone: ZoneInfo) ->
     clock = {key: f"{time:%d/%m/%Y %H:%M}" for key, time in times.items()}
     parts = [texts["reached"] if said["reached"] else texts["expected"]]
     parts += [texts["as_of"]] + ([texts["stale"]] if said["stale"] else [])
+    if said.get("withdrawn"):
+        parts = [texts["void"]]
     values = said | clock | {"chance": _chance(said["probability"])}
     return " ".join(part.format(**values) for part in parts)
 

@@ -12,6 +12,11 @@ TEXTS: dict[str, dict[str, Any]] = {
         "{threshold} ({level:.10g} {unit}) entro {within_text}",
         "ended": "{place}: cessata la previsione di superamento della soglia {threshold} "
         "({level:.10g} {unit})",
+        "withdrawn": "{place}: ritirato l'avviso per la soglia {threshold} ({level:.10g} {unit}), "
+        "perché il modello non è più approvato; non è un cessato allarme",
+        "void": "Il modello che ha dato questo avviso non ha più l'approvazione del comitato "
+        "etico: quanto era stato detto non vale più. Felsina non dice se il pericolo ci sia "
+        "ancora: seguire le altre fonti ufficiali.",
         "expected": "Il superamento di {level:.10g} {unit} entro {within_text} ha una probabilità "
         "prevista del {chance}; può iniziare dalle {onset} e l'avviso vale fino alle {valid_to} "
         "(ora locale).",
@@ -39,6 +44,11 @@ TEXTS: dict[str, dict[str, Any]] = {
         "({level:.10g} {unit}) within {within_text}",
         "ended": "{place}: threshold {threshold} ({level:.10g} {unit}) is no longer forecast to be "
         "reached",
+        "withdrawn": "{place}: alert for threshold {threshold} ({level:.10g} {unit}) withdrawn, "
+        "since its model is no longer approved; this is not an all-clear",
+        "void": "The model that gave this alert is no longer approved by the ethics board: what "
+        "was said does not stand any more. Felsina does not say whether the danger is still "
+        "there: follow the other official sources.",
         "expected": "Forecast chance of reaching {level:.10g} {unit} within {within_text}: "
         "{chance}; it may begin from {onset}, and this alert is for the time until "
         "{valid_to} (local time).",

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 CHANGED = 0.1
 """A probability that has moved by so much since it was last told is told anew."""
 _GONE = "no forecast is made any more: no release of the dataset is served, or no data are held"
+_WITHDRAWN = {"withdrawn": True, "approval": "none", "decision": None}
 
 
 class Engine:
@@ -64,6 +65,8 @@ class Engine:
                 return False
             except Exception:  # tried again at the next turn; other datasets need not wait for it
                 log.exception("the alerts of %s stay as they are", dataset)
+        if self.catalogue.approvals is not None:
+            self._withdraw(runtimes)
         self._note_stale(runtimes)
         return True
 
@@ -170,12 +173,12 @@ class Engine:
             acknowledged=None,
         )
         self.held.raise_alert(connection, alert)
-        self._tell(connection, alert, RAISED, 1)
+        self._tell(connection, alert, RAISED, None)
 
     def _update(self, connection: sa.Connection, alert: Alert, last: Message | None) -> None:
         self.held.change(connection, alert)
         if last is None or _worth_telling(last.said, alert.said):
-            self._tell(connection, alert, UPDATED, last.number + 1 if last else 1)
+            self._tell(connection, alert, UPDATED, last)
 
     def _end(
         self,
@@ -189,13 +192,39 @@ class Engine:
             alert, ended_at=tables.seconds(now()), below=0, said=said | {"note": note or None}
         )
         self.held.change(connection, ended)
-        self._tell(connection, ended, ENDED, last.number + 1 if last else 1)
+        self._tell(connection, ended, ENDED, last)
 
-    def _tell(self, connection: sa.Connection, alert: Alert, kind: str, number: int) -> None:
-        self.held.tell(
-            connection, Message(alert.id, number, kind, tables.seconds(now()), signed(alert.said))
-        )
+    def _tell(
+        self, connection: sa.Connection, alert: Alert, kind: str, last: Message | None
+    ) -> None:
+        number, before = (last.number + 1, last.said) if last else (1, None)
+        said = signed(alert.said, before)
+        self.held.tell(connection, Message(alert.id, number, kind, tables.seconds(now()), said))
         tell_event(self.events, connection, alert, kind)
+
+    def _withdraw(self, runtimes: dict[str, Runtime]) -> None:
+        """End the alerts of datasets that the board does not let be served.
+
+        What was told of them and not yet delivered is told no more. What is allowed again later is
+        evaluated as if it were new.
+        """
+        up = {alert.dataset for alert in self.held.alerts(active=True)} - runtimes.keys()
+        if not up:
+            return
+        withheld = {one["name"]: one["detail"] for one in self.catalogue.withheld()}
+        for dataset in up:
+            why = withheld.get(dataset, "nothing of it is approved now")
+            note = f"the board has stopped the forecasts of {dataset}: {why}"
+            with self.lease.transaction() as connection:
+                active = self.held.active(connection, dataset)
+                names = [alert.id for alert in active]
+                told = {m.alert: m for m in self.held.messages(names, connection)}
+                self.events.delete_alerts(connection, dataset, names, "id")
+                for alert in active:
+                    said = alert.said | _WITHDRAWN
+                    self._end(connection, alert, said, note, told.get(alert.id))
+                self.held.set_mark(connection, dataset, "")
+            self._seen.pop(dataset, None)
 
     def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""

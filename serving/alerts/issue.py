@@ -73,6 +73,7 @@ class Issue:
             "approval": release.approval.state,
             "decision": release.approval.decision,
             "synthetic": release.manifest["data"]["synthetic"],
+            "withdrawn": False,
             "note": None,
         }
 

@@ -137,6 +137,9 @@ class Alert(BaseModel):
     approval: str
     decision: str | None = None
     synthetic: bool
+    withdrawn: bool = Field(
+        False, description="It ended since the board stopped its forecasts: no all-clear."
+    )
     note: str | None
 
 

@@ -118,11 +118,13 @@ class EventLog:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(_events).where(old))
 
-    def delete_alerts(self, connection: sa.Connection, dataset: str, nodes: Collection[str]) -> int:
-        """Delete what tells of alerts at nodes; how many went."""
+    def delete_alerts(
+        self, connection: sa.Connection, dataset: str, names: Collection[str], key: str = "node"
+    ) -> int:
+        """Delete what tells of alerts at nodes, or of those of an ``id``; how many went."""
         query = sa.select(_events.c.id, _events.c.data).where(
             _events.c.kind == "alert", _events.c.dataset == dataset
         )
         rows = connection.execute(query).fetchall()
-        meant = [row.id for row in rows if orjson.loads(row.data)["node"] in nodes]
+        meant = [row.id for row in rows if orjson.loads(row.data)[key] in names]
         return connection.execute(sa.delete(_events).where(_events.c.id.in_(meant))).rowcount

@@ -118,15 +118,20 @@ def burst_of(rate: float) -> float:
     return max(5.0, math.ceil(rate * _SECONDS_OF_BURST))
 
 
-def address_of(client: tuple[str, int] | None) -> str:
-    """An address as a caller: of IPv6 the /64, since one host has all of it."""
+def address_of(client: tuple[str, int] | None, four: int = 32, six: int = 64) -> str:
+    """An address as a caller: of IPv6 the /64, since one host has all of it.
+
+    Args:
+        client: address and port.
+        four: bits that tell callers apart of IPv4.
+        six: the same of IPv6.
+    """
     if client is None:
         return "unknown"
     try:
         address = ip_address(client[0])
     except ValueError:
         return client[0]
-    if address.version == 4:
-        return client[0]
-    mapped = address.ipv4_mapped
-    return str(mapped or ip_network((address, 64), strict=False).network_address)
+    address = getattr(address, "ipv4_mapped", None) or address
+    bits = four if address.version == 4 else six
+    return str(ip_network((address, bits), strict=False).network_address)

@@ -35,6 +35,8 @@ HEADERS = {
 _MOST_BYTES = 32 * 1024
 _CASES = (1 / 720, 5.0)
 """Cases a second and at once of one address: five, then one each twelve minutes."""
+_NEARBY = (1 / 360, 10.0)
+"""The same of all addresses that one customer may have: ten, then one each six minutes."""
 _CODES = (1 / 30, 20.0)
 """The same of what is asked or added with a code."""
 
@@ -123,6 +125,7 @@ class Forms:
             given = await _fields(request)
             await run_in_threadpool(self.pages.check, given)
             self._take(request, "case", _CASES)
+            self._take(request, "near", _NEARBY, four=24, six=56)
             opened = await run_in_threadpool(self.pages.open, given)
         except (Fault, Refusal, Full) as refused:
             status, said = _told(refused, language)
@@ -143,8 +146,9 @@ class Forms:
         code = given.get("code", "")
         return await self._answer(status, self.pages.follow, language, case, code, said)
 
-    def _take(self, request: Request, what: str, bucket: tuple[float, float]) -> None:
-        self.buckets.take(f"{what} {address_of(request.scope.get('client'))}", *bucket)
+    def _take(self, request: Request, what: str, bucket: tuple[float, float], **bits: int) -> None:
+        address = address_of(request.scope.get("client"), **bits)
+        self.buckets.take(f"{what} {address}", *bucket)
 
     async def _answer(self, status: int, render: Callable[..., str], *values: Any) -> Response:
         text = await run_in_threadpool(render, *values)

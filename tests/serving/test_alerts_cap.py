@@ -173,6 +173,7 @@ def test_only_an_approved_release_on_real_data_of_a_named_sender_is_actual(
         ({"probability": 0.5, "threshold": 1}, ("Future", "Moderate", "Possible")),
         ({"probability": 0.04, "threshold": 3}, ("Future", "Extreme", "Unlikely")),
         ({"stale": True}, ("Unknown", "Severe", "Unknown")),
+        ({"withdrawn": True, "reached": True}, ("Unknown", "Severe", "Unknown")),
     ],
 )
 def test_codes_follow_the_table(changes: dict, codes: tuple[str, str, str]) -> None:

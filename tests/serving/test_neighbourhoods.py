@@ -15,6 +15,7 @@ from serving.catalogue import Catalogue
 from serving.gate.gate import Gate
 from serving.gate.keys import Keys
 from serving.gate.metrics import log
+from serving.gate.rates import address_of
 from serving.gate.rules import methods_of
 from serving.neighbourhoods import pages
 from serving.neighbourhoods.places import districts_of_city, outlines, readable
@@ -297,6 +298,29 @@ def test_a_flood_of_cases_stops_for_one_address_and_for_all(
     numbers = [case.number[-4:] for case in Cases(held).all()]
     assert numbers == [f"{place:04d}" for place in range(1, 7)]
     assert people.get("/neighbourhoods").status_code == 200
+
+
+def test_addresses_that_one_customer_may_have_are_near_each_other() -> None:
+    def near(address: str) -> str:
+        return address_of((address, 1), four=24, six=56)
+
+    assert near("10.0.0.1") == near("10.0.0.200") == near("::ffff:10.0.0.7")
+    assert near("10.0.0.1") != near("10.0.1.1")
+    assert near("2001:db8:1:100::1") == near("2001:db8:1:1ff::1")
+    assert near("2001:db8:1:100::1") != near("2001:db8:1:200::1")
+    assert near("a socket") == "a socket"
+
+
+def test_neighbours_share_ten_cases_and_others_have_their_own(place: Path, held: Store) -> None:
+    app = serve(place, held).app
+
+    def write(address: str) -> int:
+        person = TestClient(app, client=(address, 1))
+        return person.post(PATHS["write"][0], data=CASE).status_code
+
+    assert [write(f"198.51.100.{n}") for n in range(12)] == [200] * 10 + [429] * 2
+    assert write("198.51.101.1") == 200
+    assert write("2001:db8:1:100::1") == 200
 
 
 def test_guessing_codes_is_slowed_down(people: TestClient) -> None:

@@ -18,7 +18,7 @@ from pipelines.run import hold_observations
 from serving import catalogue as catalogue_module
 from serving.api import create_app
 from serving.catalogue import Catalogue
-from serving.ready import OVERDUE_SECONDS, Ready
+from serving.ready import MOST_SECONDS, Ready
 from serving.retention import RULES
 from serving.store import OBSERVED, Store
 from tests.fixtures.tiny import Tiny, reseal
@@ -169,11 +169,12 @@ def test_an_answer_says_when_it_turns_stale(client, tiny, monkeypatch) -> None:
 
     fresh = at(600)
     assert fresh.json()["stale"] is False
-    assert fresh.headers["cache-control"] == "public, max-age=3000, must-revalidate"
+    bound = f"public, max-age={MOST_SECONDS}, must-revalidate"
+    assert fresh.headers["cache-control"] == bound
+    assert at(3555).headers["cache-control"] == "public, max-age=45, must-revalidate"
     assert at(3 * 3600).json()["stale"] is False
     overdue = at(3 * 3600 + 1)
     assert overdue.json()["stale"] is True
-    bound = f"public, max-age={OVERDUE_SECONDS}, must-revalidate"
     assert overdue.headers["cache-control"] == bound
 
 
