@@ -274,6 +274,27 @@ def test_what_is_decided_while_held_stays_true(tmp_path):
         one.append("note", {})
 
 
+@pytest.mark.parametrize("depth", [*range(985, 1000), 200_000])
+def test_a_head_or_a_line_of_nothing_but_brackets_is_a_fault(tmp_path, depth):
+    path = tmp_path / "s.jsonl"
+    filled(path)
+    head, content = json.loads(head_path(path).read_bytes()), path.read_bytes()
+    deep = b"[" * depth + b"]" * depth
+    for broken in (
+        deep,
+        canonical_json(head | {"time": 0}).replace(b'"time":0', b'"time":' + deep),
+    ):
+        head_path(path).write_bytes(broken)
+        with pytest.raises(FelsinaError, match="head"):
+            verify(path, PUBLIC)
+    head_path(path).write_bytes(canonical_json(head))
+    path.write_bytes(content.replace(b'"wrote 1"', deep))
+    with pytest.raises(FelsinaError, match="entry 1 "):
+        verify(path, PUBLIC)
+    path.write_bytes(content)
+    assert len(verify(path, PUBLIC)) == 5
+
+
 def test_a_clock_without_a_zone_is_refused(tmp_path):
     with pytest.raises(FelsinaError, match="time zone"):
         Stream.create(tmp_path / "s.jsonl", KEY, "city", lambda: datetime(2026, 3, 1))
