@@ -1,11 +1,13 @@
 """Streams whose entries cannot be edited, cut, moved or lost unseen."""
 
+import fcntl
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -293,6 +295,23 @@ def test_a_head_or_a_line_of_nothing_but_brackets_is_a_fault(tmp_path, depth):
         verify(path, PUBLIC)
     path.write_bytes(content)
     assert len(verify(path, PUBLIC)) == 5
+
+
+def test_a_lock_that_somebody_keeps_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "s.jsonl"
+    stream = filled(path)
+    monkeypatch.setattr("models.stream._WAIT", 0.2)
+    with path.open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        with pytest.raises(FelsinaError, match=r"s\.jsonl is held since 0\.2 seconds") as error:
+            stream.append("note", {})
+        assert "\n" not in str(error.value)
+        monkeypatch.setattr("models.stream._WAIT", 60.0)
+        letting_go = threading.Timer(0.2, fcntl.flock, (reader, fcntl.LOCK_UN))
+        letting_go.start()
+        assert stream.append("note", {}).n == 5
+        letting_go.join()
+    assert len(verify(path, PUBLIC)) == 6
 
 
 def test_a_clock_without_a_zone_is_refused(tmp_path):
