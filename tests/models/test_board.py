@@ -277,6 +277,36 @@ def test_whoever_signs_has_a_clock_that_is_not_far_behind(board) -> None:
         Register(board.folder, board.keys["c"], wrong).vote(terms())
 
 
+def test_an_alarm_is_raised_by_whatever_clock(board) -> None:
+    """One entry from the future stops votes and promotions, and never an alarm."""
+    said = terms()
+    of = (said.dataset, said.release, said.manifest_sha256)
+    decision = board.approve(said)
+    ahead = replace(board, clock=ticking("2999-01-01T00:00:00+00:00"))
+    written = (board.folder / STREAM).read_bytes()
+    for write in (
+        lambda: ahead.vote(terms("two"), "a"),
+        lambda: ahead.promote(said, decision),
+    ):
+        with pytest.raises(
+            FelsinaError, match=r"the clock says 2999-01-01.*, and the disk of"
+        ) as e:
+            write()
+        assert "\n" not in str(e.value)
+    assert (board.folder / STREAM).read_bytes() == written
+    ahead.register("b").alarm(*of, "by a clock ahead")
+    assert opened(board).entries[-1].time < "2998"
+    assert state(board) == "suspended"
+
+    slip(ahead, "a", "vote", vote_of(terms("two"), "a"))
+    for write in (lambda: board.vote(said, "b"), lambda: board.promote(said, decision)):
+        with pytest.raises(FelsinaError, match=r"the clock says 2026-03-01.* is of 2999-01-01"):
+            write()
+    for name in ("c", "op"):
+        board.register(name).alarm(*of, f"by {name}")
+    assert [one.by for one in opened(board).alarms] == ["b", "c", "op"]
+
+
 def test_another_charter_opens_nothing(board) -> None:
     board.approve(terms())
     lower = replace(board.charter, threshold=1)
@@ -328,6 +358,28 @@ def test_a_board_begins_once_and_by_its_operator(board, tmp_path) -> None:
         begin_board(tmp_path / "other", board.charter, board.keys["a"])
     with pytest.raises(FelsinaError, match="that of no member"):
         Register(board.folder, PrivateKey.generate())
+
+
+def test_a_founding_that_was_cut_off_is_gone_on_with(board, tmp_path, monkeypatch) -> None:
+    folder, key = tmp_path / "new", board.keys["op"]
+
+    def cut(*_) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("models.stream._head", "fairness.board.write_atomic"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, cut)
+            with pytest.raises(KeyboardInterrupt):
+                begin_board(folder, board.charter, key, board.clock)
+        assert (folder / STREAM).is_file()
+    assert not (folder / CHARTER).exists()
+    with pytest.raises(FelsinaError, match="is of another board"):
+        begin_board(folder, replace(board.charter, threshold=1), key)
+    begin_board(folder, board.charter, key, board.clock)
+    assert replace(board, folder=folder).approve(terms())
+    (folder / CHARTER).unlink()
+    with pytest.raises(FelsinaError, match=r"is of another board; restore .*board\.json"):
+        begin_board(folder, board.charter, key)
 
 
 def test_charters_are_frozen_records() -> None:
