@@ -95,7 +95,7 @@ def alarm_one(
     known = {terms.release: terms for terms in register.read().voted().values()}
     known |= {one.terms.release: one.terms for one in register.read().decided}
     if name not in known:
-        of = stage.docket(home(), name)
+        of = stage.sealed(home(), name)
         register.alarm(of.dataset, of.release, of.manifest_sha256, reason)
     else:
         terms = known[name]
