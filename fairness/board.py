@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from models.signing import PrivateKey, key_id
 from models.stream import Clock, Stream, iso, utc_now
 
 CHARTER, STREAM = "board.json", "decisions.jsonl"
-_BEHIND = timedelta(minutes=5)
-"""How far the clocks of those who sign may be apart."""
+_BEHIND, _AHEAD = timedelta(minutes=5), timedelta(days=1)
+"""How far a clock may be behind the entry before, and ahead of the disk that holds the stream."""
 
 
 def begin_board(folder: Path, charter: Charter, key: PrivateKey, clock: Clock = utc_now) -> Path:
-    """Found a board: write its charter and open the stream of its decisions.
+    """Found a board: open the stream of its decisions and write its charter, which makes it one.
 
     Args:
-        folder: that holds no board.
+        folder: that holds no board; one whose founding was cut off before the charter is gone on
+            with.
         charter: who decides.
         key: the operator's, which signs the first entry.
         clock: gives its time.
@@ -36,12 +38,19 @@ def begin_board(folder: Path, charter: Charter, key: PrivateKey, clock: Clock = 
     Raises:
         FelsinaError: if there is a board already, or the key is not the operator's.
     """
-    path = folder / CHARTER
+    path, begun = folder / CHARTER, folder / STREAM
     if charter.who(key_id(key.public_key()))[0] != OPERATOR:
         raise FelsinaError(f"the key is not that of {charter.operator.name}, who is the operator")
     if path.exists():
         raise FelsinaError(f"{path} exists; a board begins once, name another folder")
-    Stream.create(folder / STREAM, key, charter.stream, clock)
+    if begun.is_file():
+        stream = Stream(begun, key, clock, charter.keys)
+        if stream.name != charter.stream or len(stream.entries) > 1:
+            raise FelsinaError(
+                f"{begun} is of another board; restore {path}, or name another folder"
+            )
+    else:
+        Stream.create(begun, key, charter.stream, clock)
     write_atomic(path, canonical_json(charter.to_dict()))
     return path
 
@@ -80,7 +89,7 @@ class Register:
         return self._write(VOTE, terms.to_dict() | {"member": self.name})
 
     def alarm(self, dataset: str, release: str, manifest_sha256: str, reason: str) -> Board:
-        """Suspend a release at once, until the board votes anew."""
+        """Suspend a release at once, until the board votes anew; no clock stands against it."""
         of = {"dataset": dataset, "release": release, "manifest_sha256": manifest_sha256}
         return self._write(ALARM, of | {"reason": reason})
 
@@ -95,10 +104,18 @@ class Register:
         """Add an entry that fits; the decisions with it."""
         with self._stream.held() as entries:
             now, last = self._stream.now(), moment(entries[-1].time)
-            if last - now > _BEHIND:
+            disk = _disk_time(self._stream.path)
+            if kind == ALARM:
+                now = min(now, disk)
+            elif last - now > _BEHIND:
                 raise FelsinaError(
                     f"the clock says {iso(now)}, and entry {entries[-1].n} is of {iso(last)}; set "
-                    "this machine's clock"
+                    "this machine's clock, or see who wrote that entry (alarms need no clock)"
+                )
+            elif now - disk > _AHEAD:
+                raise FelsinaError(
+                    f"the clock says {iso(now)}, and the disk of {self._stream.path} {iso(disk)}; "
+                    "nothing was signed, set this machine's clock"
                 )
             now = max(now, last)
             tried = Entry(len(entries), iso(now), kind, dict(body), "", self.key)
@@ -106,3 +123,12 @@ class Register:
                 raise FelsinaError(f"nothing was signed: this {kind} {fault}")
             self._stream.append(kind, body, now)
             return self.read()
+
+
+def _disk_time(path: Path) -> datetime:
+    """What time it is where a file lies: of a share, by the clock of the machine that holds it.
+
+    An entry from the future would make everyone else's clock look late.
+    """
+    os.utime(path)
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

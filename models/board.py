@@ -5,8 +5,9 @@ not fit (a vote by a stranger, a promotion of what was not approved) refuses the
 could slip one in could slip in others.
 
 - ``vote``, by a member: terms for a release. A **ruling** stands when as many different members as
-  the charter wants have the same terms in their latest votes; its id is the SHA-256 of the entry
-  that completed it. A later ruling replaces an earlier one.
+  the charter wants agree in their latest votes: on every term of an approval, on no more than the
+  release of a rejection. Its id is the SHA-256 of the entry that completed it. A later ruling
+  replaces an earlier one.
 - ``alarm``, by a member or the operator: suspends a release and voids the votes on it.
 - ``promote``, by the operator: names the release to be served and the ruling that allows it. One
   that was promoted before is promoted again by a rollback, which forgets those promoted since.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from models.chain import Entry, verify
 from models.charter import MEMBER, OPERATOR, Charter
 from models.decisions import Alarm, Decided, Promotion, Ruling, Terms
 from models.errors import FelsinaError
+from models.stream import iso
 
 VOTE, ALARM, PROMOTE = "vote", "alarm", "promote"
 APPROVE, REJECT = "approve", "reject"
@@ -131,10 +134,11 @@ class Board:
         """Why no entry may look like this one, whatever was before it."""
         body = entry.body
         try:
-            if self.entries and moment(entry.time) < moment(self.entries[-1].time):
-                return f"is of {entry.time}, before the entry before it"
+            time = moment(entry.time)
         except ValueError:
-            return f"is of {entry.time!r}, which is no time"
+            return f"is of {entry.time!r}, which is no time such as 2026-06-01T10:00:00.000Z"
+        if self.entries and time < moment(self.entries[-1].time):
+            return f"is of {entry.time}, before the entry before it"
         role, name = self.charter.who(entry.key)
         if not self.entries:
             if body["stream"] != self.charter.stream:
@@ -176,11 +180,14 @@ class Board:
             return f"is the vote that {name} gave before, once more"
         votes.pop(name, None)
         votes[name] = terms
-        agreed = tuple(member for member, other in votes.items() if other == terms)
+        agreed = {member: other for member, other in votes.items() if other.agrees(terms)}
         standing = self._standing.get(sha)
-        stands = isinstance(standing, Decided) and standing.terms == terms
+        stands = isinstance(standing, Decided) and standing.terms.agrees(terms)
         if len(agreed) >= self.charter.threshold and not stands:
-            found = Decided(entry.sha256, entry.time, terms, agreed)
+            if terms.decision == REJECT:
+                words = dict.fromkeys(word for one in agreed.values() for word in one.conditions)
+                terms = replace(terms, conditions=tuple(words))
+            found = Decided(entry.sha256, entry.time, terms, tuple(agreed))
             self.decided.append(found)
             self._standing[sha] = found
         return None
@@ -239,14 +246,14 @@ def replayed(charter: Charter, entries: Iterable[Entry], name: str) -> Board:
 
 
 def moment(time: str) -> datetime:
-    """The time of an entry.
+    """The time of an entry, which may be written in one way only: an offset would move its day.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is none, or not in UTC to the millisecond with a ``Z``.
     """
     found = datetime.fromisoformat(time)
-    if found.tzinfo is None:
-        raise ValueError(f"{time} has no time zone")
+    if not time.endswith("Z") or iso(found) != time:
+        raise ValueError(f"{time} is not in UTC to the millisecond")
     return found
 
 

@@ -190,7 +190,7 @@ def read_head(path: Path) -> Any:
         raise FelsinaError(f"{path} is missing; name a receipt")
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FelsinaError(f"{path}: not a signed head of a stream; name a receipt") from error
 
 
@@ -228,5 +228,5 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         return record if canonical_json(record) == line else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+_REJECTED = ("dataset", "release", "manifest_sha256", "decision")
+
 
 @dataclass(frozen=True)
 class Terms:
-    """What a vote says of a release; a ruling needs the same terms of each who agrees.
+    """What a vote says of a release.
 
     Attributes:
         dataset: of the release, or the surrogate's name.
@@ -35,6 +37,15 @@ class Terms:
         own["conditions"] = tuple(body["conditions"])
         return cls(**own)
 
+    def agrees(self, other: Terms) -> bool:
+        """Whether two votes make one ruling: an approval in all it says, a rejection in any words.
+
+        Whoever is against need not be against for the same reason, nor have read the same report.
+        """
+        if self.expires is not None or other.expires is not None:
+            return self == other
+        return all(getattr(self, of) == getattr(other, of) for of in _REJECTED)
+
     def to_dict(self) -> dict[str, Any]:
         """As an entry has it, but for the member."""
         return asdict(self) | {"conditions": list(self.conditions)}
@@ -47,7 +58,8 @@ class Decided:
     Attributes:
         id: SHA-256 of the entry that completed it.
         time: of that entry.
-        terms: what was ruled.
+        terms: what was ruled; of a rejection the report of the vote that completed it, and the
+            words of all who agree.
         members: who agreed.
     """
 

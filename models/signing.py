@@ -157,6 +157,6 @@ def signature_fault(record: Mapping[str, Any], ring: Mapping[str, PublicKey]) ->
     try:
         raw = bytes.fromhex(signature)
         ring[name].verify(raw, canonical_json(unsigned))
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, RecursionError):
         return "was edited: its signature does not fit"
     return None if raw.hex() == signature else "was edited: its signature is not lower-case hex"

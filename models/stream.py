@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ from models.record import canonical_json, write_atomic
 from models.signing import PrivateKey, PublicKey, public_hex, sign_record
 
 FORMAT = 1
+_WAIT, _AGAIN = 10.0, 0.02
+"""Seconds that a writer waits for the others, and between two tries."""
 Clock = Callable[[], datetime]
 
 
@@ -118,14 +121,14 @@ class Stream:
             Every entry. What is decided on them holds until the block ends.
 
         Raises:
-            FelsinaError: if the file was cut or rewritten.
+            FelsinaError: if the file was cut or rewritten, or others hold it for too long.
         """
         with self._thread:
             if not self._depth:
                 self._descriptor = self._opened()
             try:
                 if not self._depth:
-                    fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                    self._lock()
                     self._catch_up()
                 self._depth += 1
                 try:
@@ -173,6 +176,20 @@ class Stream:
             return os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise FelsinaError(f"{self.path}: {error.strerror}; restore it, or its mode") from error
+
+    def _lock(self) -> None:
+        """Keep others out; whoever may read the file could hold it for good, so ask no longer."""
+        end = time.monotonic() + _WAIT
+        while True:
+            try:
+                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise FelsinaError(
+                        f"{self.path} is held since {_WAIT:g} seconds: by a felsina that writes "
+                        "it, or a program that has it open (fuser -v names it); end that, try again"
+                    ) from error
+                time.sleep(_AGAIN)
 
     def _catch_up(self) -> None:
         """Read what was added since; cut an entry that nobody finished."""

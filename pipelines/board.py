@@ -16,6 +16,7 @@ from models.errors import FelsinaError
 from models.record import sha256_bytes
 from models.signing import PrivateKey, create_key, load_key
 from models.stream import utc_now
+from pipelines.report_pages import changed_pages
 from pipelines.settings import held
 from serving.release import INPUTS, load_release
 from serving.surrogate import load_surrogate
@@ -58,35 +59,56 @@ class Docket:
         return Terms(*of, decision, conditions, expires)
 
 
-def docket(home: Path, release: str) -> Docket:
-    """Verify a release and read its report.
+def sealed(home: Path, release: str) -> Docket:
+    """Verify a release, whatever became of its report.
 
     Args:
         home: the ``mlruns`` folder.
         release: its id, or its folder.
 
     Raises:
-        FelsinaError: if the release was changed, or the report is of another one.
+        FelsinaError: if the release was changed.
     """
     name = Path(release).name
     folder = home / "releases" / name
     if not folder.is_dir():
         raise FelsinaError(f"{folder} is missing; name a release, felsina release list shows them")
-    sealed = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
+    found = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
     path = home / REPORTS / name / "report.json"
-    found = Docket(name.rpartition("-")[0], name, sealed.sha256, path, None, UNREPORTED)
+    return Docket(name.rpartition("-")[0], name, found.sha256, path, None, UNREPORTED)
+
+
+def docket(home: Path, release: str) -> Docket:
+    """Verify a release and its report, whose pages must say what its record says.
+
+    Members read the pages and sign the record.
+
+    Args:
+        home: the ``mlruns`` folder.
+        release: its id, or its folder.
+
+    Raises:
+        FelsinaError: if the release or a page was changed, or the report is of another release.
+    """
+    found = sealed(home, release)
+    path, name = found.path, found.release
     if not path.is_file():
         return found
     content = path.read_bytes()
     try:
         report = json.loads(content)
         of, _ = report["manifest_sha256"], list(report["missing"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FelsinaError(f"{path}: no report ({error!r}); felsina report build {name}") from error
-    if of != sealed.sha256:
+    if of != found.manifest_sha256:
         raise FelsinaError(
-            f"{path} is of manifest {str(of)[:12]}, and {name} has {sealed.sha256[:12]}; "
+            f"{path} is of manifest {str(of)[:12]}, and {name} has {found.manifest_sha256[:12]}; "
             f"felsina report build {name}"
+        )
+    if changed := changed_pages(path.parent, report):
+        raise FelsinaError(
+            f"{path.with_name(changed[0])} does not say what {path.name} beside it says; it was "
+            f"changed, or is of another version: felsina report build --release {name}"
         )
     return replace(found, report=report, report_sha256=sha256_bytes(content))
 
@@ -147,7 +169,7 @@ def rollback(home: Path, folder: Path, key: PrivateKey, dataset: str, reason: st
     for one in board.promoted(dataset)[1:]:
         ruling = board.ruling(one.manifest_sha256, now)
         if ruling.state == "approved" and ruling.decision is not None:
-            docket(home, one.release)
+            sealed(home, one.release)
             of = (dataset, one.release, one.manifest_sha256)
             return register.promote(*of, ruling.decision, reason)
         why = f"{one.release} {ruling.why}"

@@ -47,12 +47,15 @@ def build(
     champion: Champion = None,
     left_out: LeftOut = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="PDF beside each page.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where the board has ruled on another report.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Audit a release and write its report, model card and Annex IV draft in two languages."""
     from pipelines.commands.report import Asked, build_one
 
-    build_one(Asked(release, dataset, areas, about, champion, left_out), pdf, json)
+    build_one(Asked(release, dataset, areas, about, champion, left_out), pdf, again, json)
 
 
 @report.command()

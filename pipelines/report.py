@@ -16,14 +16,16 @@ from typing import Any
 from fairness.about import read_about
 from fairness.areas import area_files
 from fairness.board import STREAM
-from fairness.report import PAGES, render
 from fairness.verdict import verdict
+from models.board import SHOWN
 from models.contracts import FelsinaError
-from models.record import canonical_json, sha256_file
+from models.record import canonical_json, sha256_bytes, sha256_file
+from models.stream import utc_now
 from pipelines import domains
 from pipelines.audit import audit_release, unaudited
 from pipelines.board import BOARD, read_board
 from pipelines.release import sync_folder
+from pipelines.report_pages import pages, rendered
 from pipelines.report_parts import (
     area_map,
     champion_part,
@@ -168,17 +170,33 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
 
 
 def build(
-    inputs: Inputs, home: Path, pdf: bool = False, progress: Progress = lambda share: None
+    inputs: Inputs,
+    home: Path,
+    pdf: bool = False,
+    progress: Progress = lambda share: None,
+    again: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Write a report's folder: ``report.json`` and every page, all of them or none.
 
+    Args:
+        inputs: what it is made of.
+        home: the ``mlruns`` folder.
+        pdf: with a PDF of each page.
+        progress: is told the share that is done.
+        again: also where it replaces another report, which the board has ruled on.
+
     Returns:
         The folder and the record.
+
+    Raises:
+        FelsinaError: if the board has ruled on the report that would be replaced.
     """
     record = gather(inputs, progress)
     folder = reports(home, record["release"])
     files = {RECORD: canonical_json(record)} | pages(record, pdf)
     with held(folder.parent / f".{folder.name}.lock"):
+        if not again:
+            _check_not_signed(home, folder / RECORD, record)
         part, old = (folder.with_name(f".{folder.name}.{state}") for state in ("part", "old"))
         for stale in (part, old):
             shutil.rmtree(stale, ignore_errors=True)
@@ -191,21 +209,6 @@ def build(
         part.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     return folder, record
-
-
-def pages(record: dict[str, Any], pdf: bool) -> dict[str, bytes]:
-    """File name to content of all that is rendered from a record."""
-    html = {
-        f"{page}.{language}": render(record, page, language)
-        for page in PAGES
-        for language in ("it", "en")
-    }
-    found = {f"{name}.html": text.encode() for name, text in html.items()}
-    if pdf:
-        from fairness.pdf import to_pdf
-
-        found |= {f"{name}.pdf": to_pdf(text) for name, text in html.items()}
-    return found
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -243,15 +246,12 @@ def verify(
     faults = differences(kept, found)
     if not faults and canonical_json(found) != content:
         faults = [RECORD]
-    try:
-        rendered = pages(kept, pdf=any(folder.glob("*.pdf")))
-    except Exception:  # an edited record may lack what a page says: its sections are named
-        rendered = {}
+    said = rendered(kept, pdf=any(folder.glob("*.pdf")))
     held_files = {path.name for path in folder.iterdir()} - {RECORD}
     faults += sorted(
         name
-        for name in held_files | set(rendered)
-        if not (folder / name).is_file() or (folder / name).read_bytes() != rendered.get(name)
+        for name in held_files | set(said)
+        if not (folder / name).is_file() or (folder / name).read_bytes() != said.get(name)
     )
     return folder, faults
 
@@ -268,6 +268,20 @@ def differences(kept: Any, found: Any, name: str = "") -> list[str]:
         pair = kept.get(member, missing), found.get(member, missing)
         faults += [full] if missing in pair else differences(*pair, full)
     return faults
+
+
+def _check_not_signed(home: Path, path: Path, record: dict[str, Any]) -> None:
+    """Refuse to replace a report that a ruling stands on: citizens would no longer see it."""
+    stream = home / BOARD / STREAM
+    if not (path.is_file() and stream.is_file()):
+        return
+    old = sha256_bytes(path.read_bytes())
+    ruling = read_board(stream.parent).ruling(record["manifest_sha256"], utc_now())
+    if ruling.report_sha256 == old != sha256_bytes(canonical_json(record)):
+        raise FelsinaError(
+            f"{path}: the board's decision {str(ruling.decision)[:SHOWN]} is on this report, and "
+            "what would be built is another; keep it, or say --again and let the board decide anew"
+        )
 
 
 def _went_on(kept: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:

@@ -95,7 +95,7 @@ def alarm_one(
     known = {terms.release: terms for terms in register.read().voted().values()}
     known |= {one.terms.release: one.terms for one in register.read().decided}
     if name not in known:
-        of = stage.docket(home(), name)
+        of = stage.sealed(home(), name)
         register.alarm(of.dataset, of.release, of.manifest_sha256, reason)
     else:
         terms = known[name]
@@ -137,17 +137,17 @@ def _terms(
     conditions: tuple[str, ...],
     expires: str | None,
 ) -> Terms:
-    """The terms given, else those of the latest vote that waits."""
-    if conditions or expires:
+    """The terms given, else those of the latest vote that waits; a rejection needs no other's."""
+    if conditions or expires or decision == REJECT:
         return case.terms(decision, conditions, expires)
-    waiting = [t for t in board.votes(case.manifest_sha256).values() if t.decision == decision]
+    waiting = [t for t in board.votes(case.manifest_sha256).values() if t.decision == APPROVE]
     found = waiting[-1] if waiting else case.terms(decision)
     if found.report_sha256 != case.report_sha256:
         raise FelsinaError(
             f"the votes that wait are on another report, {found.report_sha256[:SHOWN]}; this one "
             f"is {case.report_sha256[:SHOWN]}; say --expires and --conditions anew"
         )
-    if decision == APPROVE and found.expires is None:
+    if found.expires is None:
         raise FelsinaError("no vote waits whose terms yours could have; say --expires YYYY-MM-DD")
     return found
 
@@ -171,7 +171,7 @@ def _told(board: Board, case: stage.Docket) -> None:
             out.print(f"next: felsina promote {case.release} --key OPERATOR")
         return
     cast, needed = len(board.votes(case.manifest_sha256)), board.charter.threshold
-    out.print(f"the vote is signed; {cast} cast, {needed} must agree on the same terms")
+    out.print(f"the vote is signed; {cast} cast, {needed} must agree")
 
 
 def _folder(folder: Path | None) -> Path:

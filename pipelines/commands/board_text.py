@@ -75,7 +75,7 @@ def status_record(board: Board, now: datetime) -> dict[str, Any]:
     for sha, terms in board.voted().items():
         votes = board.votes(sha)
         stands = settled.get(board.ruling(sha, now).decision or "")
-        if any(vote != stands for vote in votes.values()):
+        if any(stands is None or not vote.agrees(stands) for vote in votes.values()):
             pending[terms.release] = {member: vote.to_dict() for member, vote in votes.items()}
     return {
         "board": board.charter.name,

@@ -48,7 +48,7 @@ class Asked:
     left_out: Path | None = None
 
 
-def build_one(asked: Asked, pdf: bool, json: bool) -> None:
+def build_one(asked: Asked, pdf: bool, again: bool, json: bool) -> None:
     """Audit, gather and render; say what is missing and what the board is told first."""
     inputs = _inputs(asked)
     if asked.champion is None and inputs.dataset is not None:
@@ -56,7 +56,9 @@ def build_one(asked: Asked, pdf: bool, json: bool) -> None:
         inputs = replace(inputs, champion=served)
     with Stages() as stages:
         stages.begin(inputs.release.name, "report for the ethics board")
-        folder, record = build(inputs, home(), pdf, lambda share: stages.progress("replay", share))
+        folder, record = build(
+            inputs, home(), pdf, lambda share: stages.progress("replay", share), again
+        )
     digest = sha256_file(folder / RECORD)
     if json:
         answer(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fairness.board import CHARTER, STREAM
-from models.board import SHOWN, Board, moment, open_board
+from models.board import SHOWN, Board, open_board
 from models.charter import read_charter
 from models.errors import FelsinaError
 from pipelines.commands.terminal import out
@@ -54,7 +54,9 @@ def held(told: Any, board: Board) -> tuple[str, str]:
             str(told["approval"]),
             str(told["issued_at"]),
         )
-        begin = moment(answer.issued_at)
+        begin = datetime.fromisoformat(answer.issued_at)
+        if begin.tzinfo is None:
+            raise ValueError(f"{answer.issued_at} has no time zone")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return f"no answer of the service that names its release and decision ({error!r})", ""
     # It is told to the second: it holds if it held when that second began, or when it ended.

@@ -13,6 +13,7 @@ from models.errors import FelsinaError
 from models.record import canonical_json, sha256_bytes
 from models.signing import PrivateKey, sign_record
 from models.stream import Stream
+from pipelines.commands.board_text import status_record
 from tests.fixtures.boards import FAR, Seats, seats, terms, ticking
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -79,6 +80,67 @@ def test_a_later_ruling_replaces_an_earlier_one_and_a_lone_change_of_mind_does_n
     board.vote(against, "c")
     assert state(board) == "rejected"
     assert [one.terms.decision for one in board.board().decided] == ["approve", "reject"]
+
+
+def test_members_reject_each_in_words_of_their_own(board) -> None:
+    said = terms()
+    first = board.approve(said)
+    words = {"a": ("By night.",), "b": ("The Reno.", "By night."), "c": ()}
+    for at, (name, conditions) in enumerate(words.items(), 1):
+        report = sha256_bytes(name.encode())
+        board.vote(
+            replace(
+                said, decision="reject", expires=None, conditions=conditions, report_sha256=report
+            ),
+            name,
+        )
+        assert state(board) == ("approved" if at == 1 else "rejected")
+    ruling, read = opened(board).ruling(said.manifest_sha256, NOW), opened(board)
+    assert ruling.conditions == ("By night.", "The Reno.")
+    assert [one.members for one in read.decided] == [("a", "b"), ("a", "b")]
+    assert (read.decided[0].id, read.decided[1].id) == (first, ruling.decision)
+    kept = read.votes(said.manifest_sha256)
+    assert {name: one.conditions for name, one in kept.items()} == words
+    assert len({one.report_sha256 for one in kept.values()}) == 3
+    assert status_record(read, NOW)["pending"] == {}
+    board.vote(said, "c")
+    assert status_record(opened(board), NOW)["pending"].keys() == {said.release}
+
+
+def test_votes_that_differ_approve_nothing_and_reject_no_other_release(board) -> None:
+    board.vote(terms(decision="reject", expires=None), "a")
+    board.vote(terms("two", decision="reject", expires=None), "b")
+    board.vote(terms(report_sha256="1" * 64), "b")
+    board.vote(terms(report_sha256="2" * 64), "c")
+    assert (state(board), state(board, terms("two"))) == ("none", "none")
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-06-01T23:30:00.000-12:00",
+        "2026-06-01T10:00:00.000+00:00",
+        "2026-06-01T10:00:00Z",
+        "2026-06-01T10:00:00.000000Z",
+        "2026-06-01 10:00:00.000Z",
+        "20260601T100000.000Z",
+        "9999-12-31T23:59:59.999-12:00",
+        "2026-06-01",
+        "yesterday",
+    ],
+)
+def test_a_time_is_written_in_one_way(board, monkeypatch, time) -> None:
+    content = {p.name: p.read_bytes() for p in board.folder.iterdir()}
+    for told, fits in (("2026-06-01T10:00:00.000Z", True), (time, False)):
+        for file, held in content.items():
+            (board.folder / file).write_bytes(held)
+        with monkeypatch.context() as patch:
+            patch.setattr("models.stream.iso", lambda _, told=told: told)
+            slip(board, "a", "vote", vote_of(terms(), "a"))
+        if fits:
+            assert opened(board).votes(terms().manifest_sha256).keys() == {"a"}
+        else:
+            refused(board, "entry 1 (vote)", repr(time), "which is no time")
 
 
 def test_an_approval_holds_through_its_last_day(board) -> None:
@@ -215,6 +277,36 @@ def test_whoever_signs_has_a_clock_that_is_not_far_behind(board) -> None:
         Register(board.folder, board.keys["c"], wrong).vote(terms())
 
 
+def test_an_alarm_is_raised_by_whatever_clock(board) -> None:
+    """One entry from the future stops votes and promotions, and never an alarm."""
+    said = terms()
+    of = (said.dataset, said.release, said.manifest_sha256)
+    decision = board.approve(said)
+    ahead = replace(board, clock=ticking("2999-01-01T00:00:00+00:00"))
+    written = (board.folder / STREAM).read_bytes()
+    for write in (
+        lambda: ahead.vote(terms("two"), "a"),
+        lambda: ahead.promote(said, decision),
+    ):
+        with pytest.raises(
+            FelsinaError, match=r"the clock says 2999-01-01.*, and the disk of"
+        ) as e:
+            write()
+        assert "\n" not in str(e.value)
+    assert (board.folder / STREAM).read_bytes() == written
+    ahead.register("b").alarm(*of, "by a clock ahead")
+    assert opened(board).entries[-1].time < "2998"
+    assert state(board) == "suspended"
+
+    slip(ahead, "a", "vote", vote_of(terms("two"), "a"))
+    for write in (lambda: board.vote(said, "b"), lambda: board.promote(said, decision)):
+        with pytest.raises(FelsinaError, match=r"the clock says 2026-03-01.* is of 2999-01-01"):
+            write()
+    for name in ("c", "op"):
+        board.register(name).alarm(*of, f"by {name}")
+    assert [one.by for one in opened(board).alarms] == ["b", "c", "op"]
+
+
 def test_another_charter_opens_nothing(board) -> None:
     board.approve(terms())
     lower = replace(board.charter, threshold=1)
@@ -266,6 +358,28 @@ def test_a_board_begins_once_and_by_its_operator(board, tmp_path) -> None:
         begin_board(tmp_path / "other", board.charter, board.keys["a"])
     with pytest.raises(FelsinaError, match="that of no member"):
         Register(board.folder, PrivateKey.generate())
+
+
+def test_a_founding_that_was_cut_off_is_gone_on_with(board, tmp_path, monkeypatch) -> None:
+    folder, key = tmp_path / "new", board.keys["op"]
+
+    def cut(*_) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("models.stream._head", "fairness.board.write_atomic"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, cut)
+            with pytest.raises(KeyboardInterrupt):
+                begin_board(folder, board.charter, key, board.clock)
+        assert (folder / STREAM).is_file()
+    assert not (folder / CHARTER).exists()
+    with pytest.raises(FelsinaError, match="is of another board"):
+        begin_board(folder, replace(board.charter, threshold=1), key)
+    begin_board(folder, board.charter, key, board.clock)
+    assert replace(board, folder=folder).approve(terms())
+    (folder / CHARTER).unlink()
+    with pytest.raises(FelsinaError, match=r"is of another board; restore .*board\.json"):
+        begin_board(folder, board.charter, key)
 
 
 def test_charters_are_frozen_records() -> None:

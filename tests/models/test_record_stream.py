@@ -1,11 +1,13 @@
 """Streams whose entries cannot be edited, cut, moved or lost unseen."""
 
+import fcntl
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -272,6 +274,44 @@ def test_what_is_decided_while_held_stays_true(tmp_path):
     path.write_bytes(b"".join(written(path)[:-1]))
     with pytest.raises(FelsinaError, match="the file was cut"):
         one.append("note", {})
+
+
+@pytest.mark.parametrize("depth", [*range(985, 1000), 200_000])
+def test_a_head_or_a_line_of_nothing_but_brackets_is_a_fault(tmp_path, depth):
+    path = tmp_path / "s.jsonl"
+    filled(path)
+    head, content = json.loads(head_path(path).read_bytes()), path.read_bytes()
+    deep = b"[" * depth + b"]" * depth
+    for broken in (
+        deep,
+        canonical_json(head | {"time": 0}).replace(b'"time":0', b'"time":' + deep),
+    ):
+        head_path(path).write_bytes(broken)
+        with pytest.raises(FelsinaError, match="head"):
+            verify(path, PUBLIC)
+    head_path(path).write_bytes(canonical_json(head))
+    path.write_bytes(content.replace(b'"wrote 1"', deep))
+    with pytest.raises(FelsinaError, match="entry 1 "):
+        verify(path, PUBLIC)
+    path.write_bytes(content)
+    assert len(verify(path, PUBLIC)) == 5
+
+
+def test_a_lock_that_somebody_keeps_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "s.jsonl"
+    stream = filled(path)
+    monkeypatch.setattr("models.stream._WAIT", 0.2)
+    with path.open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        with pytest.raises(FelsinaError, match=r"s\.jsonl is held since 0\.2 seconds") as error:
+            stream.append("note", {})
+        assert "\n" not in str(error.value)
+        monkeypatch.setattr("models.stream._WAIT", 60.0)
+        letting_go = threading.Timer(0.2, fcntl.flock, (reader, fcntl.LOCK_UN))
+        letting_go.start()
+        assert stream.append("note", {}).n == 5
+        letting_go.join()
+    assert len(verify(path, PUBLIC)) == 6
 
 
 def test_a_clock_without_a_zone_is_refused(tmp_path):

@@ -137,6 +137,25 @@ def test_a_report_that_changed_or_lacks_parts_stops_a_promotion(
     assert run("promote", release, "--key", "op")[0] == 0
 
 
+def test_a_page_that_the_report_does_not_say_is_neither_shown_nor_signed(
+    board: Path, place: Path, run: Run, tiny: Tiny
+) -> None:
+    release = tiny.release.name
+    approve(run, release, "a", "b", more=UNTIL)
+    page = place / "reports" / release / "report.it.html"
+    page.write_text("<p>No group is served worse.</p>")
+    key = ("--key", "c", "--reject", "--yes")
+    for asked in (("board", "show", release), ("board", "sign", release, *key)):
+        refused(run(*asked), str(page), "does not say what report.json")
+    refused(run("promote", release, "--key", "op"), str(page))
+    assert [entry.kind for entry in read_board(board).entries] == ["open", "vote", "vote"]
+    page.unlink()
+    assert run("board", "show", release)[0] == 0
+    assert run("promote", release, "--key", "op")[0] == 0
+    page.write_text("<p>No group is served worse.</p>")
+    assert run("board", "alarm", release, "--key", "c", "--reason", "the page")[0] == 0
+
+
 def test_a_release_that_changed_is_neither_signed_nor_promoted(
     board: Path, place: Path, run: Run, tiny: Tiny
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fairness.about import OPTIONAL, About
+from models.board import APPROVE
 from models.contracts import FelsinaError
 from pipelines import report as room
 from pipelines.audit import audit_release
+from pipelines.board import BOARD, docket, sealed
 from pipelines.commands import report as command
 from pipelines.report import RECORD, Inputs, build, gather, reports, verify
 from pipelines.train import open_registered
 from tests.factories import make_dataset
+from tests.fixtures.boards import FAR, seats
 from tests.fixtures.reports import about_toml, inputs_of, write_areas
 from tests.fixtures.tiny import ROOT, Tiny, reseal
 
@@ -164,6 +168,54 @@ def test_a_report_is_written_whole_or_not_at_all(inputs: Inputs, tmp_path: Path,
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
 
 
+def test_pages_that_say_something_else_than_the_record_are_not_signed(
+    tiny: Tiny, inputs: Inputs, tmp_path: Path, once
+):
+    name = tiny.release.name
+    shutil.copytree(tiny.release, tmp_path / "releases" / name)
+    folder, record = build(inputs, tmp_path)
+    assert docket(tmp_path, name).report == record
+    kept = files(folder)
+    changed = kept["report.en.html"].replace(b"tiny", b"tidy", 1)
+    assert changed != kept["report.en.html"]
+    for page, content in {
+        "report.en.html": changed,
+        "annex-iv.it.html": b"",
+        "a.html": b"",
+    }.items():
+        (folder / page).write_bytes(content)
+        with pytest.raises(FelsinaError, match=page) as caught:
+            docket(tmp_path, name)
+        assert "\n" not in str(caught.value)
+        assert sealed(tmp_path, name).manifest_sha256 == record["manifest_sha256"]
+        (folder / page).unlink()
+        for other, held in kept.items():
+            (folder / other).write_bytes(held)
+        assert docket(tmp_path, name).report == record
+
+
+def test_a_report_that_the_board_has_ruled_on_is_not_replaced_unasked(
+    tiny: Tiny, inputs: Inputs, tmp_path: Path, once
+):
+    shutil.copytree(tiny.release, tmp_path / "releases" / tiny.release.name)
+    board, other = seats(tmp_path / BOARD, "a", 1), replace(inputs, about=None)
+    build(other, tmp_path)
+    folder, _ = build(inputs, tmp_path)
+    kept = files(folder)
+    of = docket(tmp_path, tiny.release.name)
+    decision = board.approve(of.terms(APPROVE, (), FAR))
+    with pytest.raises(FelsinaError, match=f"decision {decision[:12]} is on this report.*--again"):
+        build(other, tmp_path)
+    assert files(folder) == kept
+    (folder / "card.it.html").unlink()
+    build(inputs, tmp_path)
+    assert files(folder) == kept
+    build(other, tmp_path, again=True)
+    assert files(folder) != kept
+    build(inputs, tmp_path)
+    assert files(folder) == kept
+
+
 def test_what_changed_since_the_champion_is_told(tiny: Tiny, inputs: Inputs, tmp_path: Path):
     def change(manifest: dict) -> None:
         manifest["training"]["settings"]["steps"] = 999
@@ -210,7 +262,7 @@ def test_cases_may_go_on_after_a_report_but_not_be_edited(inputs: Inputs, tmp_pa
 def test_the_commands_build_and_refuse(tiny: Tiny, inputs: Inputs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FELSINA_HOME", str(tmp_path))
     given = command.Asked(str(tiny.release), tiny.folder, inputs.areas, inputs.about)
-    command.build_one(given, False, True)
+    command.build_one(given, False, False, True)
     answer = json.loads(capsys.readouterr().out)
     assert answer["missing"] == []
     folder = reports(tmp_path, tiny.release.name)
@@ -222,4 +274,4 @@ def test_the_commands_build_and_refuse(tiny: Tiny, inputs: Inputs, tmp_path, mon
     with pytest.raises(FelsinaError, match=r"audit\.days"):
         command.verify_one(given, True)
     with pytest.raises(FelsinaError, match="no such release"):
-        command.build_one(replace(given, release="nobody-0123456789ab"), False, True)
+        command.build_one(replace(given, release="nobody-0123456789ab"), False, False, True)
