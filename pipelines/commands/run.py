@@ -92,7 +92,7 @@ def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
     inputs = Inputs(
         release=release,
         dataset=opened,
-        about=about_file(opened),
+        about=about_file(opened.spec.domain, name, opened.folder),
         champion=served_now(place, name, release.name),
         cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
     )

@@ -220,7 +220,7 @@ def test_a_board_signs_and_promotes_a_surrogate(
     for lacking in (True, False):
         if not lacking:
             about.write_text(about_toml())
-        build(inputs, home)
+        build(inputs, home, again=not lacking)
         for member in "ab":
             sign(home / BOARD, board.keys[member], docket(home, name), board_terms(home, name))
         if lacking:
@@ -251,16 +251,16 @@ def run(sealed: Sealed, monkeypatch, capsys):
 
 def test_the_commands_need_no_data_and_refuse_some(sealed: Sealed, inputs: Inputs, run):
     asked = command.Asked(sealed.release.name, about=inputs.about)
-    found = run(command.build_one, asked, False)
+    found = run(command.build_one, asked, False, False)
     assert (found["release"], found["missing"]) == (sealed.release.name, [])
     assert run(command.verify_one, asked)["verified"] is True
     with pytest.raises(FelsinaError, match=r"leave out --dataset, --left-out$"):
-        run(command.build_one, replace(asked, dataset=Path(), left_out=Path()), False)
+        run(command.build_one, replace(asked, dataset=Path(), left_out=Path()), False, False)
 
 
 def test_a_forecaster_needs_its_data(tiny: Tiny, run):
     with pytest.raises(FelsinaError, match="is a forecaster: name its data with --dataset"):
-        run(command.build_one, command.Asked(str(tiny.release)), False)
+        run(command.build_one, command.Asked(str(tiny.release)), False, False)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
