@@ -15,6 +15,7 @@ treated nodes' interval is what so many percent of the placebos stay within, a c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -208,16 +209,17 @@ def _placebos(
 ) -> FloatArray:
     """Errors of groups that nothing happened to, in units of their own noise.
 
-    Half are groups of controls at the event's dates; the others are groups of any nodes at earlier
-    dates with half of the days before them at least, so that every day is one before the event.
+    They are groups of controls at the event's dates. Where these are too few to tell ``count`` of
+    them apart, half are groups of any nodes at earlier dates, with half of the days before them at
+    least: those are fitted on less, and stray further.
     """
     dice, length = np.random.default_rng(seed), until - event
     size = min(len(treated), max(1, len(controls) // 3))
     everyone = np.concatenate([treated, controls])
-    first = max(LEAST_DAYS, event // 2)
+    first, few = max(LEAST_DAYS, event // 2), comb(len(controls), size) < count
     errors = []
     for b in range(count):
-        early = b % 2 == 1 and event - length > first
+        early = few and b % 2 == 1 and event - length > first
         at = int(dice.integers(first, event - length)) if early else event
         pool = everyone if early else controls
         group = dice.choice(pool, size, replace=False)
