@@ -102,9 +102,7 @@ def portal(city: City) -> Iterator[Portal]:
 def bring(portal: Portal, folder: Path, since: str | None = SINCE, **more: Any) -> Ingested:
     changes = {"host": portal.url, "pause_s": 0.0} | more
     until = UNTIL if since else "2024-05-01"
-    return ingest(
-        source_of("bologna-loops"), source_of, folder, since, until, changes, sleep=lambda s: None
-    )
+    return ingest(source_of("bologna-loops"), folder, since, until, changes, sleep=lambda s: None)
 
 
 def digests(folder: Path) -> dict[str, str]:
