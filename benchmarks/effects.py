@@ -19,7 +19,7 @@ from benchmarks.tables import head, row
 from models.contracts import FloatArray
 from pipelines.counterfactual import LEAST_DAYS, Days, effect_of
 from pipelines.effect import daily
-from pipelines.train import open_registered
+from pipelines.prepare import open_registered
 
 DAYS, NODES, FACTORS, GAPS = 365, 24, 3, 0.02
 PROFILE = np.array([1, 1, 1.02, 1.03, 1.05, 0.8, 0.65])

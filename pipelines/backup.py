@@ -247,11 +247,8 @@ def _digests(archive: Path) -> dict[str, str]:
     found = {}
     with tarfile.open(archive) as tar:
         for entry in tar:
-            stream, digest = tar.extractfile(entry), hashlib.sha256()
-            assert stream is not None
-            while piece := stream.read(2**20):
-                digest.update(piece)
-            found[entry.name] = digest.hexdigest()
+            stream: Any = tar.extractfile(entry)
+            found[entry.name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return found
 
 

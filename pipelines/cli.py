@@ -205,7 +205,7 @@ def synth(
     synthesise(domain, folder, seed, days)
 
 
-_SOURCES = [f"{name}: {what}" for name, what in sources().items()]
+_SOURCES = [f"{name}: {one.what}" for name, one in sources().items()]
 _BENCHMARKS = [f"{name}: {domain.published[name]}" for name, domain in published().items()]
 
 

@@ -21,6 +21,8 @@ import numpy as np
 
 from models.contracts import FloatArray, IntArray
 
+CONFIDENCE = 0.95
+"""Of an effect's interval."""
 LEAST_DAYS = 56
 """Days before an event, below which nothing is fitted."""
 _FOLDS = 5
@@ -87,7 +89,6 @@ def effect_of(
     controls: IntArray,
     event: int,
     until: int,
-    confidence: float = 0.95,
     placebos: int = 199,
     seed: int = 0,
 ) -> Effect:
@@ -99,7 +100,6 @@ def effect_of(
         controls: nodes that it did not.
         event: first day of it.
         until: day after the last one that is judged.
-        confidence: of the interval.
         placebos: how many are drawn.
         seed: of the draws.
 
@@ -110,7 +110,7 @@ def effect_of(
         raise ValueError(f"{event} days before the event; at least {LEAST_DAYS} are needed")
     fitted = counterfactual(days, treated, controls, event, until)
     errors = _placebos(days, treated, controls, event, until, fitted.penalty, placebos, seed)
-    least = int(np.ceil((len(errors) + 1) * confidence))
+    least = int(np.ceil((len(errors) + 1) * CONFIDENCE))
     if least > len(errors):
         raise ValueError(f"{len(errors)} placebos could be made; {least} are needed")
     reach = float(np.sort(np.abs(errors))[least - 1]) * fitted.noise

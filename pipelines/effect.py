@@ -15,14 +15,14 @@ import numpy as np
 
 from models.calendar import CALENDAR, DAY_KINDS, utc_offsets
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
-from pipelines.counterfactual import LEAST_DAYS, Days, Effect, effect_of
+from models.record import canonical_json, write_atomic
+from pipelines.counterfactual import CONFIDENCE, LEAST_DAYS, Days, Effect, effect_of
 from training.dataset import CityDataset
 
 LEAST_SHARE = 0.75
 """Of a day's steps that must be observed for its mean to count."""
 _DAY = 86400
 _CONTROLS = 3
-_PLACEBOS = 199
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,12 @@ class Told:
     record: dict[str, Any]
 
 
-def tell(dataset: CityDataset, event: Event, confidence: float = 0.95, seed: int = 0) -> Told:
+def tell(dataset: CityDataset, event: Event) -> Told:
     """Estimate what an event did.
 
     Args:
         dataset: of positive quantities, such as flows or loads.
         event: what happened, when and where.
-        confidence: of the intervals.
-        seed: of the placebos.
 
     Raises:
         FelsinaError: if a node is unknown, or there is too little before, after or beside it.
@@ -105,7 +103,7 @@ def tell(dataset: CityDataset, event: Event, confidence: float = 0.95, seed: int
     def estimate(group: IntArray) -> Effect:
         chosen = np.intersect1d(group, usable)
         try:
-            return effect_of(days, chosen, controls, at, until, confidence, _PLACEBOS, seed)
+            return effect_of(days, chosen, controls, at, until)
         except ValueError as error:
             raise FelsinaError(f"{folder}: {error}") from error
 
@@ -117,7 +115,7 @@ def tell(dataset: CityDataset, event: Event, confidence: float = 0.95, seed: int
         "event": str(event.first),
         "until": str(event.until),
         "days_before": at,
-        "confidence": confidence,
+        "confidence": CONFIDENCE,
         "controls": len(controls),
         "treated": _record(found, graph, np.intersect1d(treated, usable)),
         "beside": None if beside is None else _record(beside, graph, np.intersect1d(near, usable)),
@@ -187,8 +185,6 @@ def write(told: Told, folder: Path) -> None:
     """Write ``effect.json`` and ``effect.png`` into a folder that does not exist."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
-
-    from models.record import canonical_json, write_atomic
 
     if folder.exists():
         raise FelsinaError(f"{folder} exists; name another with --out")

@@ -9,7 +9,7 @@ import numpy as np
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import answer, say
 from pipelines.effect import Event, daily, tell, write
-from pipelines.train import open_registered
+from pipelines.prepare import open_registered
 
 
 def effect_one(

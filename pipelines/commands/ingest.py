@@ -43,9 +43,7 @@ def ingest_source(
         return
     with Stages() as stages:
         stages.begin(str(dataset), f"{name}, {source.licence or 'licence as its mapping says'}")
-        done = ingest(
-            source, source_of, dataset, since, until, changes, assignments, stages.progress
-        )
+        done = ingest(source, dataset, since, until, changes, assignments, stages.progress)
     if json:
         answer(asdict(done))
     else:

@@ -72,6 +72,19 @@ class Check:
         return self.low <= self.value <= self.high
 
 
+@dataclass(frozen=True)
+class OpenData:
+    """A source of open data, as commands list it.
+
+    Attributes:
+        what: it is, for people.
+        place: ``module:name`` of its ``pipelines.ingest.source.Source``.
+    """
+
+    what: str
+    place: str
+
+
 def _no_changes(dataset: CityDataset, profile: str) -> dict[str, Any]:
     return {}
 
@@ -89,8 +102,7 @@ class Domain:
         embedded: name of that dataset.
         published: public benchmarks that it reads: name to what file that is.
         ingest: writes one of them, by name, as a dataset folder.
-        sources: open data that it connects to: name to what that is.
-        source: one of them, by name (``pipelines.ingest.source.Source``).
+        sources: open data that it connects to, by name.
         verify: compares its simulator with published references, given their folder.
         scenario: runs a scenario through its simulator.
         answer: answers one by a surrogate.
@@ -107,8 +119,7 @@ class Domain:
     embedded: str = ""
     published: dict[str, str] = field(default_factory=dict)
     ingest: Callable[[str, Published, Path], None] | None = None
-    sources: dict[str, str] = field(default_factory=dict)
-    source: Callable[[str], Source] | None = None
+    sources: dict[str, OpenData] = field(default_factory=dict)
     verify: Callable[[Path], list[Check]] | None = None
     scenario: Runner | None = None
     answer: Answering | None = None
@@ -120,12 +131,16 @@ class Domain:
 
 def later(place: str) -> Callable[..., Any]:
     """The function at ``module:name``, imported when it is called: commands start fast."""
-    module, _, name = place.partition(":")
 
     def call(*arguments: Any) -> Any:
-        return getattr(import_module(module), name)(*arguments)
+        return _at(place)(*arguments)
 
     return call
+
+
+def _at(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def registered() -> dict[str, Domain]:
@@ -148,18 +163,31 @@ def published() -> dict[str, Domain]:
 
 
 _ANYWHERE = {
-    "csv": "any CSV by a mapping file: long, one column a node, or several steps a row",
-    "open-meteo": "weather as it was forecast a day (or more) ahead, hourly",
-    "open-meteo-archive": "weather as it was analysed afterwards, hourly",
-    "road-graph": "road distances between nodes, from a GeoPackage of streets",
-    "bologna-areas": "Bologna's statistical areas with income and fragility, for audits",
+    "csv": OpenData(
+        "any CSV by a mapping file: long, one column a node, or several steps a row",
+        "pipelines.ingest.csv_table:SOURCE",
+    ),
+    "open-meteo": OpenData(
+        "weather as it was forecast a day (or more) ahead, hourly",
+        "pipelines.ingest.open_meteo:FORECAST",
+    ),
+    "open-meteo-archive": OpenData(
+        "weather as it was analysed afterwards, hourly", "pipelines.ingest.open_meteo:ARCHIVE"
+    ),
+    "road-graph": OpenData(
+        "road distances between nodes, from a GeoPackage of streets",
+        "pipelines.ingest.road_graph:SOURCE",
+    ),
+    "bologna-areas": OpenData(
+        "Bologna's statistical areas with income and fragility, for audits",
+        "pipelines.ingest.bologna_areas:SOURCE",
+    ),
 }
 """Sources that no domain owns."""
-_anywhere: Callable[[str], Source] = later("pipelines.domains.anywhere:source")
 
 
-def sources() -> dict[str, str]:
-    """Name of each source of open data to what it is."""
+def sources() -> dict[str, OpenData]:
+    """Each source of open data by its name."""
     found = dict(_ANYWHERE)
     for domain in registered().values():
         found |= domain.sources
@@ -168,10 +196,8 @@ def sources() -> dict[str, str]:
 
 def source_of(name: str) -> Source:
     """A source of open data; an unknown one is refused."""
-    if name in _ANYWHERE:
-        return _anywhere(name)
-    for domain in registered().values():
-        if name in domain.sources and domain.source is not None:
-            return domain.source(name)
-    known = ", ".join([*sources(), *published()])
-    raise FelsinaError(f"source {name!r} is unknown; use one of {known}")
+    known = sources()
+    if name not in known:
+        names = ", ".join([*known, *published()])
+        raise FelsinaError(f"source {name!r} is unknown; use one of {names}")
+    return _at(known[name].place)

@@ -69,7 +69,7 @@ def write_folder(folder: Path, given: dict[str, Tables], credits: list[Credit]) 
     series, nodes, base = _series(folder, given)
     header = _header(folder, given, base, series, credits)
     series = _on_grid(series, header["step"])
-    edges = _last(given, "edges")
+    edges = _edges(given)
     forcings, entries = forcings_of(folder, given, header, pd.DatetimeIndex(series.index))
     header = {k: v for k, v in header.items() if k not in ("forcings", "source")} | {
         "forcings": entries,
@@ -180,8 +180,7 @@ def _split(text: Any) -> list[str]:
 def _splits(series: pd.DataFrame, step: str) -> dict[str, datetime]:
     """Ends at UTC midnights after 70 and 85 % of the days; for an owner to change."""
     start = series.index[0].to_pydatetime()
-    days = len(series.index) and (series.index[-1] - series.index[0]).total_seconds() / 86400
-    days += step_seconds(step) / 86400
+    days = ((series.index[-1] - start).total_seconds() + step_seconds(step)) / 86400
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     ends = {"train_end": TRAIN_SHARE, "validation_end": TRAIN_SHARE + VALIDATION_SHARE}
     return {key: midnight + timedelta(days=round(share * days)) for key, share in ends.items()}
@@ -202,11 +201,10 @@ def _on_grid(series: pd.DataFrame, step: str) -> pd.DataFrame:
     return series.reindex(grid)
 
 
-def _last(given: dict[str, Tables], name: str) -> pd.DataFrame | None:
-    """A table that several sources may give: of the one that gives no series, if any."""
-    found = [t for t in given.values() if getattr(t, name) is not None]
-    found.sort(key=lambda tables: tables.series is None)
-    return getattr(found[-1], name) if found else None
+def _edges(given: dict[str, Tables]) -> pd.DataFrame | None:
+    """Several sources may give edges: those of one that gives no series, if any."""
+    found = [tables for tables in given.values() if tables.edges is not None]
+    return max(found, key=lambda tables: tables.series is None).edges if found else None
 
 
 def _keep_what_is_the_owners(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from pyarrow import compute
@@ -69,8 +70,9 @@ def read_columns(
                 f"{path}: no table with {separator!r} between columns: {said}"
             ) from worse
         for name, kind in types.items():
-            numbers(table[name], path, name) if pa.types.is_floating(kind) else None
-            if pa.types.is_integer(kind):
+            if pa.types.is_floating(kind):
+                numbers(table[name], path, name)
+            elif pa.types.is_integer(kind):
                 whole_numbers(table[name], path, name)
         raise FelsinaError(f"{path}: {' '.join(str(error).split())}") from error
 
@@ -130,3 +132,31 @@ def _refuse(texts: pa.ChunkedArray, pattern: str, path: Path, name: str, remedy:
 
 def _floats(texts: pa.ChunkedArray) -> FloatArray:
     return pc.cast(pc.utf8_trim_whitespace(texts), pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def geopoints(texts: np.ndarray, path: Path, name: str) -> tuple[FloatArray, FloatArray]:
+    """Longitude and latitude of Opendatasoft's ``lat, lon`` texts, in degrees; NaN where empty."""
+    codes, unique = pd.factorize(texts)
+    places = np.array([_degrees(str(text)) for text in unique], float).reshape(-1, 2)
+    lat, lon = places[:, 0], places[:, 1]
+    wrong = (unique != "") & ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
+    if wrong.any():
+        bad = int(np.flatnonzero(wrong)[0])
+        row = int(np.flatnonzero(codes == bad)[0])
+        raise FelsinaError(
+            f"{path}: line {row + 2}, {name}: {unique[bad]!r} is no place; write lat, lon"
+        )
+    return lon[codes], lat[codes]
+
+
+def _degrees(text: str) -> tuple[float, float]:
+    lat, _, lon = text.partition(",")
+    return float_of(lat), float_of(lon)
+
+
+def float_of(text: str) -> float:
+    """A text as a number; NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

@@ -12,7 +12,7 @@ import pyarrow as pa
 from models.calendar import zone
 from models.contracts import FelsinaError, FloatArray, step_seconds
 from pipelines.ingest.clock import utc_of
-from pipelines.ingest.columns import header_of, numbers, read_columns
+from pipelines.ingest.columns import float_of, geopoints, header_of, numbers, read_columns
 from pipelines.ingest.csv_mapping import Mapping, read_mapping
 from pipelines.ingest.grid import pivot
 from pipelines.ingest.places import edges_between
@@ -166,7 +166,7 @@ def _stamps(mapping: Mapping, path: Path, table: pa.Table) -> pd.DatetimeIndex:
     form = mapping.time_format
     try:
         if form in _UNITS:
-            seconds = np.array([_float(str(text)) for text in unique])
+            seconds = np.array([float_of(str(text)) for text in unique])
             stamps = pd.DatetimeIndex(pd.to_datetime(seconds, unit=_UNITS[form], utc=True))
         else:
             known = "ISO8601" if form == "iso" else form
@@ -218,33 +218,6 @@ def _places(
     if lacking := sorted(set(ids) - set(known["id"])):
         notes.append(f"{len(lacking)} nodes have no place in {said.file}, such as {lacking[0]}")
     return table.merge(known, on="id", how="left")
-
-
-def geopoints(texts: np.ndarray, path: Path, name: str) -> tuple[FloatArray, FloatArray]:
-    """Longitude and latitude of Opendatasoft's ``lat, lon`` texts, in degrees; NaN where empty."""
-    codes, unique = pd.factorize(texts)
-    places = np.array([_degrees(str(text)) for text in unique], float).reshape(-1, 2)
-    lat, lon = places[:, 0], places[:, 1]
-    wrong = (unique != "") & ~((np.abs(lat) <= 90) & (np.abs(lon) <= 180))
-    if wrong.any():
-        bad = int(np.flatnonzero(wrong)[0])
-        row = int(np.flatnonzero(codes == bad)[0])
-        raise FelsinaError(
-            f"{path}: line {row + 2}, {name}: {unique[bad]!r} is no place; write lat, lon"
-        )
-    return lon[codes], lat[codes]
-
-
-def _degrees(text: str) -> tuple[float, float]:
-    lat, _, lon = text.partition(",")
-    return _float(lat), _float(lon)
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
 
 
 def _credit(documents: dict[str, Path]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from models.contracts import FloatArray
 
-_EARTH_M = 6_371_008.8
+EARTH_M = 6_371_008.8
 
 
 def distances_m(
@@ -17,7 +17,7 @@ def distances_m(
     here, there = np.radians(lat)[:, None], np.radians(to_lat)[None, :]
     east = np.radians(to_lon)[None, :] - np.radians(lon)[:, None]
     chord = np.sin((there - here) / 2) ** 2 + np.cos(here) * np.cos(there) * np.sin(east / 2) ** 2
-    return 2 * _EARTH_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+    return 2 * EARTH_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
 
 
 def nearest_edges(ids: list[str], far_m: FloatArray, neighbours: int) -> pd.DataFrame:

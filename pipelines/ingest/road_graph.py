@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from models.contracts import FelsinaError, FloatArray
-from pipelines.ingest.places import distances_m, nearest_edges
+from pipelines.ingest.places import EARTH_M, distances_m, nearest_edges
 from pipelines.ingest.source import Ask, Settings, Source, Span, Tables
 
 _WGS84 = 4326
@@ -140,7 +140,7 @@ def line_of(blob: bytes) -> FloatArray:
 def _length_m(line: FloatArray) -> float:
     here, there = np.radians(line[:-1]), np.radians(line[1:])
     east = (there[:, 0] - here[:, 0]) * np.cos((there[:, 1] + here[:, 1]) / 2)
-    return float(6_371_008.8 * np.hypot(east, there[:, 1] - here[:, 1]).sum())
+    return float(EARTH_M * np.hypot(east, there[:, 1] - here[:, 1]).sum())
 
 
 def _graph(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, write_atomic
+from pipelines.domains.registry import source_of
 from pipelines.ingest.assemble import Changes, Credit, write_folder
 from pipelines.ingest.fetching import Absent, Fetched, Fetcher, Unchanged
 from pipelines.ingest.raw import Raw
@@ -69,7 +70,6 @@ def plan(
 
 def ingest(
     source: Source,
-    known: Callable[[str], Source],
     folder: Path,
     since: str | None = None,
     until: str | None = None,
@@ -82,7 +82,6 @@ def ingest(
 
     Args:
         source: whose data.
-        known: a source by name, for the others that the folder holds raw files of.
         folder: dataset folder; made if need be.
         since: ISO day to begin with; by default what is held goes on.
         until: ISO day after the last; by default today is the last.
@@ -105,8 +104,8 @@ def ingest(
         raw.sweep()
         counts = _fetch_all(source, settings, asks, raw, progress, sleep)
         write_atomic(_settings_path(folder, source.name), canonical_json(_plain(settings)))
-        given, notes = _read_all(folder, raw, known, progress)
-        made = write_folder(folder, given, _credits(raw, known))
+        given, notes = _read_all(folder, raw, progress)
+        made = write_folder(folder, given, _credits(raw))
     progress("Read and write the folder", 1.0)
     return Ingested(*counts, tuple(notes), made)
 
@@ -198,14 +197,12 @@ def _one(
     return fetcher.get(ask.place, part, etag or "", last_modified or "", ask.broken_by)
 
 
-def _read_all(
-    folder: Path, raw: Raw, known: Callable[[str], Source], progress: Progress
-) -> tuple[dict[str, Tables], list[str]]:
+def _read_all(folder: Path, raw: Raw, progress: Progress) -> tuple[dict[str, Tables], list[str]]:
     """Tables of every source that is held, those with a target first: others need its nodes."""
     progress("Read and write the folder", 0.0)
     given: dict[str, Tables] = {}
     nodes = None
-    sources = [known(name) for name in raw.sources()]
+    sources = [source_of(name) for name in raw.sources()]
     for number, source in enumerate(sorted(sources, key=lambda s: (not s.targets, s.name))):
         if not source.targets and nodes is None and (folder / "nodes.csv").exists():
             nodes = pd.read_csv(folder / "nodes.csv", dtype={"id": str})
@@ -218,11 +215,11 @@ def _read_all(
     return given, [note for tables in given.values() for note in tables.notes]
 
 
-def _credits(raw: Raw, known: Callable[[str], Source]) -> list[Credit]:
+def _credits(raw: Raw) -> list[Credit]:
     found = []
     for name in raw.sources():
         documents = {key: raw.path(held) for key, held in raw.held(name).items()}
-        found.append(_credit(known(name), documents))
+        found.append(_credit(source_of(name), documents))
     return found
 
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from models.chain import head_path, verify
 from models.errors import FelsinaError
-from models.signing import create_key
+from models.signing import create_key, load_key
 from models.stream import Stream
 from pipelines.backup import backup, restore
 from serving import tables
@@ -93,8 +93,6 @@ def test_a_restored_server_gives_the_same_forecasts(
     assert [key.name for key in Keys(store.engine).all()] == ["planner"]
     assert not (home / "work").exists()
     assert not (home / "releases" / ".half.part").exists()
-    key = (lived / "k.pub").read_bytes()
-    (tmp_path / "k.pub").write_bytes(key)
     # and goes on: what is new is numbered after what came back
     store.write("tiny", OBSERVED, np.array([np.datetime64("2030-01-01", "s")]), ["new"], ONE)
     with store.engine.connect() as connection:
@@ -108,8 +106,6 @@ ONE = np.ones((1, 1))
 
 def test_a_stream_comes_back_whole_though_it_grew_meanwhile(lived: Path, tmp_path: Path) -> None:
     """A head that is newer than the copy of its stream would call the copy cut."""
-    from models.signing import load_key
-
     home = tmp_path / "home"
     shutil.copytree(lived / "board", home / "board")
     key = load_key(lived / "k")

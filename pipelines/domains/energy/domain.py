@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import SMALL_NETWORK, Domain, later
+from pipelines.domains.registry import SMALL_NETWORK, Domain, OpenData, later
 
 if TYPE_CHECKING:
     from training.dataset import CityDataset
@@ -30,7 +30,12 @@ _PUBLISHED = {
     "ettm2": "ETTm2.csv: the second transformer every 15 minutes",
 }
 
-_SOURCES = {"terna-load": "load of an Italian bidding zone, every 15 minutes (needs a key)"}
+_SOURCES = {
+    "terna-load": OpenData(
+        "load of an Italian bidding zone, every 15 minutes (needs a key)",
+        "pipelines.domains.energy.open_data:SOURCE",
+    )
+}
 
 DOMAIN = Domain(
     name="energy",
@@ -41,7 +46,6 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.energy.published:ingest"),
     sources=_SOURCES,
-    source=later("pipelines.domains.energy.open_data:source"),
     verify=later("pipelines.domains.energy.verification:verify"),
     scenario=later("pipelines.domains.energy.scenario:run_scenario"),
     answer=later("pipelines.domains.energy.scenario:answer_scenario"),

@@ -127,21 +127,14 @@ def _token(host: str, client: httpx.Client) -> str:
     return str(answer.json()["access_token"])
 
 
-_SOURCES = {
-    "terna-load": Source(
-        name="terna-load",
-        publisher="Terna",
-        licence="free to reuse with attribution, not confirmed for the API",
-        attribution="Terna",
-        settings=LoadSettings,
-        asks=_asks,
-        read=_read,
-        targets=True,
-        headers=_headers,
-    )
-}
-
-
-def source(name: str) -> Source:
-    """One of energy's sources."""
-    return _SOURCES[name]
+SOURCE = Source(
+    name="terna-load",
+    publisher="Terna",
+    licence="free to reuse with attribution, not confirmed for the API",
+    attribution="Terna",
+    settings=LoadSettings,
+    asks=_asks,
+    read=_read,
+    targets=True,
+    headers=_headers,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import Domain, later
+from pipelines.domains.registry import Domain, OpenData, later
 
 if TYPE_CHECKING:
     from training.dataset import CityDataset
@@ -35,7 +35,12 @@ _PUBLISHED = {
     "camels": "CAMELS-US folder: daily runoff of up to 671 basins with Daymet weather",
 }
 
-_SOURCES = {"arpae-rivers": "river stage and rain in Emilia-Romagna, every 30 minutes"}
+_SOURCES = {
+    "arpae-rivers": OpenData(
+        "river stage and rain in Emilia-Romagna, every 30 minutes",
+        "pipelines.domains.flood.open_data:SOURCE",
+    )
+}
 
 DOMAIN = Domain(
     name="flood",
@@ -46,7 +51,6 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.flood.published:ingest"),
     sources=_SOURCES,
-    source=later("pipelines.domains.flood.open_data:source"),
     verify=later("pipelines.domains.flood.verification:verify"),
     sample=later("pipelines.domains.flood.inundation_sampling:sample"),
     scenario=later("pipelines.domains.flood.scenario:run_scenario"),

@@ -217,20 +217,13 @@ def _sums(quarters: FloatArray, row: np.ndarray, rows: int) -> FloatArray:
     return np.where(count >= 2, sums, np.nan)
 
 
-_SOURCES = {
-    "arpae-rivers": Source(
-        name="arpae-rivers",
-        publisher="Arpae-SIMC",
-        licence="IODL 2.0 or CC BY 4.0, as users state it: check with Arpae",
-        attribution="Arpae Emilia-Romagna, Struttura Idro-Meteo-Clima",
-        settings=ArchiveSettings,
-        asks=_asks,
-        read=_read,
-        targets=True,
-    )
-}
-
-
-def source(name: str) -> Source:
-    """One of flood's sources."""
-    return _SOURCES[name]
+SOURCE = Source(
+    name="arpae-rivers",
+    publisher="Arpae-SIMC",
+    licence="IODL 2.0 or CC BY 4.0, as users state it: check with Arpae",
+    attribution="Arpae Emilia-Romagna, Struttura Idro-Meteo-Clima",
+    settings=ArchiveSettings,
+    asks=_asks,
+    read=_read,
+    targets=True,
+)

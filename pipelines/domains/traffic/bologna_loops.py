@@ -24,13 +24,13 @@ import pandas as pd
 from pydantic import Field
 
 from models.contracts import FelsinaError
+from pipelines.domains.traffic.hourly_counts import HEADER, TIMEZONE
 from pipelines.domains.traffic.loop_exports import accuracy, flows
 from pipelines.ingest.clock import utc_of
 from pipelines.ingest.opendatasoft import INTERRUPTED, export_url
 from pipelines.ingest.places import edges_between
 from pipelines.ingest.source import Ask, Settings, Source, Span, Tables
 
-TIMEZONE = "Europe/Rome"
 _FLOWS = "rilevazione-flusso-veicoli-tramite-spire-anno-{year}"
 _ACCURACY = "accuratezza-spire-anno-{year}"
 
@@ -103,17 +103,7 @@ def _read(settings: LoopSettings, documents: dict[str, Path], nodes: pd.DataFram
     series = pd.DataFrame(flat[known], index=utc[known].rename("time"), columns=pd.Index(ids))
     places = _places(table, ids)
     return Tables(
-        header={
-            "name": "bologna-loops",
-            "domain": "traffic",
-            "target": "flow",
-            "unit": "veh/h",
-            "step": "1h",
-            "timezone": TIMEZONE,
-            "lookback": 168,
-            "horizon": 24,
-            "nonnegative": True,
-        },
+        header={"name": "bologna-loops", **HEADER},
         nodes=places,
         series=series,
         edges=edges_between(places, settings.neighbours),

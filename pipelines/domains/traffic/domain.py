@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.domains.registry import SMALL_NETWORK, Domain, later
+from pipelines.domains.registry import SMALL_NETWORK, Domain, OpenData, later
 
 if TYPE_CHECKING:
     from training.dataset import CityDataset
@@ -30,8 +30,14 @@ _PUBLISHED = {
 }
 
 _SOURCES = {
-    "bologna-loops": "Bologna's induction loops: hourly counts, gated by their accuracy",
-    "regional-counts": "MTS stations of Emilia-Romagna: hourly counts by direction",
+    "bologna-loops": OpenData(
+        "Bologna's induction loops: hourly counts, gated by their accuracy",
+        "pipelines.domains.traffic.bologna_loops:SOURCE",
+    ),
+    "regional-counts": OpenData(
+        "MTS stations of Emilia-Romagna: hourly counts by direction",
+        "pipelines.domains.traffic.regional_counts:SOURCE",
+    ),
 }
 
 DOMAIN = Domain(
@@ -43,7 +49,6 @@ DOMAIN = Domain(
     published=_PUBLISHED,
     ingest=later("pipelines.domains.traffic.published:ingest"),
     sources=_SOURCES,
-    source=later("pipelines.domains.traffic.open_data:source"),
     scenario=later("pipelines.domains.traffic.scenario:run_scenario"),
     answer=later("pipelines.domains.traffic.answering:answer_scenario"),
     sample=later("pipelines.domains.traffic.sampling:sample"),

@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from models.contracts import FelsinaError, FloatArray
-from pipelines.ingest.columns import header_of, pc, plain, read_columns
-from pipelines.ingest.csv_table import geopoints
+from pipelines.ingest.columns import geopoints, header_of, pc, plain, read_columns
 from pipelines.ingest.opendatasoft import SEPARATOR
 
 HOURS = [f"{h:02}_00_{h + 1:02}_00" for h in range(24)]

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import Field
 
 from models.contracts import FelsinaError, FloatArray
+from pipelines.domains.traffic.hourly_counts import HEADER, TIMEZONE
 from pipelines.ingest.clock import utc_of
 from pipelines.ingest.columns import header_of, numbers, read_columns
 from pipelines.ingest.grid import pivot
 from pipelines.ingest.places import edges_between
 from pipelines.ingest.source import Ask, Settings, Source, Span, Tables
 
-TIMEZONE = "Europe/Rome"
 _MONTHS = (
     *("Gennaio", "Febbraio", "Marzo", "Aprile", "Maggio", "Giugno"),
     *("Luglio", "Agosto", "Settembre", "Ottobre", "Novembre", "Dicembre"),
@@ -49,7 +50,7 @@ class CountSettings(Settings):
     host: str = "https://rerdatahub.blob.core.windows.net"
     stations: tuple[int, ...] = ()
     places: str = ""
-    neighbours: int = 8
+    neighbours: int = Field(8, ge=0)
 
 
 def _asks(settings: CountSettings, span: Span) -> list[Ask]:
@@ -82,17 +83,7 @@ def _read(
     series, _ = pivot(index, np.concatenate(names), np.concatenate(counts), adds_up=True)
     table = _places([str(c) for c in series.columns], documents.get("places"))
     notes = [f"{lost} transits left out: hours that the clock skips or repeats"] if lost else []
-    header = {
-        "name": "regional-counts",
-        "domain": "traffic",
-        "target": "flow",
-        "unit": "veh/h",
-        "step": "1h",
-        "timezone": TIMEZONE,
-        "lookback": 168,
-        "horizon": 24,
-        "nonnegative": True,
-    }
+    header = {"name": "regional-counts", **HEADER}
     edges = edges_between(table, settings.neighbours)
     return Tables(header=header, nodes=table, series=series, edges=edges, notes=notes)
 
@@ -101,10 +92,9 @@ def _month(
     path: Path, stations: tuple[int, ...]
 ) -> tuple[pd.DatetimeIndex, np.ndarray, FloatArray]:
     """Hour in UTC, node ``STATION-DIRECTION`` and transits of each row."""
-    separator = ";" if ";" in header_of(path, "\n")[0] else ","
     types: dict[str, pa.DataType] = dict.fromkeys(_COUNTS, pa.int64())
     types["HHMI_ID"] = pa.dictionary(pa.int32(), pa.string())
-    table = read_columns(path, types, separator)
+    table = read_columns(path, types, _separator(path))
     day, station, direction, vehicle, transits = (
         table[name].to_numpy(zero_copy_only=False) for name in _COUNTS
     )
@@ -128,6 +118,10 @@ def _month(
     return utc, names[codes], transits[wanted].astype(float)
 
 
+def _separator(path: Path) -> str:
+    return ";" if ";" in header_of(path, "\n")[0] else ","
+
+
 def _minutes(text: str) -> int:
     hour, _, minute = text.partition(":")
     known = hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60
@@ -139,7 +133,7 @@ def _places(ids: list[str], path: Path | None) -> pd.DataFrame:
     table["name"] = [f"MTS {n} direction {d}" for n, _, d in (i.partition("-") for i in ids)]
     if path is None:
         return table
-    separator = ";" if ";" in header_of(path, "\n")[0] else ","
+    separator = _separator(path)
     rows = read_columns(path, dict.fromkeys(_PLACES, pa.string()), separator)
     decimal = "," if separator == ";" else "."
     lon, lat = (numbers(rows[n], path, n, decimal) for n in _PLACES[1:])

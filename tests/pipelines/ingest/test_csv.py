@@ -55,7 +55,7 @@ def bring(folder: Path, keys: str, text: str, **more: Any) -> Ingested:
     (folder / "mapping.toml").write_text(MAPPING.format(keys=keys))
     (folder / "data.csv").write_text(text, encoding="utf-8")
     changes = {"path": str(folder / "mapping.toml")}
-    return ingest(source_of("csv"), source_of, folder / "out", changes=changes, **more)
+    return ingest(source_of("csv"), folder / "out", changes=changes, **more)
 
 
 def values_of(folder: Path) -> pd.DataFrame:
