@@ -12,13 +12,12 @@ release whose report misses one cannot be promoted.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models.contracts import FelsinaError
+from fairness.toml_file import read_toml
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)]
 OPTIONAL = ("partners", "electricity", "labels", "simulator")
@@ -95,14 +94,5 @@ def read_about(path: Path | None) -> About:
     """
     if path is None:
         return About()
-    try:
-        return About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(
-            f"{path}: {where}: {first['msg']}; known parts: {', '.join(About.model_fields)}, each "
-            "with it and en"
-        ) from error
+    known = ", ".join(About.model_fields)
+    return read_toml(path, About, f"; known parts: {known}, each with it and en")

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import csv
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fairness.groups import Areas
+from fairness.toml_file import read_toml
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
 
 
@@ -52,7 +52,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     Raises:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
-    said = _said(path)
+    said = read_toml(path, AreasFile)
     if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
         raise FelsinaError(
             f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
@@ -91,23 +91,12 @@ def read_outlines(path: Path) -> dict[str, list[list[FloatArray]]]:
     Raises:
         FelsinaError: as ``read_areas`` does.
     """
-    said = _said(path)
+    said = read_toml(path, AreasFile)
     if said.outlines is None:
         return {}
     rows = _rows(path.parent / said.table, [said.code, said.levels[0]])
     found = _outlines(path.parent / said.outlines, said.code)
     return {row[said.levels[0]]: found.get(row[said.code], []) for row in rows}
-
-
-def _said(path: Path) -> AreasFile:
-    try:
-        return AreasFile.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -181,10 +170,10 @@ def _inside(lon: FloatArray, lat: FloatArray, rings: list[FloatArray]) -> np.nda
 
 def area_files(path: Path) -> list[Path]:
     """A city's TOML file and the files that it names."""
-    said = _said(path)
+    said = read_toml(path, AreasFile)
     return [path, *(path.parent / name for name in (said.table, said.outlines) if name)]
 
 
 def area_source(path: Path) -> str:
     """Whom to name for a city's areas."""
-    return _said(path).attribution
+    return read_toml(path, AreasFile).attribution

@@ -13,13 +13,22 @@ often; if its peaks are forecast too low. Each verdict is one of three:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fairness.groups import CLASSES, LEAST_SENSORS, Areas, Grouping
-from fairness.intervals import LEAST_DAYS, Interval, jackknife
-from fairness.metrics import FIGURES, SUMS, Units, figures, mean_of_groups, mean_of_others
+from fairness.intervals import LEAST_DAYS, Interval, Statistic, jackknife
+from fairness.metrics import (
+    FIGURES,
+    SUMS,
+    Units,
+    figures,
+    mean_of_groups,
+    mean_of_others,
+    rounded,
+)
 from models.contracts import FloatArray
 
 PASS, FAIL, INSUFFICIENT = "pass", "fail", "insufficient evidence"
@@ -133,42 +142,52 @@ def _judged(daily: FloatArray, units: Units, weights: FloatArray, has_zero: bool
         [mean_of_groups(by_lead[:, band], weights) for band in range(by_lead.shape[1])], axis=1
     )
     sums = by_unit.sum(axis=2)
-    harms = {harm.name: _harm(sums, weights, harm) for harm in HARMS}
+    harms = {
+        harm.name: compared(
+            sums, partial(worse, weights=weights, harm=harm), len(weights), harm.tolerated
+        )
+        for harm in HARMS
+    }
     if not has_zero:
         harms["relative_error"] = [
             one | {"worse_by": None, "low": None, "high": None, "verdict": INSUFFICIENT}
             for one in harms["relative_error"]
         ]
     return {
-        "figures": [dict(zip(FIGURES, map(_number, row), strict=True)) for row in groups],
+        "figures": [dict(zip(FIGURES, map(rounded, row), strict=True)) for row in groups],
         "by_lead": [
-            [dict(zip(FIGURES, map(_number, row), strict=True)) for row in group] for group in bands
+            [dict(zip(FIGURES, map(rounded, row), strict=True)) for row in group] for group in bands
         ],
         "harms": harms,
     }
 
 
-def _harm(by_unit: FloatArray, weights: FloatArray, harm: Harm) -> list[dict[str, Any]]:
-    """How much worse each group is than the others, with its verdict."""
-    count, days = len(weights), len(by_unit)
+def compared(
+    by_unit: FloatArray, worse_by: Statistic, comparisons: int, tolerated: float
+) -> list[dict[str, Any]]:
+    """How much worse each group is than the others, with its verdict.
+
+    Args:
+        by_unit: [D, U, *S] sums a day.
+        worse_by: from sums [..., U, *S] to each group's figure less the others'.
+        comparisons: how many groups are judged.
+        tolerated: how much worse one may be.
+    """
+    days = len(by_unit)
     if days < LEAST_DAYS:
-        point = worse(by_unit.sum(axis=0), weights, harm)
-        interval = Interval(point, np.full(count, np.nan), np.full(count, np.nan))
+        unknown = np.full(comparisons, np.nan)
+        interval = Interval(worse_by(by_unit.sum(axis=0)), unknown, unknown)
     else:
-        interval = jackknife(
-            by_unit, lambda sums: worse(sums, weights, harm), CONFIDENCE, comparisons=count
-        )
+        interval = jackknife(by_unit, worse_by, CONFIDENCE, comparisons)
     return [
         {
-            "worse_by": _number(interval.estimate[g]),
-            "low": _number(interval.low[g]),
-            "high": _number(interval.high[g]),
-            "tolerated": harm.tolerated,
-            "verdict": verdict(
-                interval.estimate[g], interval.low[g], interval.high[g], harm.tolerated, days
-            ),
+            "worse_by": rounded(estimate),
+            "low": rounded(low),
+            "high": rounded(high),
+            "tolerated": tolerated,
+            "verdict": verdict(estimate, low, high, tolerated, days),
         }
-        for g in range(count)
+        for estimate, low, high in zip(interval.estimate, interval.low, interval.high, strict=True)
     ]
 
 
@@ -195,7 +214,3 @@ def verdict(worse_by: float, low: float, high: float, tolerated: float, days: in
     if high < tolerated and days >= YEAR:
         return PASS
     return INSUFFICIENT
-
-
-def _number(value: float) -> float | None:
-    return float(round(value, 6)) if np.isfinite(value) else None

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from fairness.groups import LEAST_RESIDENTS, Areas, classes
+from fairness.metrics import rounded
 from models.contracts import BoolArray, FloatArray, IntArray
 
 
@@ -103,12 +104,12 @@ class _Counted:
             "merged": list(merged),
             "areas": len(members),
             "residents": int(living) if living else None,
-            "km2": _rounded(land, 3),
+            "km2": rounded(land, 3),
             "sensors": int(self.sensors[members].sum()),
             "silent": int(self.sensors[members].sum()) - alive,
-            "per_10000": _rounded(1e4 * alive / living, 2) if living else None,
-            "per_km2": _rounded(alive / land, 3) if land > 0 else None,
-            "residents_without": _rounded(without / living, 4) if living else None,
+            "per_10000": rounded(1e4 * alive / living, 2) if living else None,
+            "per_km2": rounded(alive / land, 3) if land > 0 else None,
+            "residents_without": rounded(without / living, 4) if living else None,
         }
 
     def rank(self, name: str) -> dict[str, Any]:
@@ -117,15 +118,11 @@ class _Counted:
         usable = np.flatnonzero(np.isfinite(values) & (people >= LEAST_RESIDENTS))
         density = self.alive[usable] / people[usable]
         rho = _spearman(values[usable], density)
-        chance = _rounded(1.96 / np.sqrt(len(usable) - 1), 2) if len(usable) > 2 else None
+        chance = rounded(1.96 / np.sqrt(len(usable) - 1), 2) if len(usable) > 2 else None
         return {"attribute": name, "rho": rho, "areas": len(usable), "chance": chance}
 
 
 def _spearman(one: FloatArray, two: FloatArray) -> float | None:
     if len(one) < 3 or len(set(one)) < 2 or len(set(two)) < 2:
         return None
-    return _rounded(float(np.corrcoef(rankdata(one), rankdata(two))[0, 1]), 3)
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return float(round(value, digits)) if np.isfinite(value) else None
+    return rounded(float(np.corrcoef(rankdata(one), rankdata(two))[0, 1]), 3)

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fairness.audit import CONFIDENCE, INSUFFICIENT, verdict
+from fairness.audit import INSUFFICIENT, compared
 from fairness.groups import Areas, Grouping
-from fairness.intervals import LEAST_DAYS, Interval, jackknife
-from fairness.metrics import Units, mean_of_groups, mean_of_others
+from fairness.metrics import Units, mean_of_groups, mean_of_others, rounded
 from models.contracts import BoolArray, FloatArray
 
 COUNTS = ("events", "hits", "lead_h", "alarms", "false")
@@ -98,7 +97,12 @@ def _judged(by_unit: FloatArray, weights: FloatArray, events: list[int]) -> dict
             found = warned(sums)[..., at : at + 1]
             return sign * (mean_of_groups(found, weights) - mean_of_others(found, weights))[..., 0]
 
-        harms[name] = _harm(by_unit, worse, events)
+        harms[name] = [
+            found if n >= LEAST_EVENTS else found | {"verdict": INSUFFICIENT}
+            for found, n in zip(
+                compared(by_unit, worse, len(events), TOLERATED), events, strict=True
+            )
+        ]
     return {
         "figures": [_named(row) for row in mean_of_groups(whole, weights)],
         "all": _named(mean_of_groups(whole, everyone)[0]),
@@ -106,31 +110,5 @@ def _judged(by_unit: FloatArray, weights: FloatArray, events: list[int]) -> dict
     }
 
 
-def _harm(by_unit: FloatArray, worse: Any, events: list[int]) -> list[dict[str, Any]]:
-    days, count = len(by_unit), len(events)
-    if days < LEAST_DAYS:
-        unknown = np.full(count, np.nan)
-        found = Interval(worse(by_unit.sum(axis=0)), unknown, unknown)
-    else:
-        found = jackknife(by_unit, worse, CONFIDENCE, comparisons=count)
-    told = zip(found.estimate, found.low, found.high, events, strict=True)
-    return [
-        {
-            "worse_by": _number(estimate),
-            "low": _number(low),
-            "high": _number(high),
-            "tolerated": TOLERATED,
-            "verdict": verdict(estimate, low, high, TOLERATED, days)
-            if n >= LEAST_EVENTS
-            else INSUFFICIENT,
-        }
-        for estimate, low, high, n in told
-    ]
-
-
 def _named(row: FloatArray) -> dict[str, float | None]:
-    return dict(zip(WARNED, map(_number, row), strict=True))
-
-
-def _number(value: float) -> float | None:
-    return float(round(value, 4)) if np.isfinite(value) else None
+    return dict(zip(WARNED, map(rounded, row), strict=True))

@@ -7,6 +7,7 @@ order of the attribute, and the merger is shown. Area averages are not persons.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,24 +159,17 @@ def by_level(areas: Areas, level: str) -> Grouping:
     if level not in order:
         raise FelsinaError(f"level {level!r} is unknown; known: {', '.join(order)}")
     inside = areas.of_node >= 0
-    labels = np.full(len(areas.of_node), "", object)
-    labels[inside] = np.array(areas.levels[level], object)[areas.of_node[inside]]
-    groups: list[Group] = []
-    waiting = np.flatnonzero(labels != "")
-    origin = labels.copy()
-    for above in [*order[order.index(level) + 1 :], None]:
-        groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
-        taken = np.concatenate([g.nodes for g in groups]) if groups else np.zeros(0, np.int64)
-        waiting = np.setdiff1d(waiting, taken)
-        if not len(waiting):
-            break
-        if above is None:
-            labels[waiting] = "the rest"
-            groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
-        else:
-            names = areas.levels[above]
-            labels[waiting] = [f"rest of {names[a]}" for a in areas.of_node[waiting]]
-    return _grouping(level, groups, areas)
+
+    def at_node(names: Sequence[str]) -> np.ndarray:
+        labels = np.full(len(areas.of_node), "", object)
+        labels[inside] = np.array(names, object)[areas.of_node[inside]]
+        return labels
+
+    rests = [
+        at_node([f"rest of {name}" for name in areas.levels[above]])
+        for above in order[order.index(level) + 1 :]
+    ]
+    return _merged(level, at_node(areas.levels[level]), rests, areas)
 
 
 def by_text(attribute: str, texts: tuple[str, ...], areas: Areas) -> Grouping:
@@ -186,7 +180,7 @@ def by_text(attribute: str, texts: tuple[str, ...], areas: Areas) -> Grouping:
     small = [g for g in groups if not g.large_enough]
     kept = [g for g in groups if g.large_enough]
     if small:
-        nodes = np.concatenate([g.nodes for g in small])
+        nodes = _nodes(small)
         names = tuple(g.name for g in small)
         other = Group("other", np.sort(nodes), areas.living(nodes), names)
         kept += [other] if other.large_enough else []
@@ -201,15 +195,7 @@ def by_two(one: str, two: str, areas: Areas) -> Grouping:
     rows, columns = _thirds(one, areas), _thirds(two, areas)
     both = (rows != "") & (columns != "")
     labels = np.where(both, rows + " x " + columns, "")
-    origin, waiting = labels.copy(), np.flatnonzero(labels != "")
-    groups: list[Group] = []
-    for rest in ([f"{row} x the rest" for row in rows], ["the rest"] * len(rows)):
-        groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
-        taken = np.concatenate([g.nodes for g in groups]) if groups else np.zeros(0, np.int64)
-        waiting = np.setdiff1d(waiting, taken)
-        labels[waiting] = np.array(rest, object)[waiting]
-    groups += [g for g in _groups(labels, waiting, origin, areas) if g.large_enough]
-    return _grouping(f"{one} x {two}", groups, areas)
+    return _merged(f"{one} x {two}", labels, [rows + " x the rest"], areas)
 
 
 def _thirds(name: str, areas: Areas) -> np.ndarray:
@@ -302,10 +288,26 @@ def _groups(labels: np.ndarray, nodes: IntArray, origin: np.ndarray, areas: Area
     return found
 
 
+def _merged(attribute: str, labels: np.ndarray, rests: list[np.ndarray], areas: Areas) -> Grouping:
+    """Groups by ``labels`` [N]; what is too small goes by the next of ``rests``, at last together.
+
+    A node of which the label is empty is in no group.
+    """
+    groups: list[Group] = []
+    waiting = np.flatnonzero(labels != "")
+    for now in (labels, *rests, np.full(len(labels), "the rest", object)):
+        groups += [g for g in _groups(now, waiting, labels, areas) if g.large_enough]
+        waiting = np.setdiff1d(waiting, _nodes(groups))
+    return _grouping(attribute, groups, areas)
+
+
+def _nodes(groups: Sequence[Group]) -> IntArray:
+    return np.concatenate([np.zeros(0, np.int64), *(group.nodes for group in groups)])
+
+
 def _grouping(attribute: str, groups: list[Group], areas: Areas) -> Grouping:
     kept = tuple(group for group in groups if group.large_enough)
-    taken = np.concatenate([g.nodes for g in kept]) if kept else np.zeros(0, np.int64)
-    return Grouping(attribute, kept, np.setdiff1d(np.arange(len(areas.of_node)), taken))
+    return Grouping(attribute, kept, np.setdiff1d(np.arange(len(areas.of_node)), _nodes(kept)))
 
 
 def _numbers(texts: tuple[str, ...]) -> FloatArray | None:

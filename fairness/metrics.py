@@ -129,6 +129,11 @@ def figures(sums: FloatArray) -> FloatArray:
     return np.stack(found, axis=-1)
 
 
+def rounded(value: float, digits: int = 6) -> float | None:
+    """A figure as a record holds it; None where it is not known."""
+    return float(round(value, digits)) if np.isfinite(value) else None
+
+
 @dataclass(frozen=True)
 class Units:
     """A grouping's parts in one area each, whose figures are averaged.

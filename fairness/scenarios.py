@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fairness.groups import LEAST_RESIDENTS, Areas, classes
+from fairness.metrics import rounded
 from models.contracts import FloatArray, IntArray
 
 
@@ -57,7 +58,7 @@ def gains(areas: Areas, change: FloatArray, less_is_better: bool) -> dict[str, A
     ]
     return {
         "areas": int(known.sum()),
-        "change": _number(float(np.nansum(change))),
+        "change": rounded(float(np.nansum(change)), 4),
         "less_is_better": less_is_better,
         "groupings": told,
         "worst": _worst(told[len(areas.levels) :] or told, less_is_better),
@@ -75,8 +76,8 @@ def _group(
         "merged": sorted(smallest[a] for a in members) if name == "the rest" else [],
         "areas": len(members),
         "residents": int(people) if people else None,
-        "change": _number(total),
-        "per_1000": _number(1000 * total / people) if people else None,
+        "change": rounded(total, 4),
+        "per_1000": rounded(1000 * total / people, 4) if people else None,
         "gain": int((worse[members] < 0).sum()),
         "lose": int((worse[members] > 0).sum()),
     }
@@ -91,7 +92,3 @@ def _worst(groupings: list[dict[str, Any]], less_is_better: bool) -> dict[str, A
     ]
     sign = 1 if less_is_better else -1
     return max(rows, key=lambda row: sign * row["per_1000"], default=None)
-
-
-def _number(value: float) -> float | None:
-    return float(round(value, 4)) if np.isfinite(value) else None

@@ -72,7 +72,7 @@ def weekly_regret(daily: FloatArray, days: np.ndarray, units: Units) -> FloatArr
         units: of the groups.
     """
     week = (days - days[0]).astype("timedelta64[D]").astype(int) // 7
-    whole = week < (int((days[-1] - days[0]).astype("timedelta64[D]").astype(int)) + 1) // 7
+    whole = week < _whole_weeks(days)
     by_day = np.einsum("un,dnls->dus", units.of_node, daily[whole])
     by_week = np.zeros((int(week[whole].max(initial=-1)) + 1, *by_day.shape[1:]))
     np.add.at(by_week, week[whole], by_day)
@@ -82,6 +82,10 @@ def weekly_regret(daily: FloatArray, days: np.ndarray, units: Units) -> FloatArr
     with np.errstate(divide="ignore", invalid="ignore"):
         regret = np.log(ratio[..., 0])
     return np.where(np.isfinite(regret), regret, np.nan)
+
+
+def _whole_weeks(days: np.ndarray) -> int:
+    return (int((days[-1] - days[0]) / np.timedelta64(1, "D")) + 1) // 7
 
 
 def watch_groups(
@@ -115,7 +119,7 @@ def watch_groups(
         ]
         told.append({"attribute": grouping.attribute, "groups": groups})
     return {
-        "weeks": (int((days[-1] - days[0]).astype("timedelta64[D]").astype(int)) + 1) // 7,
+        "weeks": _whole_weeks(days),
         "tolerated": _ERROR.tolerated,
         "confidence": CONFIDENCE,
         "alarms": sum(group["alarm"] is not None for one in told for group in one["groups"]),

@@ -8,16 +8,13 @@ from typing import Annotated
 import typer
 
 from models.contracts import FelsinaError
-from pipelines.cli_options import Config, Dataset, Json, Like, Profile, Seed, Set
+from pipelines.cli_options import Areas, Config, Dataset, Json, Like, Profile, Seed, Set
 
 audit = typer.Typer(
     help="Whom the forecaster serves badly: every group beside the others, with intervals.",
     invoke_without_command=True,
 )
 
-Areas = Annotated[
-    Path | None, typer.Option(help="A TOML file that says what is known of each area.")
-]
 SomeRelease = Annotated[
     str | None, typer.Option("--release", help="A sealed release to replay: its name or folder.")
 ]

@@ -23,6 +23,9 @@ Like = Annotated[
     Path | None,
     typer.Option(help="Train nothing: take the inductive model of this trained folder."),
 ]
+Areas = Annotated[
+    Path | None, typer.Option(help="A TOML file that says what is known of each area.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
 LedgerToWrite = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_options import Json
+from pipelines.cli_options import Areas, Json
 
 report = typer.Typer(help="The ethics board's report: build, verify.", no_args_is_help=True)
 
@@ -20,15 +20,10 @@ Dataset = Annotated[
         help="Dataset folder of a forecaster; a surrogate needs none.", show_default=False
     ),
 ]
-Areas = Annotated[
-    Path | None, typer.Option(help="A TOML file that says what is known of each area.")
-]
 About = Annotated[
     Path | None,
     typer.Option(help="The human-written parts; else about.toml beside the data, or its domain's."),
 ]
-
-
 Champion = Annotated[
     str | None,
     typer.Option(help="Release to compare with; else the one served now, or that it names."),

@@ -21,7 +21,7 @@ import numpy as np
 from fairness.areas import read_areas
 from fairness.groups import Areas, own_areas
 from fairness.intervals import LEAST_DAYS, jackknife
-from fairness.metrics import FIGURES, SUMS, figures
+from fairness.metrics import FIGURES, SUMS, figures, rounded
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
 from models.forecaster import Forecaster
 from pipelines.replay import scored_by
@@ -211,9 +211,9 @@ def _told(
                 "name": labels[area],
                 "fold": int(fold[nodes][0]) + 1,
                 "sensors": int(nodes.sum()),
-                "residents": _number(float(areas.residents[area]), 0),
-                "lon": _number(lon, 5),
-                "lat": _number(lat, 5),
+                "residents": rounded(float(areas.residents[area]), 0),
+                "lon": rounded(lon, 5),
+                "lat": rounded(lat, 5),
                 **{name: _figures(told[name][a]) for name in VARIANTS},
             }
         )
@@ -239,15 +239,11 @@ def _worse_by(blind: FloatArray, seen: FloatArray) -> dict[str, float | None]:
     if len(both) >= LEAST_DAYS:
         found = jackknife(both, share)
         estimate, low, high = (float(v[0]) for v in (found.estimate, found.low, found.high))
-    return {"estimate": _number(estimate), "low": _number(low), "high": _number(high)}
+    return {"estimate": rounded(estimate, 4), "low": rounded(low, 4), "high": rounded(high, 4)}
 
 
 def _figures(row: FloatArray) -> dict[str, float | None]:
-    return {name: _number(row[FIGURES.index(name)]) for name in _TOLD}
-
-
-def _number(value: float, digits: int = 4) -> float | None:
-    return float(round(float(value), digits)) if np.isfinite(value) else None
+    return {name: rounded(row[FIGURES.index(name)], 4) for name in _TOLD}
 
 
 class _Fold:

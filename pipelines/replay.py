@@ -93,8 +93,7 @@ def scored_by(
     builder = dataset.builder(spec)
     origins = dataset.splits.test(spec, dataset.start)
     known = builder.values[: dataset.splits.train_end]
-    with np.errstate(invalid="ignore"):
-        mean = np.array([_mean(known[:, n]) for n in range(dataset.graph.nodes)])
+    mean = np.array([_mean(known[:, n]) for n in range(dataset.graph.nodes)])
     naive = LookBack(builder, mean)
     leads = np.arange(1, spec.horizon + 1)
     peak = peaks(builder.values, origins[:, None] + leads)

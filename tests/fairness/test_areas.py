@@ -154,3 +154,10 @@ attributes = ["median_family_income_pc_eur", "over65_alone_pct"]
     people = [g.residents for g in found["median_family_income_pc_eur"].groups]
     assert len(people) == 5
     assert max(people) < 1.4 * min(people), "quintiles of residents"
+
+
+def test_a_file_that_is_no_text_is_named(folder):
+    path = folder / "areas.toml"
+    path.write_bytes(TOML.replace("people", "abitanti per età").encode("latin-1"))
+    with pytest.raises(FelsinaError, match=r"areas.toml: cannot be read: 'utf-8'"):
+        read_outlines(path)
