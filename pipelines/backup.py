@@ -177,7 +177,7 @@ def _schema(table: sa.Table) -> pa.Schema:
 
 def _load(engine: sa.Engine, folder: Path, rows: dict[str, int], progress: Progress) -> int:
     """Fill the tables in one transaction."""
-    tables.create(engine, tables.metadata)
+    tables.create(engine)
     total, done = max(1, sum(rows.values())), 0
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":

@@ -162,9 +162,7 @@ class Catalogue:
         release = served[dataset].release
         step = release.spec.seconds
         next_at = None if latest is None else latest + step
-        return Standing(
-            (part(dataset),), rules, (), next_at, step, _end_of(release.approval.expires)
-        )
+        return Standing((part(dataset),), rules, (), next_at, step, release.approval.ends)
 
     def forecast(
         self,
@@ -257,11 +255,6 @@ class Catalogue:
 def now() -> np.datetime64:
     """This moment, UTC, to the second."""
     return np.datetime64(int(time.time()), "s")
-
-
-def _end_of(day: str | None) -> int | None:
-    """The second since 1970 at which a day is over, UTC; None where there is no day."""
-    return None if day is None else tables.seconds(np.datetime64(day, "D") + 1)
 
 
 def is_stale(latest: int | np.datetime64, step: int) -> bool:

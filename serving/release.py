@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import stat
+from calendar import timegm
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +50,13 @@ class Approval:
     report_sha256: str | None = None
     conditions: tuple[str, ...] = ()
     expires: str | None = None
+
+    @cached_property
+    def ends(self) -> int | None:
+        """The second since 1970, UTC, from which it is over; each request asks."""
+        if self.expires is None:
+            return None
+        return timegm(date.fromisoformat(self.expires).timetuple()) + 86_400
 
 
 UNDECIDED = Approval()

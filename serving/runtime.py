@@ -25,7 +25,6 @@ class Runtime:
     """
 
     def __init__(self, release: Release) -> None:
-        self.release = release
         self.session = open_session(release.contents[MODEL])
         missing = release.manifest["calibration"].get("missing")  # not in older releases
         self.predict = widened(predictor(self.session), missing, release.spec)
@@ -36,6 +35,7 @@ class Runtime:
         self.template = load_template(
             release.folder / MEMBERS, spec.horizon, graph.nodes, release.contents[MEMBERS]
         )
+        self.release = replace(release, contents={})  # which is open now; each would be held twice
         self._alert = np.flatnonzero(~np.isnan(graph.thresholds).all(axis=1))
 
     @property

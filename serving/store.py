@@ -52,7 +52,7 @@ class Store:
         if self.engine.dialect.name == "sqlite":
             listen(self.engine, "connect", _write_ahead)
         try:
-            tables.create(self.engine, tables.metadata)
+            tables.create(self.engine)
         except DBAPIError as error:
             reason = " ".join(str(error.orig).split())
             raise FelsinaError(f"the store {self.engine.url} cannot be opened: {reason}") from error

@@ -125,11 +125,11 @@ case_years = sa.Table(
 """The last number given in a year; who opens a case queues there."""
 
 
-def create(engine: sa.Engine, wanted: sa.MetaData) -> None:
+def create(engine: sa.Engine) -> None:
     """Create the tables that are missing; another process may be doing the same at this moment."""
     for attempt in range(_ATTEMPTS):
         try:
-            wanted.create_all(engine)
+            metadata.create_all(engine)
             return
         except (OperationalError, ProgrammingError, IntegrityError):
             if attempt == _ATTEMPTS - 1:

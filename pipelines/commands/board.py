@@ -94,22 +94,18 @@ def alarm_one(
     register = Register(_folder(folder), _key(file, descriptor))
     known = {terms.release: terms for terms in register.read().voted().values()}
     known |= {one.terms.release: one.terms for one in register.read().decided}
-    if name not in known:
-        of = stage.sealed(home(), name)
-        register.alarm(of.dataset, of.release, of.manifest_sha256, reason)
-    else:
-        terms = known[name]
-        register.alarm(terms.dataset, terms.release, terms.manifest_sha256, reason)
+    of = known[name] if name in known else stage.sealed(home(), name)
+    register.alarm(of.dataset, of.release, of.manifest_sha256, reason)
     out.print(f"{name} is suspended; running servers stop it within seconds")
 
 
 def show_status(folder: Path | None, json: bool) -> None:
     """Show where every release stands."""
-    board = stage.read_board(_folder(folder))
+    record = status_record(stage.read_board(_folder(folder)), utc_now())
     if json:
-        answer(status_record(board, utc_now()))
+        answer(record)
         return
-    for line in status_lines(status_record(board, utc_now())):
+    for line in status_lines(record):
         out.print(line, markup=False)
 
 

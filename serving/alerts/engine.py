@@ -65,9 +65,10 @@ class Engine:
                 return False
             except Exception:  # tried again at the next turn; other datasets need not wait for it
                 log.exception("the alerts of %s stay as they are", dataset)
+        up = self.held.alerts(active=True)
         if self.catalogue.approvals is not None:
-            self._withdraw(runtimes)
-        self._note_stale(runtimes)
+            self._withdraw({alert.dataset for alert in up} - runtimes.keys())
+        self._note_stale({alert.dataset for alert in up if not alert.said["stale"]}, runtimes)
         return True
 
     def _evaluate(self, runtime: Runtime, own: list[Rule]) -> None:
@@ -202,17 +203,14 @@ class Engine:
         self.held.tell(connection, Message(alert.id, number, kind, tables.seconds(now()), said))
         tell_event(self.events, connection, alert, kind)
 
-    def _withdraw(self, runtimes: dict[str, Runtime]) -> None:
+    def _withdraw(self, datasets: set[str]) -> None:
         """End the alerts of datasets that the board does not let be served.
 
         What was told of them and not yet delivered is told no more. What is allowed again later is
         evaluated as if it were new.
         """
-        up = {alert.dataset for alert in self.held.alerts(active=True)} - runtimes.keys()
-        if not up:
-            return
         withheld = {one["name"]: one["detail"] for one in self.catalogue.withheld()}
-        for dataset in up:
+        for dataset in datasets:
             why = withheld.get(dataset, "nothing of it is approved now")
             note = f"the board has stopped the forecasts of {dataset}: {why}"
             with self.lease.transaction() as connection:
@@ -226,10 +224,9 @@ class Engine:
                 self.held.set_mark(connection, dataset, "")
             self._seen.pop(dataset, None)
 
-    def _note_stale(self, runtimes: dict[str, Runtime]) -> None:
+    def _note_stale(self, datasets: set[str], runtimes: dict[str, Runtime]) -> None:
         """Tell of alerts whose data have stopped; they stay up until newer data say otherwise."""
-        fresh = [a for a in self.held.alerts(active=True) if not a.said["stale"]]
-        for dataset in {alert.dataset for alert in fresh}:
+        for dataset in datasets:
             runtime, (_, latest) = runtimes.get(dataset), self.catalogue.store.state(dataset)
             change: dict[str, Any] = {"stale": True}
             if runtime is None or latest is None:

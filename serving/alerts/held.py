@@ -135,7 +135,7 @@ class Held:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, tables.metadata)
+        tables.create(engine)
 
     def rules(self, dataset: str | None = None) -> list[Rule]:
         """The rules that were made, of all datasets or of one."""

@@ -43,7 +43,7 @@ class Lease:
 
     def __init__(self, engine: sa.Engine, name: str, seconds: float = LEASE_SECONDS) -> None:
         self.engine, self.name, self.seconds = engine, name, seconds
-        tables.create(engine, tables.metadata)
+        tables.create(engine)
         self.holder = secrets.token_hex(8)
         self._until = 0.0
 

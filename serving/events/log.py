@@ -68,7 +68,7 @@ class EventLog:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, tables.metadata)
+        tables.create(engine)
         try:
             with engine.begin() as connection:
                 if not connection.execute(sa.select(_last)).first():

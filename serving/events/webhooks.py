@@ -113,7 +113,7 @@ class Webhooks:
 
     def __init__(self, events: EventLog) -> None:
         self.events, self.engine = events, events.engine
-        tables.create(self.engine, tables.metadata)
+        tables.create(self.engine)
 
     def add(self, url: str, datasets: list[str] | None, kinds: list[str]) -> Webhook:
         """Post what happens from now on to ``url``."""

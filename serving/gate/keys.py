@@ -107,7 +107,7 @@ class Keys:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        tables.create(engine, tables.metadata)
+        tables.create(engine)
 
     def create(
         self,

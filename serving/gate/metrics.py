@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -172,16 +171,11 @@ class _Held:
         )
         for dataset, choice in approvals.choices().items():
             for one in choice.allowed:
-                if one.approval.expires is not None:
-                    ends.add_metric((dataset, one.folder.name), _end_of(one.approval.expires))
+                if one.approval.ends is not None:
+                    ends.add_metric((dataset, one.folder.name), one.approval.ends)
         yield fault
         yield withheld
         yield ends
-
-
-def _end_of(day: str) -> float:
-    """The last second of a day, since 1970."""
-    return datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp()
 
 
 def _router(templates: Iterable[str]) -> Callable[[str], str]:

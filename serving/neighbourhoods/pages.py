@@ -13,22 +13,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models.contracts import FelsinaError
 from serving.cases import SUBJECTS, Case, Cases, clean, day, published, shown_code
 from serving.catalogue import Catalogue
-from serving.neighbourhoods.places import Decision, Place, Served, places_of
+from serving.neighbourhoods.places import Place, Served, places_of
 from serving.neighbourhoods.sketch import sketch_of
 from serving.neighbourhoods.speech import Speech
 from serving.neighbourhoods.words import LANGUAGES
 from serving.page import Asset, asset_of, static_path
-from serving.release import Release
 from serving.reports import Reports
 from serving.retention import CASES, rule_of
 
 _HTML = "text/html; charset=utf-8"
-_KINDS = tuple(
-    zip(
-        ("all", "some", "none", "worse"),
-        ("map_measured", "map_partly", "map_never", "map_worse"),
-        strict=True,
-    )
+_KINDS = (
+    ("all", "map_measured"),
+    ("some", "map_partly"),
+    ("none", "map_never"),
+    ("worse", "map_worse"),
 )
 """Classes of the map's shapes, with their words."""
 MOST_SHOWN = 100
@@ -69,22 +67,13 @@ class City:
     def now(self) -> tuple[Any, list[Served], list[Place]]:
         """A mark that changes with them, what is served, and the neighbourhoods."""
         releases = [runtime.release for runtime in self.catalogue.runtimes().values()]
-        decided = [decision_of(release) for release in releases]
-        mark = [(r.id, self.reports.mark(r), d) for r, d in zip(releases, decided, strict=True)]
+        mark = [(r.id, self.reports.mark(r), r.approval) for r in releases]
         with self._lock:
             if mark != self._seen:
-                found = [self.reports.of(release) for release in releases]
-                read = [None if report is None else report.record for report in found]
-                self._served = [*map(Served.of, releases, decided, read)]
+                self._served = [Served.of(r, self.reports.of(r)) for r in releases]
                 self._places = places_of(self._served)
                 self._seen = mark
             return mark, self._served, self._places
-
-
-def decision_of(release: Release) -> Decision:
-    """What the board decided about a release that is served."""
-    found = release.approval
-    return Decision(found.state, found.decision, found.conditions, found.expires)
 
 
 class Pages:

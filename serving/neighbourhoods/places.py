@@ -16,6 +16,7 @@ from models.contracts import CityGraph, FloatArray, ForecastSpec
 from serving.card import OWN
 from serving.page import WEB
 from serving.release import Release
+from serving.reports import Report
 
 OUTLINES = WEB / "vendor" / "bologna" / "areas.json"
 LEVELS = ("area", "zona", "quartiere")
@@ -51,43 +52,24 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What the ethics board decided about a release.
-
-    Attributes:
-        state: ``approved``, ``demo`` or ``none``.
-        id: of the decision.
-        conditions: that the board has set.
-        expires: last day of the approval.
-    """
-
-    state: str = "none"
-    id: str | None = None
-    conditions: tuple[str, ...] = ()
-    expires: str | None = None
-
-
-@dataclass(frozen=True)
 class Served:
     """A dataset that is served, with what its board's report says.
 
     Attributes:
         release: what is served.
-        decision: of the board.
         audit: of the report; None where there is no report.
         sensors: neighbourhood to its sensors.
     """
 
     release: Release
-    decision: Decision
     audit: dict[str, Any] | None
     sensors: dict[str, int]
 
     @classmethod
-    def of(cls, release: Release, decision: Decision, report: dict[str, Any] | None) -> Served:
-        """A release, what was decided about it, and its report."""
-        audit = None if report is None else report.get("audit")
-        return cls(release, decision, audit, _sensors(release.graph))
+    def of(cls, release: Release, report: Report | None) -> Served:
+        """A release and its report."""
+        audit = None if report is None else report.record.get("audit")
+        return cls(release, audit, _sensors(release.graph))
 
     @property
     def spec(self) -> ForecastSpec:

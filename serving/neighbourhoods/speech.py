@@ -175,16 +175,14 @@ class Speech:
 
     def board(self, served: Served) -> str:
         """What the board decided, and until when."""
-        decision = served.decision
-        if decision.state in ("none", "demo"):
-            return self.say(f"board_{decision.state}")
-        if decision.expires is None:
-            return self.say("board_approved")
-        return self.say("board_until", day=self.day(decision.expires))
+        approval = served.release.approval
+        if approval.expires is None or approval.state != "approved":
+            return self.say(f"board_{approval.state}")
+        return self.say("board_until", day=self.day(approval.expires))
 
     def conditions(self, served: Served) -> str:
         """What the board wants besides; empty where it wants nothing."""
-        wanted = "; ".join(text.rstrip(". ") for text in served.decision.conditions)
+        wanted = "; ".join(text.rstrip(". ") for text in served.release.approval.conditions)
         return self.say("board_on", conditions=wanted) if wanted else ""
 
     def tested(self, served: Served) -> str:

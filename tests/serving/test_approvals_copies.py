@@ -1,9 +1,12 @@
-"""How long a copy of an answer may be kept where a board decides."""
+"""What copies of answers and who watches the server are told of an approval's end."""
 
 import numpy as np
 
 from serving import catalogue as catalogue_module
+from serving.catalogue import Catalogue
+from serving.gate.metrics import Metrics
 from serving.ready import MOST_SECONDS
+from tests.fixtures.boards import terms_of
 from tests.fixtures.housed import House, at
 
 FORECAST = "/v1/forecasts/tiny"
@@ -24,3 +27,21 @@ def test_no_copy_outlives_the_approval(house: House, monkeypatch) -> None:
     at(monkeypatch, "2031-06-02")
     refused = house.client.get(FORECAST)
     assert (refused.status_code, refused.headers["cache-control"]) == (503, "no-store")
+
+
+def test_metrics_say_when_an_approval_ends_and_what_is_withheld(house: House) -> None:
+    house.promote(house.first, expires="2030-06-01")
+    metrics = Metrics([], Catalogue(house.home, house.store, house.approvals))
+
+    def told(name: str) -> list[tuple[dict[str, str], float]]:
+        (found,) = [one for one in metrics.held.collect() if one.name == f"felsina_{name}"]
+        return [(sample.labels, sample.value) for sample in found.samples]
+
+    midnight = np.datetime64("2030-06-02", "s").astype(float)
+    of = {"dataset": "tiny", "release": house.first.name}
+    assert told("approval_ends_seconds") == [(of, midnight)]
+    assert told("withheld") == []
+    meant = terms_of(house.home, house.first)
+    house.board.register("a").alarm("tiny", meant.release, meant.manifest_sha256, "too high")
+    assert told("approval_ends_seconds") == []
+    assert told("withheld") == [({"dataset": "tiny"}, 1.0)]
