@@ -12,6 +12,7 @@ watched for four years ever misses. Markdown on stdout, a row as it ends.
 from __future__ import annotations
 
 import argparse
+from unittest.mock import patch
 
 import numpy as np
 
@@ -56,6 +57,8 @@ def main() -> None:
         for begin in (13, 26, 52, 104):
             for gap in (GAP, 0.5):
                 row(phi, begin, f"{gap:.0%}", *_delay(regret, begin, gap))
+        with patch("fairness.watching.RESTART_WEEKS", WATCHED):
+            row(phi, 104, f"{GAP:.0%}, one sequence alone", *_delay(regret, 104, GAP))
 
 
 def _audits(phi: float, days: int, runs: int) -> list[str]:

@@ -11,12 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -27,11 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.loading import start
 from pipelines.settings import home
 from pipelines.train import FORECASTS, open_registered
-from serving.gate.keys import Keys
-from serving.store import Store
-from tests.fixtures.boards import charter_of
 from training.dataset import CityDataset
 
 PIECE = 4000
@@ -60,8 +53,8 @@ def columns(names: list[str], table: np.ndarray) -> dict[str, list[float | None]
 def post(base: str, dataset: CityDataset, first: int, last: int) -> None:
     """Post rows ``first`` to ``last`` of the series, and of the forcings over a horizon more."""
     spec, builder = dataset.spec, dataset.builder()
-    for start in range(first, last, PIECE):
-        rows = np.arange(start, min(last, start + PIECE))
+    for begin in range(first, last, PIECE):
+        rows = np.arange(begin, min(last, begin + PIECE))
         times = [f"{t}Z" for t in builder.times(rows)]
         values = columns(list(dataset.graph.ids), dataset.values[rows])
         call(f"{base}/v1/observations/{spec.dataset}", {"times": times, "values": values})
@@ -70,7 +63,7 @@ def post(base: str, dataset: CityDataset, first: int, last: int) -> None:
         for future in (False, True):
             chosen = [i for i, f in enumerate(spec.forcings) if f.known_future is future]
             ahead = spec.horizon if future else 0
-            rows = np.arange(start, min(last + ahead, start + PIECE + ahead, len(dataset.forcings)))
+            rows = np.arange(begin, min(last + ahead, begin + PIECE + ahead, len(dataset.forcings)))
             names = [spec.forcings[i].name for i in chosen]
             if names:
                 values = columns(names, dataset.forcings[rows, 0][:, chosen])
@@ -123,41 +116,21 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--origins", type=int, default=48)
     options = parser.parse_args()
-    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        place = Path(folder) / "observations.db"
-        secret = Keys(Store(place).engine).create("replay", "write", 1e6)
-        HEADERS["authorization"] = f"Bearer {secret}"
-        environment = os.environ | {
-            "FELSINA_STORE": str(place),
-            "FELSINA_HOME": str(Path(folder) / "home"),
-        }
-        copy = Path(folder) / "home"
+    with tempfile.TemporaryDirectory() as folder:
         for part in ("releases", "champions"):
-            shutil.copytree(home() / part, copy / part)
-        command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)]
-        command += ["--board", str(charter_of(copy))]
-        server = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        base = f"http://127.0.0.1:{port}"
+            shutil.copytree(home() / part, Path(folder) / part)
+        served = start(Path(folder))
+        HEADERS["authorization"] = f"Bearer {served.secret}"
+        base = f"http://127.0.0.1:{served.port}"
         try:
-            for _ in range(120):
-                try:
-                    call(f"{base}/v1/datasets")
-                    break
-                except (urllib.error.URLError, ConnectionError):
-                    time.sleep(0.5)
             print("| dataset | origins | largest relative difference | ms released | ms adaptive |")
             print("| --- | --- | --- | --- | --- |")
             for path in options.folders:
                 name, count, worst, *ms = replay(base, path, options.origins)
                 print(f"| {name} | {count} | {worst:.1e} | {ms[0]:.0f} | {ms[1]:.0f} |", flush=True)
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+            served.process.terminate()
+            served.process.wait(30)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,8 @@ app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
 app.add_typer(board, name="board")
 app.add_typer(response, name="response")
-app.command()(promote)
-for one in (backup, restore, effect):
+for one in (promote, rollback, backup, restore, effect):
     app.command()(one)
-app.command()(rollback)
 app.add_typer(report, name="report")
 app.add_typer(cases, name="cases")
 

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -25,12 +24,7 @@ from models.forecaster import ordered
 from models.record import canonical_json, sha256_bytes, write_atomic
 from pipelines.settings import home
 from pipelines.train import code_digest
-from training.calibration import (
-    GROUP_CAUTION,
-    cautious,
-    conformal_offsets,
-    offsets_by_group,
-)
+from training.calibration import cautious, conformal_offsets, offsets_by_group
 from training.dataset import CityDataset
 from training.fit import Fitted, fit, forecasts
 from training.groups import NodeGroups
@@ -38,8 +32,6 @@ from training.ridge import tensors
 from training.settings import Fairness, TrainSettings
 
 BANDS = ("marginal", "group")
-CAUTIONS = {"group": GROUP_CAUTION, "group, believed": 0.0, "group, doubted": 16.0}
-"""Sensor-weeks at which half of what sets a group apart is believed."""
 EPSILONS = (np.inf, 8.0, 3.0, 1.0)
 
 
@@ -65,7 +57,7 @@ def kept(
 
 
 def tested(dataset: CityDataset, fitted: Fitted, groups: NodeGroups) -> dict[str, Told]:
-    """Test figures without calibration, with that of all nodes and with that of groups."""
+    """Test figures with the calibration of all nodes and with that of groups."""
     spec, model = fitted.spec, fitted.forecaster
     builder = dataset.builder(spec)
     _, calibration = dataset.splits.validation(spec)
@@ -82,12 +74,9 @@ def tested(dataset: CityDataset, fitted: Fitted, groups: NodeGroups) -> dict[str
     low, high = (spec.quantiles.index(level) for level in (0.1, 0.9))
     width = (quantiles[..., high] - quantiles[..., low])[..., None]
     common = cautious(conformal_offsets(*seen, spec.quantiles), calibration)[:, None]
-    variants = {"none": 0 * common, "marginal": common}
-    for name, caution in CAUTIONS.items():
-        with mock.patch("training.calibration.GROUP_CAUTION", caution):
-            variants[name] = offsets_by_group(*seen, spec.quantiles, groups.of_node, calibration)
+    own = offsets_by_group(*seen, spec.quantiles, groups.of_node, calibration)
     found = {}
-    for name, offsets in variants.items():
+    for name, offsets in zip(BANDS, (common, own), strict=True):
         moved = torch.as_tensor(quantiles + offsets * width)
         shifted = ordered(moved, spec.quantiles.index(0.5)).numpy()
         shifted = np.maximum(shifted, 0) if spec.nonnegative else shifted
@@ -108,8 +97,7 @@ def trained(
             fitted = fit(dataset, settings, Path(work), Quiet(), groups)
         return tested(dataset, fitted, groups) | {"seconds": fitted.seconds}
 
-    about = {"settings": settings.model_dump(mode="json"), "caution": GROUP_CAUTION}
-    found = kept(name, dataset, groups, about, make)
+    found = kept(name, dataset, groups, {"settings": settings.model_dump(mode="json")}, make)
     told = found["marginal"]
     say(f"{name} {weights} {seed}: {told['all']['error']:.4f}, worst {worst(told, 'error'):.4f}")
     return found
