@@ -146,8 +146,8 @@ def counterfactual(
     columns = [_index(days, controls[[c]], event) for c in range(len(controls))]
     table = np.column_stack([*columns, days.common])
     before = np.flatnonzero(np.isfinite(observed[:event]))
-    centre = np.nanmean(table[:event], axis=0)
-    spread = np.nanstd(table[:event], axis=0)
+    centre = mean_seen(table[:event])
+    spread = np.sqrt(mean_seen(np.square(table[:event] - centre)))
     table = np.nan_to_num((table - centre) / np.where(spread > 0, spread, 1.0))
     fold = np.arange(len(before)) * _FOLDS // len(before)
     errors = [_ridge(table[before], observed[before], fold != f, fold == f) for f in range(_FOLDS)]
@@ -171,7 +171,7 @@ def counterfactual(
 def _index(days: Days, nodes: IntArray, event: int) -> FloatArray:
     """[D] the sum of what was observed over the sum of those nodes' means of such weekdays."""
     values = days.values[:, nodes]
-    usual = np.stack([_mean(values[:event][days.weekday[:event] == day]) for day in range(7)])[
+    usual = np.stack([mean_seen(values[:event][days.weekday[:event] == day]) for day in range(7)])[
         days.weekday
     ]
     seen = np.isfinite(values) & np.isfinite(usual)
@@ -179,10 +179,11 @@ def _index(days: Days, nodes: IntArray, event: int) -> FloatArray:
         return np.where(seen, values, 0).sum(axis=1) / np.where(seen, usual, 0).sum(axis=1)
 
 
-def _mean(values: FloatArray) -> FloatArray:
+def mean_seen(values: FloatArray, axis: int = 0) -> FloatArray:
+    """Mean along an axis of what was observed; NaN where nothing was."""
     seen = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(seen, values, 0).sum(axis=0) / seen.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(seen, values, 0).sum(axis) / seen.sum(axis)
 
 
 def _ridge(
@@ -224,7 +225,8 @@ def _placebos(
         pool = everyone if early else controls
         group = dice.choice(pool, size, replace=False)
         rest = np.setdiff1d(pool, group)
-        if not len(rest):
+        seen = np.isfinite(days.values[:at, group]).any(axis=1).sum()
+        if not len(rest) or seen < LEAST_DAYS // 2:
             continue
         end = at + length
         part = Days(days.values[:end], days.weekday[:end], days.common[:end])

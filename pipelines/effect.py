@@ -16,7 +16,7 @@ import numpy as np
 from models.calendar import CALENDAR, DAY_KINDS, utc_offsets
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
 from models.record import canonical_json, write_atomic
-from pipelines.counterfactual import CONFIDENCE, LEAST_DAYS, Days, Effect, effect_of
+from pipelines.counterfactual import CONFIDENCE, LEAST_DAYS, Days, Effect, effect_of, mean_seen
 from training.dataset import CityDataset
 
 LEAST_SHARE = 0.75
@@ -140,8 +140,8 @@ def daily(dataset: CityDataset) -> tuple[np.datetime64, Days]:
     columns = [np.sin(season), np.cos(season), holiday * 1.0]
     columns += [(kind == k) * 1.0 for k in range(2, len(DAY_KINDS))]
     if dataset.forcings is not None:
-        weather = _means(np.nanmean(dataset.forcings[: len(rows)], axis=1), day, least=0.0)
-        weather = np.where(np.isfinite(weather), weather, np.nanmean(weather, axis=0))
+        weather = _means(mean_seen(dataset.forcings[: len(rows)], axis=1), day, least=0.0)
+        weather = np.where(np.isfinite(weather), weather, mean_seen(weather))
         columns += [*weather.T, *np.square(weather - weather.mean(axis=0)).T]
     common = np.column_stack(columns)
     days = Days(values, np.where(holiday, 6, weekday), np.nan_to_num(common))

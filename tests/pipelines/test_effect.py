@@ -1,6 +1,7 @@
 """What an event did: planted effects are found, and nothing is read of what came after."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.effects import world
+from models.contracts import Forcing
 from models.errors import FelsinaError
 from pipelines import cli
 from pipelines.counterfactual import counterfactual, effect_of
@@ -39,6 +41,16 @@ def test_nothing_of_the_treated_nodes_after_the_event_is_read() -> None:
     other = counterfactual(days, TREATED, CONTROLS, EVENT, DAYS)
     assert (other.expected[EVENT:] > after.expected[EVENT:]).all()
     np.testing.assert_allclose(other.expected[:EVENT], after.expected[:EVENT])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_control_that_came_late_is_no_placebo_of_earlier_days() -> None:
+    days, few = world(np.random.default_rng(1), 0.5), np.arange(1, 8)
+    whole = effect_of(days, TREATED[:1], few, EVENT, DAYS, placebos=59)
+    days.values[:240, 5] = np.nan
+    found = effect_of(days, TREATED[:1], few, EVENT, DAYS, placebos=59)
+    assert 40 < len(found.placebos) < len(whole.placebos) == 59
+    assert found.low <= 0 <= found.high
 
 
 def test_the_order_of_nodes_is_nothing() -> None:
@@ -78,6 +90,18 @@ def test_days_are_those_of_the_city_s_own_clock(folder: Path) -> None:
         np.testing.assert_allclose(days.values[day], np.mean(dataset.values[inside], axis=0), 1e-5)
     assert days.weekday[3] == 6  # a Sunday
     assert days.weekday[1] == 6  # Festa della Repubblica
+
+
+@pytest.mark.filterwarnings("error")
+def test_hours_without_weather_are_left_out_of_their_day(folder: Path) -> None:
+    dataset = open_dataset(folder)
+    weather = np.ones((len(dataset.values), 1, 1), np.float32)
+    weather[:30] = np.nan  # the first day, and six hours of the second
+    weather[30:48] = 3.0
+    spec = replace(dataset.spec, forcings=(Forcing("temp_c", "degC", known_future=False),))
+    _, days = daily(replace(dataset, spec=spec, forcings=weather))
+    mean = (3 + (len(days.values) - 2)) / (len(days.values) - 1)
+    np.testing.assert_allclose(days.common[:3, -2], [mean, 3, 1], 1e-6)
 
 
 def test_what_cannot_be_told_is_refused_in_a_line(folder: Path) -> None:
