@@ -20,8 +20,9 @@ from benchmarks.tables import head, row
 from fairness.audit import FAIL, audit
 from fairness.metrics import SUMS
 from pipelines.audit import tell_apart
-from pipelines.commands.audit import release_folder
+from pipelines.present import find_release
 from pipelines.replay import score_release
+from pipelines.settings import home
 from pipelines.train import open_registered
 from serving.release import Release, load_release
 from serving.runtime import Runtime
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--group", required=True)
     asked = parser.parse_args()
     dataset = open_registered(asked.dataset)
-    release = load_release(release_folder(asked.release).resolve())
+    release = load_release(find_release(home(), asked.release))
     nodes = np.array(dataset.graph.areas) == asked.group
     test = dataset.splits.validation_end
     late, high, gone = (dataset.values.copy() for _ in range(3))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.contracts import FelsinaError
 from pipelines.settings import store_place
-from serving.release import champion_pointer, load_release, read_pointer
+from serving.release import MANIFEST, champion_pointer, load_release, read_pointer
 from serving.store import Store
 
 
@@ -20,3 +20,18 @@ def released(home: Path, dataset: str) -> bool:
     except FelsinaError:
         return False
     return Store(store_place()).state(dataset)[1] is not None
+
+
+def find_release(home: Path, name: str) -> Path:
+    """A release's folder, a surrogate's too, by its name or path.
+
+    Raises:
+        FelsinaError: if there is none.
+    """
+    for folder in (home / "releases" / name, Path(name)):
+        if (folder / MANIFEST).is_file():
+            return folder.resolve()
+    raise FelsinaError(
+        f"--release {name}: no release of this name in {home}, and no release folder; felsina "
+        "release list names them"
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from pipelines import domains
 from pipelines.audit import audit_release, unaudited
 from pipelines.board import BOARD, read_board
 from pipelines.release import sync_folder
+from pipelines.replay import Progress
 from pipelines.report_pages import pages, rendered
 from pipelines.report_parts import (
     area_map,
@@ -38,14 +38,13 @@ from pipelines.report_parts import (
 from pipelines.settings import held
 from pipelines.surrogate_report import gather_surrogate
 from serving.cases import OPEN
-from serving.release import INPUTS, Release, champion_pointer, load_release, read_pointer
+from serving.release import INPUTS, Release, champions, load_release
 from training.dataset import CityDataset
 
 RECORD = "report.json"
 FORMAT = 1
 _OF_A_CASE = ("number", "dataset", "area", "subject", "opened")
 _ANSWERS = ("answer_it", "answer_en")
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -88,28 +87,18 @@ def is_surrogate(release: Path) -> bool:
     return (release / INPUTS).is_file()
 
 
-def find_release(home: Path, name: str) -> Path:
-    """A release's folder, by its name or path.
+def served_now(home: Path, dataset: str, other_than: str = "") -> Path | None:
+    """Folder of the release that is served for a dataset, by its board where there is one.
 
-    Raises:
-        FelsinaError: if there is none.
+    None where there is none, or it is the one of the name ``other_than``.
     """
-    for folder in (Path(name), home / "releases" / name):
-        if folder.is_dir():
-            return folder.resolve()
-    raise FelsinaError(f"--release {name}: no such release; felsina release list shows those there")
-
-
-def served_now(home: Path, dataset: str, other_than: str) -> Path | None:
-    """Folder of the release that is served for a dataset, where it is another one."""
-    stream, pointer = home / BOARD / STREAM, champion_pointer(home, dataset)
+    stream = home / BOARD / STREAM
     if stream.is_file():
         promoted = read_board(stream.parent).promoted(dataset)
-        name = promoted[0].release if promoted else other_than
+        folder = home / "releases" / promoted[0].release if promoted else None
     else:
-        name = read_pointer(pointer) if pointer.is_file() else other_than
-    folder = home / "releases" / name
-    return folder if name != other_than and folder.is_dir() else None
+        folder = champions(home).get(dataset)
+    return folder if folder and folder.is_dir() and folder.name != other_than else None
 
 
 def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str, Any]:
@@ -153,7 +142,7 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
         "dataset": release.spec.dataset,
         "domain": release.spec.domain,
         "missing": about.lacking(),
-        "inputs": _inputs(inputs, release),
+        "inputs": _inputs(inputs, release, champion),
         "identity": identity(release),
         "about": about.to_dict(),
         "data": data_part(release),
@@ -275,7 +264,7 @@ def _check_not_signed(home: Path, path: Path, record: dict[str, Any]) -> None:
     stream = home / BOARD / STREAM
     if not (path.is_file() and stream.is_file()):
         return
-    old = sha256_bytes(path.read_bytes())
+    old = sha256_file(path)
     ruling = read_board(stream.parent).ruling(record["manifest_sha256"], utc_now())
     if ruling.report_sha256 == old != sha256_bytes(canonical_json(record)):
         raise FelsinaError(
@@ -297,9 +286,8 @@ def _went_on(kept: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
     return True
 
 
-def _inputs(inputs: Inputs, release: Release) -> dict[str, Any]:
+def _inputs(inputs: Inputs, release: Release, champion: dict[str, Any] | None) -> dict[str, Any]:
     """Digests of all that went in; of private rows, what the release says of them."""
-    champion = None if inputs.champion is None else load_release(inputs.champion)
     return {
         "dataset": release.manifest["data"]["digests"],
         "release": release.manifest["files"],
@@ -307,6 +295,6 @@ def _inputs(inputs: Inputs, release: Release) -> dict[str, Any]:
         if inputs.areas is None
         else {path.name: sha256_file(path) for path in area_files(inputs.areas)},
         "about": None if inputs.about is None else sha256_file(inputs.about),
-        "champion": champion and champion.sha256,
+        "champion": champion and champion["manifest_sha256"],
         "left_out": None if inputs.left_out is None else sha256_file(inputs.left_out),
     }

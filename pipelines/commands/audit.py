@@ -14,11 +14,13 @@ from fairness.watching import watch_groups
 from models.contracts import FelsinaError
 from pipelines.audit import audit_release, audit_trained, check_groups, tell_apart
 from pipelines.commands.model import scored, trained_for
-from pipelines.commands.terminal import Stages, answer, out
+from pipelines.commands.terminal import Stages, answer, out, percent, plain_table
+from pipelines.present import find_release
 from pipelines.replay import score_release
+from pipelines.report import served_now
 from pipelines.settings import home
 from pipelines.train import open_registered
-from serving.release import MANIFEST, champions, load_release
+from serving.release import load_release
 
 _HARM_NAMES = {
     "error": "error",
@@ -67,7 +69,7 @@ def audit_sealed(
     json: bool,
 ) -> None:
     """Replay a sealed release, then judge every group."""
-    opened, folder = open_registered(dataset), release_folder(release)
+    opened, folder = open_registered(dataset), find_release(home(), release)
     check_groups(opened, tell_apart(opened, areas)[1])
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"audit of {folder.name}")
@@ -79,13 +81,13 @@ def audit_sealed(
 def watch_one(dataset: Path, release: str | None, areas: Path | None, json: bool) -> None:
     """Replay a release, the one that is served when none is named, and watch its weeks."""
     opened = open_registered(dataset)
-    folder = release_folder(release or _served(opened.spec.dataset))
+    folder = find_release(home(), release) if release else _served(opened.spec.dataset)
     found = tell_apart(opened, areas)
     check_groups(opened, found[1])
     with Stages() as stages:
         stages.begin(opened.spec.dataset, f"weeks of {folder.name}")
         scored = score_release(
-            load_release(folder.resolve()), opened, lambda share: stages.progress("replay", share)
+            load_release(folder), opened, lambda share: stages.progress("replay", share)
         )
     watched = watch_groups(scored.daily, scored.days, found[1], found[0])
     if json:
@@ -96,23 +98,12 @@ def watch_one(dataset: Path, release: str | None, areas: Path | None, json: bool
         out.print(f"{watched['weeks']} weeks are fewer than {LEAST_WEEKS}: nothing is sure yet.")
 
 
-def _served(dataset: str) -> str:
-    """Name of the release of a dataset that is served."""
-    folder = champions(home()).get(dataset)
+def _served(dataset: str) -> Path:
+    """Folder of the release of a dataset that is served."""
+    folder = served_now(home(), dataset)
     if folder is None:
         raise FelsinaError(f"no release of {dataset} lies in {home()}; name one with --release")
-    return folder.name
-
-
-def release_folder(release: str) -> Path:
-    """A release's folder, by its path or by its name under the home folder."""
-    for folder in (home() / "releases" / release, Path(release)):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise FelsinaError(
-        f"--release {release}: no release of this name in {home()}, and no release folder; felsina "
-        "release list names them"
-    )
+    return folder
 
 
 def _show(found: dict[str, Any], json: bool) -> None:
@@ -137,11 +128,8 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
         f"{found['dataset']} by {record['attribute']}, {found['from']} to {found['to']} "
         f"({found['days']} days), weighted by {weighted}"
     )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("group", "sensors", "residents", "skill", "band holds"):
-        table.add_column(name, justify="left" if name == "group" else "right")
-    for harm in HARMS:
-        table.add_column(_HARM_NAMES[harm.name], justify="right")
+    columns = ("group", "sensors", "residents", "skill", "band holds")
+    table = plain_table(title, (*columns, *(_HARM_NAMES[harm.name] for harm in HARMS)))
     for g, group in enumerate(record["groups"]):
         figures = judged["figures"][g]
         silent = f", {group['silent']} silent" if group["silent"] else ""
@@ -149,11 +137,11 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
             group["name"] + (f" (merged: {', '.join(group['merged'])})" if group["merged"] else ""),
             f"{group['sensors']}{silent}",
             "-" if group["residents"] is None else f"{group['residents']:,}",
-            _percent(figures["skill"]),
-            _percent(figures["coverage_90"]),
+            percent(figures["skill"]),
+            percent(figures["coverage_90"]),
         ]
         harms = [judged["harms"][harm.name][g] for harm in HARMS]
-        cells += [f"{_percent(h['worse_by'], True)} {_SHORT[h['verdict']]}" for h in harms]
+        cells += [f"{percent(h['worse_by'], True)} {_SHORT[h['verdict']]}" for h in harms]
         failed = any(h["verdict"] == FAIL for h in harms)
         table.add_row(*cells, style="bold" if failed else "")
     return table
@@ -162,18 +150,17 @@ def _table(found: dict[str, Any], record: dict[str, Any]) -> Table:
 def _watched(dataset: str, watched: dict[str, Any]) -> Table:
     """Every group's regret, and when an alarm was raised."""
     title = f"{dataset}, {watched['weeks']} weeks: error beside the others', week by week"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("by", "group", "weeks", "worse by", "surely between", "alarm"):
-        table.add_column(name, justify="left" if name in ("by", "group", "alarm") else "right")
+    columns = ("by", "group", "weeks", "worse by", "surely between", "alarm")
+    table = plain_table(title, columns, ("group", "alarm"))
     for record in watched["groupings"]:
         for group in record["groups"]:
             alarm = group["alarm"]
-            sure = [_percent(group[side], True) for side in ("low", "high")]
+            sure = [percent(group[side], True) for side in ("low", "high")]
             cells = [record["attribute"], group["name"], str(group["weeks"])]
-            cells += [_percent(group["worse_by"], True), " and ".join(sure)]
+            cells += [percent(group["worse_by"], True), " and ".join(sure)]
             if alarm:
                 cells.append(
-                    f"{alarm['on']}, {_percent(alarm['worse_by'], True)} since {alarm['since']}"
+                    f"{alarm['on']}, {percent(alarm['worse_by'], True)} since {alarm['since']}"
                 )
             table.add_row(*cells, style="bold" if alarm else "")
     return table
@@ -190,9 +177,3 @@ def _coverage(found: dict[str, Any]) -> str:
         if rank["rho"] is not None
     ]
     return text + (f". Sensors for each resident go with: {', '.join(ranks)}" if ranks else "")
-
-
-def _percent(value: float | None, sign: bool = False) -> str:
-    if value is None:
-        return "-"
-    return f"{value:+.1%}" if sign else f"{value:.1%}"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fairness.areas import read_outlines
 from models.record import canonical_json, sha256_bytes, write_atomic
-from pipelines.commands.terminal import Stages, answer, out, say
+from pipelines.commands.terminal import Stages, answer, out, percent, plain_table, say
 from pipelines.left_out import INDUCTIVE, VARIANTS, leave_out
 from pipelines.left_out_map import draw_map, write_geojson
 from pipelines.settings import home
@@ -65,20 +65,10 @@ def leave_out_one(
 
 def _table(record: dict[str, Any]) -> Table:
     title = f"{record['dataset']}, {record['days']} days: error (WAPE) and how often the band holds"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("area")
-    for name in (
-        "sensors",
-        *(_SAID[v] for v in VARIANTS),
-        *(f"band, {_SAID[v]}" for v in VARIANTS),
-    ):
-        table.add_column(name, justify="right")
+    bands = (f"band, {_SAID[v]}" for v in VARIANTS)
+    table = plain_table(title, ("area", "sensors", *(_SAID[v] for v in VARIANTS), *bands))
     for row in [*record["areas"], {"name": "mean of areas", "sensors": ""} | record["all"]]:
-        wape = [_percent(row[variant]["wape"]) for variant in VARIANTS]
-        band = [_percent(row[variant]["coverage_90"]) for variant in VARIANTS]
+        wape = [percent(row[variant]["wape"]) for variant in VARIANTS]
+        band = [percent(row[variant]["coverage_90"]) for variant in VARIANTS]
         table.add_row(row["name"], str(row["sensors"]), *wape, *band)
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"

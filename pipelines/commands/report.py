@@ -8,12 +8,12 @@ from pathlib import Path
 from models.contracts import FelsinaError
 from models.record import sha256_file
 from pipelines.commands.terminal import Stages, answer, out
+from pipelines.present import find_release
 from pipelines.report import (
     RECORD,
     Inputs,
     about_file,
     build,
-    find_release,
     is_surrogate,
     read_report,
     reports,

@@ -10,7 +10,7 @@ from rich.table import Table
 from fairness.areas import read_areas
 from fairness.groups import own_areas
 from models.record import canonical_json, write_atomic
-from pipelines.commands.terminal import answer, out, say
+from pipelines.commands.terminal import answer, out, plain_table, say
 from pipelines.scenario_audit import audit_scenario
 from pipelines.train import open_registered
 
@@ -44,9 +44,8 @@ def audit_one(
 
 def _table(record: dict[str, Any], grouping: dict[str, Any]) -> Table:
     title = f"{record['scenario']}, {record['figure']} by {grouping['attribute']}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("group", "residents", "change", "for 1 000 residents", "areas gain", "lose"):
-        table.add_column(name, justify="left" if name == "group" else "right")
+    columns = ("group", "residents", "change", "for 1 000 residents", "areas gain", "lose")
+    table = plain_table(title, columns)
     for group in grouping["groups"]:
         people, each = group["residents"], group["per_1000"]
         table.add_row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from io import StringIO
 from types import TracebackType
 from typing import Any
@@ -118,6 +119,14 @@ _EVENTS = {
 _NAIVE = ("persistence", "seasonal_naive_day", "seasonal_naive_week")
 
 
+def plain_table(title: str, columns: Sequence[str], texts: Sequence[str] = ()) -> Table:
+    """A table without lines; the first column and those of ``texts`` stand left."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in (columns[0], *texts) else "right")
+    return table
+
+
 def events(report: dict[str, Any]) -> Table | None:
     """Scores on the events of a backtest, with the best naive model; None where none came."""
     models = report["models"]
@@ -127,10 +136,8 @@ def events(report: dict[str, Any]) -> Table | None:
     naive = min(_NAIVE, key=lambda name: models[name]["mae"] or 0)
     shown = ("felsina", "ridge", naive)
     title = f"MAE ({report['unit']}) on events; limits are the train span's, naive is {naive}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("event")
-    for name in ("targets", "events", "felsina", "its bias", "covered", "ridge", "naive"):
-        table.add_column(name, justify="right")
+    columns = ("targets", "events", "felsina", "its bias", "covered", "ridge", "naive")
+    table = plain_table(title, ("event", *columns))
     mae = [f"{models[m]['mae']:.4g}" for m in shown]
     covered = f"{models['felsina']['coverage_80']:.1%}"
     table.add_row("all", str(report["targets"]), "", mae[0], "", covered, *mae[1:])
@@ -145,10 +152,8 @@ def events(report: dict[str, Any]) -> Table | None:
 def scores(report: dict[str, Any]) -> Table:
     """A backtest's models side by side, best MAE first."""
     title = f"{report['dataset']}: {report['targets']} targets, {report['origins']} origins"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("model")
-    for name in (f"MAE ({report['unit']})", "WAPE", "CRPS", "80 % coverage", "80 % width"):
-        table.add_column(name, justify="right")
+    columns = (f"MAE ({report['unit']})", "WAPE", "CRPS", "80 % coverage", "80 % width")
+    table = plain_table(title, ("model", *columns))
     models = sorted(report["models"].items(), key=lambda item: item[1]["mae"] or 0)
     for name, m in models:
         wape = "-" if m["wape"] is None else f"{m['wape']:.2%}"
@@ -162,11 +167,16 @@ def protocol_scores(report: dict[str, Any]) -> Table:
     """The rows of the dataset's published protocol, as the backtest lists them."""
     rows = report["protocol"]["rows"]
     title = f"{report['dataset']}: published protocol ({report['protocol']['name']})"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="left" if name == "model" else "right")
+    table = plain_table(title, [name.replace("_", " ") for name in rows[0]])
     for row in rows:
         shown = ("-" if value is None else value for value in row.values())
         cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in shown]
         table.add_row(*cells, style="bold" if row["model"] == "felsina" else "")
     return table
+
+
+def percent(value: float | None, sign: bool = False) -> str:
+    """A share of one in percent; a dash where it is not known."""
+    if value is None:
+        return "-"
+    return f"{value:+.1%}" if sign else f"{value:.1%}"

@@ -11,12 +11,17 @@ from models.calendar import CALENDAR
 from models.contracts import INPUTS, FelsinaError
 from models.record import canonical_json
 from pipelines.audit import audit_release, audit_trained, tell_apart
+from pipelines.board import BOARD
 from pipelines.commands import audit as command
+from pipelines.present import find_release
+from pipelines.release import point_at
 from pipelines.replay import _whole_days, score_release
+from pipelines.report import served_now
 from pipelines.train import open_registered, open_trained
 from serving.release import load_release
 from serving.runtime import Runtime
-from tests.fixtures.tiny import Tiny
+from tests.fixtures.boards import seats, terms_of
+from tests.fixtures.tiny import Tiny, reseal
 
 
 @pytest.fixture
@@ -84,10 +89,23 @@ def test_what_is_audited_is_no_feature_of_the_model(tiny: Tiny, halves):
         tell_apart(halves, None)
 
 
-def test_a_release_is_named_or_given_by_its_folder(tiny: Tiny, monkeypatch):
-    monkeypatch.setenv("FELSINA_HOME", str(tiny.home))
-    assert command.release_folder(tiny.release.name) == tiny.release
-    assert command.release_folder(str(tiny.release)) == tiny.release
+def test_a_release_is_named_or_given_by_its_folder(tiny: Tiny):
+    assert find_release(tiny.home, tiny.release.name) == tiny.release
+    assert find_release(tiny.home, str(tiny.release)) == tiny.release
+    with pytest.raises(FelsinaError, match="no release of this name in"):
+        find_release(tiny.home, str(tiny.folder))
+
+
+def test_what_is_served_is_what_the_board_promoted_last(tiny: Tiny, tmp_path):
+    first = shutil.copytree(tiny.release, tmp_path / "releases" / tiny.release.name)
+    newer = reseal(first, tmp_path, lambda manifest: manifest["training"].update(steps=999))
+    point_at(tmp_path, newer)
+    assert served_now(tmp_path, "tiny") == newer
+    of, board = terms_of(tmp_path, first), seats(tmp_path / BOARD, "a", 1)
+    assert served_now(tmp_path, "tiny") is None, "a board that has promoted nothing"
+    board.promote(of, board.approve(of))
+    assert served_now(tmp_path, "tiny") == first
+    assert served_now(tmp_path, "tiny", first.name) is None
 
 
 def test_weeks_of_the_served_release_are_watched(tiny: Tiny, halves, monkeypatch, capsys):

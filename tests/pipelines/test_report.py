@@ -273,5 +273,5 @@ def test_the_commands_build_and_refuse(tiny: Tiny, inputs: Inputs, tmp_path, mon
     (folder / RECORD).write_bytes(record.replace(b'"days":', b'"days":1', 1))
     with pytest.raises(FelsinaError, match=r"audit\.days"):
         command.verify_one(given, True)
-    with pytest.raises(FelsinaError, match="no such release"):
+    with pytest.raises(FelsinaError, match="no release of this name"):
         command.build_one(replace(given, release="nobody-0123456789ab"), False, False, True)
