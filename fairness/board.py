@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from models.board import ALARM, PROMOTE, VOTE, Board, moment, replayed
+from models.board import ALARM, CHARTER, PROMOTE, STREAM, VOTE, Board, moment, replayed
 from models.chain import Entry
 from models.charter import OPERATOR, Charter, read_charter
 from models.decisions import Terms
@@ -17,7 +17,6 @@ from models.record import canonical_json, write_atomic
 from models.signing import PrivateKey, key_id
 from models.stream import Clock, Stream, iso, utc_now
 
-CHARTER, STREAM = "board.json", "decisions.jsonl"
 _BEHIND, _AHEAD = timedelta(minutes=5), timedelta(days=1)
 """How far a clock may be behind the entry before, and ahead of the disk that holds the stream."""
 

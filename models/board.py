@@ -28,6 +28,8 @@ from models.decisions import Alarm, Decided, Promotion, Ruling, Terms
 from models.errors import FelsinaError
 from models.stream import iso
 
+BOARD, CHARTER, STREAM = "board", "board.json", "decisions.jsonl"
+"""A home's folder of decisions, and its files."""
 VOTE, ALARM, PROMOTE = "vote", "alarm", "promote"
 APPROVE, REJECT = "approve", "reject"
 UNREPORTED = "0" * 64

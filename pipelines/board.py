@@ -8,8 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fairness.board import CHARTER, STREAM, Register, begin_board
-from models.board import APPROVE, SHOWN, UNREPORTED, Board, open_board
+from fairness.board import Register, begin_board
+from models.board import (
+    APPROVE,
+    BOARD,
+    CHARTER,
+    SHOWN,
+    STREAM,
+    UNREPORTED,
+    Board,
+    open_board,
+)
 from models.charter import Charter, Person, read_charter
 from models.decisions import Terms
 from models.errors import FelsinaError
@@ -21,8 +30,8 @@ from pipelines.settings import held
 from serving.release import INPUTS, load_release
 from serving.surrogate import load_surrogate
 
-BOARD, REPORTS = "board", "reports"
-"""Folders of a home."""
+REPORTS = "reports"
+"""A home's folder of the board's reports."""
 _DEMO_DAYS = 3650
 
 

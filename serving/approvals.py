@@ -20,7 +20,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.board import Board, moment, open_board
+from models.board import BOARD, STREAM, Board, moment, open_board
 from models.chain import Entry, head_path
 from models.charter import read_charter
 from models.contracts import FelsinaError
@@ -29,7 +29,6 @@ from serving.release import UNDECIDED, Approval
 from serving.store import Store
 
 log = logging.getLogger(__name__)
-STREAM = "decisions.jsonl"
 AHEAD = timedelta(minutes=5)
 """How far an entry's time may lie before the server's: clocks differ."""
 _AGAIN_SECONDS = 10.0
@@ -97,7 +96,7 @@ class Approvals:
 
     def __init__(self, home: Path, charter: Path, store: Store) -> None:
         self.charter = read_charter(charter)
-        self.folder = home / "board"
+        self.folder = home / BOARD
         self.board: Board | None = None
         self.fault = ""
         self._later: Board | None = None

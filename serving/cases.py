@@ -194,14 +194,12 @@ class Cases:
         found = [] if key is None else self._read(_is(tables.cases, key))
         return found[0] if found else None
 
-    def all(self, dataset: str | None = None, state: str | None = None) -> list[Case]:
-        """Cases with their words, the oldest first."""
+    def all(
+        self, dataset: str | None = None, state: str | None = None, words: bool = True
+    ) -> list[Case]:
+        """Cases of a dataset and a state, or of all, with their words or not; the oldest first."""
         meant = sa.true() if dataset is None else tables.cases.c.dataset == dataset
-        return [case for case in self._read(meant) if state in (None, case.state)]
-
-    def published(self) -> list[Case]:
-        """Every case without its words, the oldest first."""
-        return self._read(sa.true(), worded=False)
+        return [case for case in self._read(meant, words) if state in (None, case.state)]
 
     def _read(self, meant: sa.ColumnElement[bool], worded: bool = True) -> list[Case]:
         order = (tables.cases.c.year, tables.cases.c.place)
@@ -224,13 +222,20 @@ class Cases:
         raise FelsinaError(f"case {number} is {state}; felsina cases list shows what there is")
 
 
-def published(store: Store) -> list[dict[str, Any]]:
-    """Every case without its words, the oldest first: what a report embeds."""
+def published(store: Store, dataset: str | None = None) -> list[dict[str, Any]]:
+    """Every case of a dataset, or of all, without its words, the oldest first."""
+    return [public(case) for case in Cases(store).all(dataset, words=False)]
+
+
+def public(case: Case) -> dict[str, Any]:
+    """What everyone may know of a case, and a report embeds."""
     keys = ("number", "dataset", "area", "subject", "opened", "state", "answer_it", "answer_en")
-    return [
-        {key: getattr(case, key) for key in keys} | {"opened": day(case.opened)}
-        for case in Cases(store).published()
-    ]
+    return {key: getattr(case, key) for key in keys} | {"opened": day(case.opened)}
+
+
+def worded(case: Case) -> dict[str, Any]:
+    """A case as its writer reads it, and those who operate the service."""
+    return public(case) | {"lines": [{"day": day(at), "text": text} for at, text in case.lines]}
 
 
 def words_of(meant: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

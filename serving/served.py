@@ -170,14 +170,13 @@ class Served(Generic[Loaded]):
     def _approved(self, approvals: Approvals) -> dict[str, Choice]:
         """What the board lets be served; of what lies here besides, nothing."""
         chosen = approvals.choices()
-        others = {f.name.rpartition("-")[0]: not self._is_mine(f) for f in releases(self.home)}
-        others |= {n: not self._is_mine(f) for n, f in approvals.promoted().items() if f.is_dir()}
+        mine = {f.name.rpartition("-")[0]: self._is_mine(f) for f in releases(self.home)}
+        mine |= {n: self._is_mine(f) for n, f in approvals.promoted().items() if f.is_dir()}
         why = "nothing of it was approved by the board and promoted"
         if approvals.board is None:
             why = f"the board's decisions are not believed: {approvals.fault}"
-        names = sorted(others.keys() | chosen.keys())
-        mine = [name for name in names if not others.get(name, self.surrogates)]
-        return {name: chosen.get(name, Choice(why=why)) for name in mine}
+        meant = [n for n in mine.keys() | chosen.keys() if mine.get(n, not self.surrogates)]
+        return {name: chosen.get(name, Choice(why=why)) for name in sorted(meant)}
 
     def _is_mine(self, folder: Path) -> bool:
         return (folder / INPUTS).is_file() == self.surrogates

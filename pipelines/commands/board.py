@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fairness.board import Register, begin_board
-from models.board import APPROVE, REJECT, SHOWN, Board
+from models.board import APPROVE, BOARD, REJECT, SHOWN, Board
 from models.charter import Charter, Person
 from models.decisions import Terms
 from models.errors import FelsinaError
@@ -171,7 +171,7 @@ def _told(board: Board, case: stage.Docket) -> None:
 
 
 def _folder(folder: Path | None) -> Path:
-    return folder or home() / stage.BOARD
+    return folder or home() / BOARD
 
 
 def _key(file: Path, descriptor: int | None) -> PrivateKey:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from typing import Any
 
 from rich.text import Text
 
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import answer, out, say
 from pipelines.settings import store_place
-from serving.cases import STATES, Case, Cases, day
+from serving.cases import STATES, Cases, day, worded
 from serving.store import Store
 
 
@@ -20,7 +19,7 @@ def list_all(state: str, dataset: str | None, json: bool) -> None:
         raise FelsinaError(f"state {state!r} is unknown; give {', '.join(STATES)} or all")
     found = _cases().all(dataset, None if state == "all" else state)
     if json:
-        answer([told(case) for case in found])
+        answer([worded(case) for case in found])
         return
     for case in found:
         place = case.area or "the whole city"
@@ -32,15 +31,6 @@ def list_all(state: str, dataset: str | None, json: bool) -> None:
             out.print(Text(f"  answered: {case.answer_en}"))
     if not found:
         say("No such case")
-
-
-def told(case: Case) -> dict[str, Any]:
-    """A case for machines."""
-    return vars(case) | {
-        "state": case.state,
-        "lines": [{"at": day(at), "text": text} for at, text in case.lines],
-        "opened": day(case.opened),
-    }
 
 
 def answer_one(number: str, italian: str, english: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fairness.board import CHARTER
+from models.board import BOARD, CHARTER
 from models.contracts import FelsinaError
 from models.stream import utc_now
-from pipelines.board import BOARD, read_board
+from pipelines.board import read_board
 from pipelines.commands.board_text import status_record
 from pipelines.commands.terminal import answer, out
 from pipelines.settings import home

@@ -114,7 +114,7 @@ def _inputs(asked: Asked) -> Inputs:
         about=asked.about or about_file(domain, name, opened.folder),
         champion=None if asked.champion is None else find_release(home(), asked.champion),
         left_out=asked.left_out,
-        cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
+        cases=tuple(published(Store(store_place()), name)),
     )
 
 

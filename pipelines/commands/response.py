@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fairness.board import CHARTER, STREAM
-from models.board import SHOWN, Board, open_board
+from models.board import BOARD, CHARTER, SHOWN, STREAM, Board, open_board
 from models.charter import read_charter
 from models.errors import FelsinaError
 from pipelines.commands.terminal import out
@@ -30,7 +29,7 @@ class Told:
 
 def verify_one(file: Path, charter: Path | None, stream: Path | None) -> None:
     """Verify an answer; exit 1 with one line where it does not hold."""
-    path = charter or home() / "board" / CHARTER
+    path = charter or home() / BOARD / CHARTER
     board = open_board(read_charter(path), stream or path.with_name(STREAM))
     try:
         told = json.loads(file.read_bytes())

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from fairness.board import CHARTER
+from models.board import BOARD, CHARTER
 from models.charter import read_charter
 from models.contracts import FelsinaError
 from pipelines.commands.terminal import Stages, answer, out, say, scores
@@ -94,7 +94,7 @@ def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
         dataset=opened,
         about=about_file(opened.spec.domain, name, opened.folder),
         champion=served_now(place, name, release.name),
-        cases=tuple(case for case in published(Store(store_place())) if case["dataset"] == name),
+        cases=tuple(published(Store(store_place()), name)),
     )
     _, record = build(inputs, place, False, lambda share: stages.progress("report", share))
     if record["missing"]:
@@ -106,7 +106,7 @@ def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
 
 def _next(place: Path, names: list[str]) -> None:
     """Let a demo board decide on new releases; else say what people do next."""
-    from pipelines.board import BOARD, demo_decide
+    from pipelines.board import demo_decide
 
     charter = place / BOARD / CHARTER
     if charter.is_file() and read_charter(charter).demo:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.contracts import FelsinaError
-from serving.cases import SUBJECTS, Case, Cases, clean, day, published, shown_code
+from serving.cases import SUBJECTS, Case, Cases, clean, published, shown_code, worded
 from serving.catalogue import Catalogue
 from serving.neighbourhoods.places import Place, Served, places_of
 from serving.neighbourhoods.sketch import sketch_of
@@ -187,16 +187,16 @@ class Pages:
         """A case for its writer, or the form that asks for number and code."""
         if case is None:
             return self._render("follow", language, case=None, error=error)
+        told = worded(case)
         return self._render(
             "follow",
             language,
-            **self._cases([vars(case)], Speech(language))[0],
+            **self._cases([told], Speech(language))[0],
             case=case,
-            day_opened=day(case.opened),
             code=code,
             error=error,
-            answer=case.answer_it if language == "it" else case.answer_en,
-            lines=[{"day": day(at), "text": text} for at, text in case.lines],
+            answer=told[f"answer_{language}"],
+            lines=told["lines"],
         )
 
     def _cases(self, cases: list[dict[str, Any]], speech: Speech) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ class Pages:
         areas = {place.key: place.name for place in places} | {"": speech.say("whole_short")}
         known = {one.spec.dataset: self._heading(one, served, speech) for one in served}
         return [
-            {key: case.get(key) for key in ("number", "subject", "state", "opened")}
+            {key: case[key] for key in ("number", "subject", "state", "opened")}
             | {
                 "place": areas.get(case["area"], case["area"]),
                 "forecast": known.get(case["dataset"], case["dataset"]),

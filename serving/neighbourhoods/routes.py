@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 
 from models.contracts import FelsinaError
-from serving.cases import Case, Full, day
+from serving.cases import Full, worded
 from serving.catalogue import Catalogue
 from serving.gate.problems import Refusal
 from serving.gate.rates import Buckets, address_of
@@ -84,7 +84,7 @@ def add_neighbourhoods(app: FastAPI, catalogue: Catalogue, reports: Reports) -> 
     def cases(query: Annotated[Asked, Query()]) -> Any:
         """Contested cases with what people wrote."""
         found = pages.cases.all(query.dataset, None if query.state == "all" else query.state)
-        return JSONResponse({"cases": [_listed(case) for case in found]})
+        return JSONResponse({"cases": [worded(case) for case in found]})
 
     for language in LANGUAGES:
         path = Speech(language).path
@@ -178,10 +178,3 @@ def _told(refused: Exception, language: str) -> tuple[int, str]:
     if isinstance(refused, Fault):
         return refused.status, Speech(language).say(refused.key, **refused.values)
     return 429, Speech(language).say("error_many")
-
-
-def _listed(case: Case) -> dict[str, Any]:
-    """A case for operators."""
-    own = {key: getattr(case, key) for key in CaseEntry.model_fields}
-    lines = [{"day": day(at), "text": text} for at, text in case.lines]
-    return own | {"opened": day(case.opened), "lines": lines}

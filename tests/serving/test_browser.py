@@ -23,10 +23,9 @@ from tests.fixtures.browsing import (
     IN_A_BROWSER,
     PHONE,
     WAIT_MS,
-    WIDE,
     Watched,
-    complain,
     keep,
+    watch,
 )
 from tests.fixtures.greenhouse import Sealed
 from tests.fixtures.listening import running
@@ -69,13 +68,8 @@ def address(tiny: Tiny, sealed: Sealed, tmp_path_factory: pytest.TempPathFactory
 @contextmanager
 def looked_at(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     """The page, loaded and its map drawn; at the end nothing may have gone wrong."""
-    context = browser.new_context(**{"viewport": WIDE, "locale": "en-GB"} | options)
-    context.set_default_timeout(WAIT_MS)
-    watched = Watched(context.new_page())
+    watched = watch(browser, **{"locale": "en-GB"} | options)
     page = watched.page
-    page.on("request", lambda request: watched.requests.append(request.url))
-    page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    page.on("console", lambda said: complain(watched, said.type, said.text, said.location["url"]))
     page.goto(url)
     page.wait_for_selector(".sketch", state="detached")  # the map has taken its place
     page.wait_for_selector("#places tbody tr")
@@ -84,7 +78,7 @@ def looked_at(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     outside = [u for u in watched.requests if not u.startswith((url, "blob:", "data:"))]
     assert outside == []
     assert len(watched.requests) > 10
-    context.close()
+    page.context.close()
 
 
 def test_time_moves_colours_and_words_without_asking_again(browser, address: str) -> None:

@@ -19,7 +19,7 @@ from serving.gate.gate import Gate
 from serving.gate.rules import methods_of
 from serving.neighbourhoods.words import PATHS
 from serving.store import Store
-from tests.fixtures.browsing import IN_A_BROWSER, PHONE, WAIT_MS, WIDE, Watched, complain
+from tests.fixtures.browsing import IN_A_BROWSER, PHONE, WIDE, Watched, watch
 from tests.fixtures.listening import running
 from tests.fixtures.reported import reported_home
 from tests.fixtures.tiny import Server, Tiny
@@ -49,21 +49,16 @@ def address(tiny: Tiny, store: Store, tmp_path_factory: pytest.TempPathFactory) 
 @contextmanager
 def looked_at(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     """A page; at the end nothing went wrong and no other host was asked for anything."""
-    context = browser.new_context(**{"viewport": WIDE} | options)
-    context.set_default_timeout(WAIT_MS)
-    watched = Watched(context.new_page())
+    watched = watch(browser, **options)
     page = watched.page
-    page.on("request", lambda request: watched.requests.append(request.url))
-    page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    page.on("console", lambda said: complain(watched, said.type, said.text, said.location["url"]))
     page.goto(url)
     yield watched
     assert watched.complaints == []
     host = url.split("/", 3)[:3]
     assert [one for one in watched.requests if one.split("/", 3)[:3] != host] == []
-    assert context.cookies() == []
+    assert page.context.cookies() == []
     assert page.evaluate("document.scripts.length") == 0
-    context.close()
+    page.context.close()
 
 
 def fits(page: Page) -> bool:
@@ -182,6 +177,7 @@ def test_the_page_of_forecasts_leads_here_in_its_language(browser, address: str)
         page.wait_for_selector("#tab-card")
         assert page.get_attribute(".top a", "href") == PATHS["page"][column]
         page.click("#tab-card")
+        assert page.get_attribute(".doors a", "href") == PATHS["page"][column]
         page.close()
 
 
