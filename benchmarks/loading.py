@@ -75,7 +75,10 @@ class Served:
 
 
 def start(home: Path, workers: int = 1, port: int = 0) -> Served:
-    """Serve a home folder on a free port of the loopback, and wait until it is ready."""
+    """Serve a home folder on a free port of the loopback, and wait until it is ready.
+
+    Where this process keeps to some cores (``taskset -c 1``), the server gets the others.
+    """
     if not port:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -87,10 +90,16 @@ def start(home: Path, workers: int = 1, port: int = 0) -> Served:
     command = [sys.executable, "-m", "pipelines.cli", "serve", "--port", str(port)]
     command += ["--board", str(charter)]
     environment = os.environ | {"FELSINA_HOME": str(home), "FELSINA_STORE": str(place)}
-    with (home / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, "--workers", str(workers)], env=environment, stdout=log, stderr=log
-        )
+    own = os.sched_getaffinity(0)
+    rest = set(range(os.cpu_count() or 1)) - own
+    os.sched_setaffinity(0, rest or own)  # which children inherit
+    try:
+        with (home / "serve.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, "--workers", str(workers)], env=environment, stdout=log, stderr=log
+            )
+    finally:
+        os.sched_setaffinity(0, own)
     served = Served(home, port, secret, process, board)
     ends = time.monotonic() + 120
     while not (_ready(port) and len(served.workers()) == workers):

@@ -1,13 +1,14 @@
 """What the server bears: mixed load, overload, swaps of releases, processes killed.
 
-    FELSINA_HOME=HOME python -m benchmarks.serving_load mixed --minutes 10
-    FELSINA_HOME=HOME python -m benchmarks.serving_load overload --seconds 60
+    FELSINA_HOME=HOME taskset -c 1 python -m benchmarks.serving_load mixed --minutes 10
+    FELSINA_HOME=HOME taskset -c 1 python -m benchmarks.serving_load overload --seconds 60
     FELSINA_HOME=HOME python -m benchmarks.serving_load swap --requests 10000
     FELSINA_HOME=HOME python -m benchmarks.serving_load kill --seconds 20
 
 Each starts a real server over a copy of HOME's releases and observations, loads it from this
 process, prints Markdown and exits 1 where a bar is missed. Capacity is what 8 connections that ask
-one request after another get accepted a second; loads come at random moments (Poisson).
+one request after another get accepted a second; loads come at random moments (Poisson). Kept to one
+core, this process leaves the server the others, so that it does not measure its own hunger.
 """
 
 from __future__ import annotations
