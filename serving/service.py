@@ -9,6 +9,7 @@ and ``FELSINA_ANONYMOUS=0`` lets nobody read without a key.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -54,6 +55,11 @@ class Felsina:
         _catalogue.runtimes()  # what is verified now stays in force if the stream is damaged
         Watch(_catalogue).start()
         threading.Thread(target=every_day, args=(_catalogue,), daemon=True).start()
+        # A walk over everything took .2 s each ten seconds of load, and nobody was answered then:
+        # what is here now stays as long as the process, and cycles among the rest are few.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(700, 10, 100)
 
     def __is_ready__(self) -> bool:
         """Ready once a release that the board approves is verified and loaded."""

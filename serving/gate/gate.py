@@ -17,6 +17,7 @@ from serving.catalogue import Catalogue
 from serving.gate.drain import Drain
 from serving.gate.keys import PREFIX, Key, Keys
 from serving.gate.metrics import Metrics, Told
+from serving.gate.pressure import PRESSURE
 from serving.gate.problems import PROBLEM, Headers, Refusal, busy
 from serving.gate.rates import ANONYMOUS, Buckets, Quotas, address_of, burst_of
 from serving.gate.ring import Ring
@@ -69,6 +70,7 @@ class Gate:
             return
         if scope["type"] != "http":
             self.drain.watch()  # the process begins
+            PRESSURE.start()
             await self.app(scope, receive, send)
             return
         told = Told(scope["method"], scope["path"], time.perf_counter())
@@ -107,6 +109,9 @@ class Gate:
             raise refusal
         if hidden(path):
             raise _problem(404)
+        PRESSURE.came += 1
+        if limited(path) and PRESSURE.sheds(ready=True):
+            raise busy("more is asked than can be answered; try again in a second", "pressure")
         secret = _secret(scope["headers"])
         if secret is None and not limited(path) and role_for(method, path) == "read":
             return ()

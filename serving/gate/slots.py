@@ -10,10 +10,11 @@ from collections import deque
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gate.bodies import again
+from serving.gate.pressure import PRESSURE
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
-_WAITING = 32
+_WAITING = 64
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
 _PASSING = ("/v1/events", "/v2/health/")
@@ -44,7 +45,7 @@ class Line:
             self._since, self._came, self._least, self.refused = now, 0, waiting, 0
         self._came += 1
         self._least = min(self._least, waiting)
-        return self.short if self.overload else self.long
+        return self.short if self.overload or PRESSURE.level > 0 else self.long
 
 
 class Slots:
@@ -81,6 +82,11 @@ class Slots:
             await self.app(scope, receive, send)
             return
         began = asyncio.get_running_loop().time()
+        if PRESSURE.sheds(ready=False):
+            await busy(
+                "more is asked than can be computed; try again in a second", "pressure"
+            ).send(send)
+            return
         if self.busy >= self.at_once:
             if len(self.line) >= self._bound.most(began, len(self.line)):
                 self._bound.refused += 1

@@ -1,0 +1,77 @@
+"""Overload is told by a late loop: then a share is refused, what must be computed first."""
+
+import asyncio
+import random
+import time
+
+from serving.gate.pressure import Pressure
+
+
+def refused(pressure: Pressure, ready: bool) -> float:
+    return sum(pressure.sheds(ready) for _ in range(2000)) / 2000
+
+
+def after(*late: float, came: int = 100) -> Pressure:
+    """Intervals that were so many seconds late."""
+    pressure = Pressure()
+    for one in late:
+        pressure.came = came
+        pressure.step(one)
+    return pressure
+
+
+def test_one_long_pause_refuses_nothing() -> None:
+    pressure = after(0.0, 0.0, 0.5, 0.0, 0.0, 0.5, 0.0)
+    assert refused(pressure, ready=False) == 0
+
+
+def test_overload_refuses_what_computes_first_and_never_everything() -> None:
+    some = after(*[0.01] * 4)
+    assert 0.1 < refused(some, ready=False) < 0.9
+    assert refused(some, ready=True) == 0
+    much = after(*[0.02] * 20)
+    assert 0.93 < refused(much, ready=False) < 0.97
+    assert 0.93 < refused(much, ready=True) < 0.97
+
+
+def test_what_was_refused_is_let_in_again_within_seconds() -> None:
+    pressure = after(*[0.02] * 20, *[0.0] * 60)
+    assert refused(pressure, ready=False) == 0
+
+
+def test_a_machine_that_others_keep_busy_is_no_overload() -> None:
+    assert refused(after(*[0.05] * 50, came=5), ready=False) == 0
+    assert refused(after(*[0.05] * 50, came=50), ready=False) > 0.9
+
+
+def test_the_level_settles_where_what_is_let_in_is_answered_soon() -> None:
+    """A queue of one server at three times its capacity, for a minute."""
+    dice, pressure, waiting = random.Random(0), Pressure(), 0.0
+    waits = []
+    for _ in range(300):
+        begun = waiting
+        for _ in range(600):  # 3000/s, each ready answer takes a millisecond
+            pressure.came += 1
+            waiting = max(waiting - dice.expovariate(3000), 0.0)
+            if not pressure.sheds(ready=True):
+                waiting += 0.001
+                waits.append(waiting)
+        pressure.step((begun + waiting) / 2)
+    settled = sorted(waits[len(waits) // 3 :])
+    assert settled[len(settled) // 2] < 0.05
+    assert len(waits) / 60 > 500  # of a thousand that it could answer
+
+
+def test_a_loop_that_is_held_up_is_seen_to_be_late() -> None:
+    async def load(held: float) -> float:
+        pressure = Pressure()
+        pressure.start()
+        ends = time.monotonic() + 2.5
+        while time.monotonic() < ends:
+            pressure.came += 5
+            time.sleep(held)
+            await asyncio.sleep(0 if held else 0.005)
+        return pressure.level
+
+    assert asyncio.run(load(0.03)) > 0
+    assert asyncio.run(load(0.0)) < 0
