@@ -31,13 +31,14 @@ from benchmarks.forecasting import DATASETS
 from benchmarks.jobs import in_processes
 from models.backbone import Backbone, Frame
 from models.record import canonical_json, sha256_bytes, write_atomic
+from models.toml_file import merge
 from pipelines.settings import home
 from pipelines.train import code_digest, open_registered, settings_for
 from training.dataset import CityDataset
 from training.fit import fit, forecasts
 from training.metrics import Score
 from training.module import PredictorModule
-from training.settings import TrainSettings, merge, resolve_settings
+from training.settings import TrainSettings, resolve_settings
 
 ONE, NO_FORCINGS = "one network", "no forcings"
 

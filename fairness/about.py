@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from fairness.toml_file import read_toml
+from models.toml_file import read_model
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)]
 OPTIONAL = ("partners", "electricity", "labels", "simulator")
@@ -95,4 +95,4 @@ def read_about(path: Path | None) -> About:
     if path is None:
         return About()
     known = ", ".join(About.model_fields)
-    return read_toml(path, About, f"; known parts: {known}, each with it and en")
+    return read_model(path, About, f"; known parts: {known}, each with it and en")

@@ -25,8 +25,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairness.groups import Areas
-from fairness.toml_file import read_toml
 from models.contracts import CityGraph, FelsinaError, FloatArray, IntArray
+from models.toml_file import read_model
 
 
 class AreasFile(BaseModel):
@@ -52,7 +52,7 @@ def read_areas(path: Path, graph: CityGraph) -> Areas:
     Raises:
         FelsinaError: naming the file, and the column, value or node at fault.
     """
-    said = read_toml(path, AreasFile)
+    said = read_model(path, AreasFile)
     if unknown := sorted({name for pair in said.crossed for name in pair} - set(said.attributes)):
         raise FelsinaError(
             f"{path}: crossed: {', '.join(unknown)} is none of attributes; add it there"
@@ -91,7 +91,7 @@ def read_outlines(path: Path) -> dict[str, list[list[FloatArray]]]:
     Raises:
         FelsinaError: as ``read_areas`` does.
     """
-    said = read_toml(path, AreasFile)
+    said = read_model(path, AreasFile)
     if said.outlines is None:
         return {}
     rows = _rows(path.parent / said.table, [said.code, said.levels[0]])
@@ -170,10 +170,10 @@ def _inside(lon: FloatArray, lat: FloatArray, rings: list[FloatArray]) -> np.nda
 
 def area_files(path: Path) -> list[Path]:
     """A city's TOML file and the files that it names."""
-    said = read_toml(path, AreasFile)
+    said = read_model(path, AreasFile)
     return [path, *(path.parent / name for name in (said.table, said.outlines) if name)]
 
 
 def area_source(path: Path) -> str:
     """Whom to name for a city's areas."""
-    return read_toml(path, AreasFile).attribution
+    return read_model(path, AreasFile).attribution

@@ -5,21 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 from math import floor, log10
 from pathlib import Path
 from typing import Any
 
 from fairness.verdict import SPAN
+from models.spoken import elided, spoken_day
 
 TEMPLATES = Path(__file__).with_name("templates")
 LANGUAGES = ("it", "en")
-_MONTHS = {
-    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre "
-    "dicembre",
-    "en": "January February March April May June July August September October November December",
-}
 CROSSED = " x "
 """Between the parts of a crossed attribute, and of its groups."""
 MINUS, NONE, TIMES = "\u2212", "\u2013", " \u00d7 "
@@ -111,8 +106,7 @@ class Language:
 
     def day(self, text: str) -> str:
         """An ISO day or time as people write a day."""
-        found = date.fromisoformat(text[:10])
-        return f"{found.day} {_MONTHS[self.code].split()[found.month - 1]} {found.year}"
+        return spoken_day(text, self.code)
 
     def said(self, text: dict[str, str]) -> str:
         """A human-written text in this language."""
@@ -154,9 +148,9 @@ class Language:
         merged = ", ".join(self.named(self.group(name)) for name in found["merged"])
         said = {"group": self.group(found["group"]), "merged": merged}
         if found["group"] == "the rest" and merged:
-            return known["rest"].format(**said)
+            return elided(known["rest"].format(**said))
         if found["attribute"] in _LEVELS:
-            return known["level"].format(**said)
+            return elided(known["level"].format(**said))
         said["label"] = self.label(found["attribute"])
         if CROSSED in found["attribute"] and CROSSED in found["group"]:
             pairs = zip(
@@ -167,7 +161,7 @@ class Language:
                 for at, pair in enumerate(pairs)
                 for what, text in zip(("label", "group"), pair, strict=True)
             }
-            return known["crossed"].format(**said)
+            return elided(known["crossed"].format(**said))
         if not found["ordered"]:
-            return known["text"].format(**said)
-        return known[found["place"] or "between"].format(**said)
+            return elided(known["text"].format(**said))
+        return elided(known[found["place"] or "between"].format(**said))

@@ -16,6 +16,7 @@ from fairness.intervals import LEAST_DAYS
 from fairness.language import LANGUAGES, TEMPLATES, Language, words
 from fairness.surrogates import leaves
 from fairness.verdict import evidence_state, judged
+from models.spoken import elided
 
 PAGES = ("report", "card", "annex-iv")
 _SPOKEN = ("number", "short", "percent", "hundredths", "day", "said", "label", "group", "named")
@@ -130,7 +131,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {name: _spoken(name) for name in _SPOKEN} | {
-        "fill": lambda text, **said: text.format(**said),
+        "fill": lambda text, **said: elided(text.format(**said)),
         "capital": lambda text: text[:1].upper() + text[1:],
     }
     return environment

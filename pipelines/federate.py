@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from models.contracts import FelsinaError
+from models.toml_file import first_fault, merge, read_toml
 from pipelines.train import settings_for
-from privacy.deployment.plan import Plan, first_fault
+from privacy.deployment.plan import Plan
 from privacy.dp import planned
 from training.dataset import CityDataset
-from training.settings import merge
 
 
 def read_plan(path: Path, like: CityDataset) -> Plan:
@@ -27,10 +25,7 @@ def read_plan(path: Path, like: CityDataset) -> Plan:
     Raises:
         FelsinaError: naming the file and the member that is wrong.
     """
-    try:
-        given: dict[str, Any] = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: {error}; give a plan as a TOML file") from error
+    given = read_toml(path)
     private = given.get("private")
     if private is None:
         base = settings_for(like).model_dump()

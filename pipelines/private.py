@@ -13,7 +13,6 @@ pays for it.
 from __future__ import annotations
 
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from models.contracts import FelsinaError
 from models.forecaster import Forecaster
 from models.joint import TAIL, Ranks
 from models.record import canonical_json, sha256_bytes, sha256_file
+from models.toml_file import merge
 from pipelines.train import PRIVATE, RUN, Trained, made_by, made_of, work_key
 from privacy.accounting import BudgetReached, SampledGaussian
 from privacy.dp import PrivateFit, PrivateSettings, fit_private, planned, private_run
@@ -32,7 +32,7 @@ from privacy.population import BudgetKey
 from training.dataset import CityDataset
 from training.fit import Fitted
 from training.loop import Listener
-from training.settings import TrainSettings, generic_settings, merge, resolve_settings
+from training.settings import TrainSettings, generic_settings, resolve_settings
 
 SERIES = "series.parquet"
 _DECIDING = ("dp", "draws", "gradients", "private_network", "unit_gradients", "units")
@@ -53,15 +53,9 @@ def private_settings(
     """
     shape = PrivateSettings.model_fields["architecture"].default.model_dump()
     generic = generic_settings(dataset.spec, dataset.splits.train_end)
-    changes: dict[str, Any] = {}
-    if file is not None:
-        try:
-            changes = tomllib.loads(file.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise FelsinaError(f"--settings {file}: {error}; give a TOML file") from error
     defaults = merge({"architecture": shape}, generic)
     # It asks for LoopSettings by its types, and for no more than a pydantic model by what it does.
-    return resolve_settings(cast(Any, PrivateSettings), defaults, None, changes, assignments)
+    return resolve_settings(cast(Any, PrivateSettings), defaults, file, assignments=assignments)
 
 
 def train_private(

@@ -15,12 +15,13 @@ from typing import Any
 
 from models.contracts import FelsinaError
 from models.forecaster import Architecture
+from models.toml_file import merge
 from pipelines.groups import groups_of
 from pipelines.train import made_of, work_key
 from training.dataset import CityDataset
 from training.fit import fit
 from training.loop import Listener
-from training.settings import TrainSettings, merge
+from training.settings import TrainSettings
 
 try:
     import optuna

@@ -25,6 +25,7 @@ from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
 from models.missing import widened
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
+from models.toml_file import merge
 from pipelines.domains.registry import domain_of
 from pipelines.groups import groups_of
 from pipelines.prepare import counted, quality_of
@@ -40,7 +41,7 @@ from training.loop import Listener
 from training.missing import missing_record
 from training.plots import draw_backtest
 from training.ranks import agreed, rank, together
-from training.settings import LoopSettings, TrainSettings, generic_settings, merge, resolve_settings
+from training.settings import LoopSettings, TrainSettings, generic_settings, resolve_settings
 from training.tracking import Tracker
 
 STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.errors import FelsinaError
 from models.record import canonical_json
+from models.toml_file import first_fault
 from privacy.drop_codes import CODES
 
 Unit = Literal["household", "meter", "vehicle", "day"]
@@ -255,6 +256,4 @@ def decoded(kind: str, content: dict[str, Any]) -> Body:
     try:
         return KINDS[kind].model_validate_json(canonical_json(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise FelsinaError(f"{where}: {first['msg']} ({first['input']!r}); correct it") from error
+        raise FelsinaError(f"{first_fault(error)}; correct it") from error

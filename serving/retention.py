@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import logging
 import time
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from models.contracts import FelsinaError
+from models.toml_file import read_model
 from serving.cases import Cases
 from serving.erasure import Eraser
 from serving.release import Release, champions
@@ -84,7 +84,8 @@ class Rule(BaseModel):
     keep_days: KeepDays
 
 
-_FILE = TypeAdapter(dict[str, Rule])
+class _Rules(RootModel[dict[str, Rule]]):
+    """The file: rules by dataset."""
 
 
 def load_rules(home: Path) -> dict[str, Rule]:
@@ -96,14 +97,7 @@ def load_rules(home: Path) -> dict[str, Rule]:
     path = home / RULES
     if not path.is_file():
         return {}
-    try:
-        return _FILE.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(f"{path}: {where}: {first['msg']}") from error
-    except (ValueError, OSError) as error:
-        raise FelsinaError(f"{path}: no TOML: {error}") from error
+    return read_model(path, _Rules).root
 
 
 def rule_of(home: Path, dataset: str) -> dict[str, Any] | None:

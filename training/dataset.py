@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from models.contracts import (
     step_seconds,
 )
 from models.record import sha256_file
+from models.toml_file import read_toml
 from models.windows import WindowBuilder
 from training.protocols import PROTOCOLS
 from training.splits import Splits
@@ -161,10 +161,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.toml"
     if not path.is_file():
         raise FelsinaError(f"{path} is missing; --dataset takes a folder that holds one")
-    try:
-        header = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FelsinaError(f"{path}: not TOML: {error}") from error
+    header = read_toml(path)
     types = _REQUIRED | _OPTIONAL
     for key, kind in types.items():
         if key not in header and key in _REQUIRED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts import FelsinaError, ForecastSpec
 from models.forecaster import Architecture
+from models.toml_file import assigned, first_fault, merge, read_toml
 
 Profile = Literal["quick", "full"]
 _CIVIL_LAGS = {1: 14, 7: 21, 14: 730, 21: 730, 364: 730}
@@ -133,40 +133,11 @@ def resolve_settings(
     Raises:
         FelsinaError: for an unknown key or a value that does not fit.
     """
-    merged = merge(defaults, {})
-    if file is not None:
-        try:
-            merged = merge(merged, tomllib.loads(file.read_text()))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise FelsinaError(f"--config {file}: {error}") from error
+    merged = merge(defaults, {} if file is None else read_toml(file))
     merged = merge(merged, changes or {})
-    for text in assignments or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise FelsinaError(f"--set {text!r}: write key=value, like steps=500")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value
-        nested: Any = parsed
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        merged = merge(merged, nested)
+    merged = merge(merged, assigned(assignments or (), "steps=500"))
     try:
         return kind(**merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
         known = ", ".join(kind.model_fields)
-        raise FelsinaError(
-            f"setting {key} = {first.get('input')!r}: {first['msg'].lower()}; settings are {known}"
-        ) from error
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested dicts joined; ``changes`` win."""
-    out = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merge(out[key], value) if both else value
-    return out
+        raise FelsinaError(f"setting {first_fault(error)}; settings are {known}") from error

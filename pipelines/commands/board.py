@@ -73,6 +73,7 @@ def sign_one(
     """Vote on a release."""
     if approve == reject:
         raise FelsinaError("say --approve or --reject, one of them")
+    key = _key(file, descriptor)
     case, board = stage.docket(home(), release), stage.read_board(_folder(folder))
     decision = APPROVE if approve else REJECT
     terms = _terms(case, board, decision, *said)
@@ -82,7 +83,7 @@ def sign_one(
     conditions = "; ".join(terms.conditions) or "none"
     out.print(f"you sign: {decision} {case.release}{ends}, conditions: {conditions}", markup=False)
     _asked(decision, yes)
-    after = stage.sign(_folder(folder), _key(file, descriptor), case, terms)
+    after = stage.sign(_folder(folder), key, case, terms)
     _told(after, case)
 
 
@@ -111,8 +112,8 @@ def show_status(folder: Path | None, json: bool) -> None:
 
 def promote_one(release: str, file: Path, folder: Path | None, descriptor: int | None) -> None:
     """Promote a release."""
-    case = stage.docket(home(), release)
-    board = stage.promote(_folder(folder), _key(file, descriptor), case)
+    key, case = _key(file, descriptor), stage.docket(home(), release)
+    board = stage.promote(_folder(folder), key, case)
     ruling = board.ruling(case.manifest_sha256, utc_now())
     out.print(f"{case.release} is promoted: it {ruling.why}; running servers see it in a second")
 

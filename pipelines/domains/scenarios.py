@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.contracts import FelsinaError
+from models.toml_file import first_fault, read_toml
 
 FINISHED = "runs"
 """Folder within a scenario's output whose content outlives a kill; the next run goes on from it."""
@@ -36,10 +36,7 @@ def read_file(file: Path, kinds: tuple[str, ...] = ("domain",)) -> dict[str, Any
     Raises:
         FelsinaError: naming the file and the key.
     """
-    try:
-        scenario = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"scenario {file}: {error}") from None
+    scenario = read_toml(file)
     given = [kind for kind in kinds if kind in scenario]
     if len(given) > 1:
         raise FelsinaError(f"scenario {file}: {' and '.join(given)} are given; keep one of them")
@@ -58,12 +55,9 @@ def read_keys(kind: type[File], scenario: dict[str, Any]) -> File:
     try:
         return kind.model_validate(scenario)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        value = "" if first["type"] == "missing" else f" = {first.get('input')!r}"
         raise FelsinaError(
-            f"scenario {scenario.get('name', '')!r}: {key}{value}: {first['msg'].lower()};"
-            f" a scenario has {', '.join(kind.model_fields)}"
+            f"scenario {scenario.get('name', '')!r}: {first_fault(error)}; a scenario has "
+            f"{', '.join(kind.model_fields)}"
         ) from error
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from models.contracts import FelsinaError, step_seconds
+from models.toml_file import read_toml
 from pipelines.ingest.forcings import forcings_of
 from pipelines.ingest.source import Tables
 from pipelines.prepare import open_registered
@@ -162,12 +162,7 @@ def _header(
 
 def read_header(path: Path) -> dict[str, Any]:
     """``dataset.toml`` as it stands."""
-    try:
-        header = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(
-            f"{path}: not TOML: {error}; mend it, or delete it to begin anew"
-        ) from error
+    header = read_toml(path, "; mend it, or delete it to begin anew")
     if "step" not in header:
         raise FelsinaError(f"{path}: step is missing; add it, or delete the file to begin anew")
     return header

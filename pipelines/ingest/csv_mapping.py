@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.contracts import FelsinaError
+from models.toml_file import read_model
 from pipelines.ingest.columns import MISSING
 
 
@@ -96,16 +96,7 @@ class Mapping(_Part):
 
 def read_mapping(path: Path) -> Mapping:
     """Read a mapping file; what is wrong with it is said with its key."""
-    try:
-        mapping = Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FelsinaError(
-            f"{path}: {where}: {first['msg']}; docs/ingest.md has an example"
-        ) from error
+    mapping = read_model(path, Mapping, "; docs/ingest.md has an example")
     if bool(mapping.node) != bool(mapping.value):
         raise FelsinaError(f"{path}: give node and value, or neither where each column is a node")
     if mapping.decimal == mapping.thousands:

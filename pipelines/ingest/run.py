@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, write_atomic
+from models.toml_file import assigned, first_fault
 from pipelines.domains.registry import source_of
 from pipelines.ingest.assemble import Changes, Credit, write_folder
 from pipelines.ingest.fetching import Absent, Fetched, Fetcher, Unchanged
@@ -119,23 +119,13 @@ def settings_of(
     """The settings of the last run, with changes."""
     path = _settings_path(folder, source.name)
     before = json.loads(path.read_bytes()) if path.exists() else {}
-    for text in assignments or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise FelsinaError(f"--set {text!r}: write key=value, like pause_s=2")
-        try:
-            before[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            before[key.strip()] = value
+    given = assigned(assignments or (), "pause_s=2") | (changes or {})
     try:
-        settings = source.settings.model_validate(before | (changes or {}))
+        settings = source.settings.model_validate(before | given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
         known = ", ".join(source.settings.model_fields)
         raise FelsinaError(
-            f"{source.name}: setting {key} = {first.get('input')!r}: {first['msg']}; "
-            f"settings are {known}"
+            f"{source.name}: setting {first_fault(error)}; settings are {known}"
         ) from error
     return source.settle(settings, folder) if source.settle else settings
 

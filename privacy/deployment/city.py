@@ -28,10 +28,11 @@ from models.signing import (
     public_hex,
     signature_fault,
 )
+from models.toml_file import first_fault
 from privacy.deployment import bundle, certificates
 from privacy.deployment.invitation import Invitation, acceptance
 from privacy.deployment.member import Enrolment, Member
-from privacy.deployment.plan import Plan, Policy, Terms, first_fault, narrowed, own_settings
+from privacy.deployment.plan import Plan, Policy, Terms, narrowed, own_settings
 from privacy.deployment.results import save_arrays
 from privacy.entries import Consent, Said, Withdrawal, is_name
 from privacy.ledger import Ledger

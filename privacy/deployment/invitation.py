@@ -21,7 +21,8 @@ from models.signing import (
     sign_record,
     signature_fault,
 )
-from privacy.deployment.plan import Plan, Terms, first_fault
+from models.toml_file import first_fault
+from privacy.deployment.plan import Plan, Terms
 from privacy.entries import Name, Sha256
 
 

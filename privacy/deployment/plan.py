@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.contracts import CityGraph, FelsinaError, ForecastSpec
 from models.record import canonical_json, sha256_bytes
+from models.toml_file import read_model
 from privacy.dp import PrivateSettings, planned
 from privacy.entries import Agreement, Budget, Dataset, Delta, Name, Said, Text, Unit
 from privacy.local import federated, first_model
@@ -210,22 +210,7 @@ def read_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return Policy()  # pyright: ignore[reportCallIssue]
-    try:
-        return Policy.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: {error}; give a TOML file") from error
-    except ValidationError as error:
-        raise FelsinaError(f"{path}: {first_fault(error)}") from error
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first of what a model refused, in one line; never a whole record, which may be secret."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])[:_SHOWN] or "whole"
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"] or isinstance(fault["input"], (dict, list, bytes)):
-        return f"{where}: {message}"
-    return f"{where}: {message} ({repr(fault['input'])[:_SHOWN]})"
+    return read_model(path, Policy)
 
 
 def narrowed(terms: Terms, plan: Plan, policy: Policy) -> tuple[Terms, PrivateSettings | None]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
+from models.spoken import elided, spoken_day
 from serving.neighbourhoods.places import Entry, Group, Served, readable
-from serving.neighbourhoods.words import LANGUAGES, MONTHS, PATHS, SPANS, UNITS, WORDS
+from serving.neighbourhoods.words import LANGUAGES, PATHS, SPANS, UNITS, WORDS
 
 PROMISED, NEAR = 0.9, 0.02
 """Share of the values that the 90 % range holds, and what counts as that."""
@@ -36,7 +36,7 @@ class Speech:
 
     def say(self, key: str, **values: Any) -> str:
         """A phrase, filled in."""
-        return WORDS[key][self.column].format(**values)
+        return elided(WORDS[key][self.column].format(**values))
 
     def path(self, page: str) -> str:
         """Where a page lies."""
@@ -64,8 +64,7 @@ class Speech:
 
     def day(self, text: str) -> str:
         """A day such as ``2026-11-26`` in words."""
-        day = date.fromisoformat(text[:10])
-        return f"{day.day} {MONTHS[self.column][day.month - 1]} {day.year}"
+        return spoken_day(text, self.language)
 
     def step(self, seconds: int) -> str:
         """What a value comes every: hour, 30 minutes."""

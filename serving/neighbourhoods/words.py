@@ -26,7 +26,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "nothing": (
         "No forecasts are served yet, so there is nothing to say here.",
-        "Non ci sono ancora previsioni, quindi qui non c'è nulla da dire.",
+        "Non ci sono ancora previsioni, quindi qui non c’è nulla da dire.",
     ),
     "no_places": (
         "The forecasts that are served say of no place in which neighbourhood it lies.",
@@ -50,7 +50,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Un valore ogni {step}, con un anticipo fino a {span}.",
     ),
     # how well
-    "sensors_one": ("There is 1 sensor here.", "Qui c'è 1 sensore."),
+    "sensors_one": ("There is 1 sensor here.", "Qui c’è 1 sensore."),
     "sensors_many": ("There are {n} sensors here.", "Qui ci sono {n} sensori."),
     "per_people": (
         "That is {here} for every 10,000 people; in the whole city {all}.",
@@ -63,7 +63,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "no_sensor": (
         "No sensor here: we do not know how good the forecast is. It was never measured in this"
         " neighbourhood, and what was measured elsewhere may not hold here.",
-        "Qui non c'è nessun sensore: non sappiamo quanto sia buona la previsione. In questo"
+        "Qui non c’è nessun sensore: non sappiamo quanto sia buona la previsione. In questo"
         " quartiere non è mai stata misurata, e ciò che è stato misurato altrove può non valere"
         " qui.",
     ),
@@ -98,19 +98,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "range_as": (
         "With each forecast comes a range that should hold 90 times out of 100. Here it held {n}"
         " times: as promised.",
-        "Con ogni previsione c'è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
+        "Con ogni previsione c’è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
         " stato {n} volte: come promesso.",
     ),
     "range_less": (
         "With each forecast comes a range that should hold 90 times out of 100. Here it held only"
         " {n} times: it promises more than it keeps.",
-        "Con ogni previsione c'è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
+        "Con ogni previsione c’è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
         " stato solo {n} volte: promette più di quanto mantiene.",
     ),
     "range_more": (
         "With each forecast comes a range that should hold 90 times out of 100. Here it held {n}"
         " times: it is more cautious than it need be.",
-        "Con ogni previsione c'è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
+        "Con ogni previsione c’è un intervallo che dovrebbe essere giusto 90 volte su 100. Qui lo è"
         " stato {n} volte: è più prudente del necessario.",
     ),
     "beside_worse": (
@@ -122,7 +122,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "beside_somewhat": (
         "Somewhat worse here than elsewhere: it errs {by} more (between {low} and {high}). The"
         " board tolerates {limit}.",
-        "Qui è un po' peggio che altrove: sbaglia il {by} in più (tra il {low} e il {high}). Il"
+        "Qui è un po’ peggio che altrove: sbaglia il {by} in più (tra il {low} e il {high}). Il"
         " comitato tollera il {limit}.",
     ),
     "beside_better": (
@@ -148,7 +148,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "share_fail": (
         "Beside how much there is to forecast here, it errs surely more than elsewhere, and by more"
         " than the board tolerates; poor sensors may be why.",
-        "Rispetto a quanto c'è da prevedere qui, sbaglia di sicuro più che altrove, e più di quanto"
+        "Rispetto a quanto c’è da prevedere qui, sbaglia di sicuro più che altrove, e più di quanto"
         " il comitato tolleri; la causa può essere in sensori scadenti.",
     ),
     "range_fail": (
@@ -177,7 +177,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no_report": (
         "There is no report on it by neighbourhood yet: how good it is here is not known.",
-        "Non c'è ancora una relazione per quartiere: quanto sia buona qui non si sa.",
+        "Non c’è ancora una relazione per quartiere: quanto sia buona qui non si sa.",
     ),
     "tested": ("Tested from {begin} to {end}.", "Provato dal {begin} al {end}."),
     # the board
@@ -196,7 +196,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Approvato dal comitato etico fino al {day}.",
     ),
     "board_on": ("Conditions: {conditions}.", "Condizioni: {conditions}."),
-    "board_report": ("Read the board's report", "Leggi la relazione del comitato"),
+    "board_report": ("Read the board’s report", "Leggi la relazione del comitato"),
     "forecast": ("Forecast", "Previsione"),
     "decision": ("Decision", "Decisione"),
     # how to read
@@ -230,7 +230,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "cases": ("What people told us", "Che cosa ci hanno segnalato"),
     "cases_none": ("Nobody has written yet.", "Nessuno ha ancora scritto."),
     "cases_about": (
-        "Each case is numbered and stands in the board's next report. What people wrote is read by"
+        "Each case is numbered and stands in the board’s next report. What people wrote is read by"
         " those who run the service alone.",
         "Ogni segnalazione è numerata e compare nella prossima relazione del comitato. Ciò che le"
         " persone hanno scritto lo legge solo chi gestisce il servizio.",
@@ -248,7 +248,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "answered": ("answered", "con risposta"),
     "closed": ("closed", "chiusa"),
     "wrong_here": ("A forecast was wrong here", "Qui una previsione era sbagliata"),
-    "missed_warning": ("A warning did not come", "Un'allerta non è arrivata"),
+    "missed_warning": ("A warning did not come", "Un’allerta non è arrivata"),
     "served_worse": (
         "My neighbourhood is served worse",
         "Il mio quartiere è servito peggio",
@@ -261,7 +261,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "whole_short": ("whole city", "tutta la città"),
     "your_words": ("What happened, and when?", "Che cosa è successo, e quando?"),
     "warning": (
-        "Please write no names, addresses or anything about anyone's health. At most 2,000"
+        "Please write no names, addresses or anything about anyone’s health. At most 2,000"
         " characters.",
         "Per favore non scrivere nomi, indirizzi o notizie sulla salute di qualcuno. Al massimo"
         " 2.000 caratteri.",
@@ -293,7 +293,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "opened": ("opened on {day}", "aperta il {day}"),
     "you_wrote": ("What you wrote", "Che cosa hai scritto"),
     "deleted": ("Your words were deleted.", "Le tue parole sono state cancellate."),
-    "no_answer": ("Not answered yet.", "Non c'è ancora una risposta."),
+    "no_answer": ("Not answered yet.", "Non c’è ancora una risposta."),
     "add_title": ("Add something", "Aggiungi qualcosa"),
     "add": ("Add", "Aggiungi"),
     "erase": ("Delete what I wrote", "Cancella ciò che ho scritto"),
@@ -316,7 +316,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "error_many": (
         "Too many cases are being opened just now. Please come back in an hour; nothing of what you"
         " wrote was kept.",
-        "In questo momento vengono aperte troppe segnalazioni. Torna tra un'ora; nulla di ciò che"
+        "In questo momento vengono aperte troppe segnalazioni. Torna tra un’ora; nulla di ciò che"
         " hai scritto è stato conservato.",
     ),
     "error_closed": (
@@ -342,20 +342,12 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 UNITS = {
-    "veh/h": ("vehicles an hour", "veicoli all'ora"),
+    "veh/h": ("vehicles an hour", "veicoli all’ora"),
     "km/h": ("km/h", "km/h"),
     "m": ("metres", "metri"),
     "cm": ("centimetres", "centimetri"),
     "m3/s": ("m³/s", "m³/s"),
 }
-MONTHS = tuple(
-    names.split()
-    for names in (
-        "January February March April May June July August September October November December",
-        "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre"
-        " dicembre",
-    )
-)
 SPANS = (
     (86400, ("day", "days"), ("giorno", "giorni")),
     (3600, ("hour", "hours"), ("ora", "ore")),

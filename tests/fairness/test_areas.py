@@ -159,5 +159,5 @@ attributes = ["median_family_income_pc_eur", "over65_alone_pct"]
 def test_a_file_that_is_no_text_is_named(folder):
     path = folder / "areas.toml"
     path.write_bytes(TOML.replace("people", "abitanti per età").encode("latin-1"))
-    with pytest.raises(FelsinaError, match=r"areas.toml: cannot be read: 'utf-8'"):
+    with pytest.raises(FelsinaError, match=r"areas.toml: cannot be read as TOML: 'utf-8'"):
         read_outlines(path)

@@ -95,4 +95,4 @@ def test_bad_input_is_exit_2(run, tmp_path):
     code, _, err = run(0.4)
     assert code == 2
     assert "--settings" in err
-    assert "give a TOML file" in err
+    assert "cannot be read as TOML" in err

@@ -328,7 +328,7 @@ def test_settings_are_merged_and_wrong_ones_refused(city: City, tmp_path: Path):
     assert private_settings(dataset, None, few).lags == (24, 168)
     with pytest.raises(FelsinaError, match="setting delta"):
         private_settings(dataset, None, few[:3])
-    with pytest.raises(FelsinaError, match=r"--settings .*nosuch\.toml"):
+    with pytest.raises(FelsinaError, match=r"nosuch\.toml: cannot be read"):
         private_settings(dataset, tmp_path / "nosuch.toml")
     with pytest.raises(FelsinaError, match="setting nosuch"):
         settings_of(city, "nosuch=1")

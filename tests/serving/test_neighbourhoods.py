@@ -93,7 +93,7 @@ def test_each_neighbourhood_is_told_how_well_it_is_forecast(people: TestClient) 
 
 def test_italian_says_the_same_with_its_own_numbers(people: TestClient) -> None:
     one = section(people.get("/quartieri").text, "one")
-    assert "sbaglia di 38 veicoli all'ora, il 12% di quanto è abituale" in one
+    assert "sbaglia di 38 veicoli all’ora, il 12% di quanto è abituale" in one
     assert "di sicuro: sbaglia il 25% in più (tra il 12% e il 38%)" in one
     assert "Sono 1 ogni 10.000 abitanti; in tutta la città 0,5" in one
 

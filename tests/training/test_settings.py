@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from models.contracts import FelsinaError
+from models.toml_file import merge
 from tests.factories import make_spec
-from training.settings import TrainSettings, generic_settings, merge, resolve_settings
+from training.settings import TrainSettings, generic_settings, resolve_settings
 
 
 @pytest.fixture

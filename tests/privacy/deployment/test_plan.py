@@ -101,5 +101,5 @@ def test_a_policys_faults_are_named_with_its_file(tmp_path):
     with pytest.raises(FelsinaError, match=r"own\.toml: epsilom: "):
         read_policy(path)
     path.write_text("epsilon = \n")
-    with pytest.raises(FelsinaError, match="give a TOML file"):
+    with pytest.raises(FelsinaError, match="cannot be read as TOML"):
         read_policy(path)
