@@ -22,7 +22,7 @@ from training.ridge import tensors
 WINDOWS = 8
 """Windows a step: a GPU is not filled by one."""
 STEPS = 5
-COPY_BYTES, SIDE = 1 << 28, 2048
+COPY_BYTES, SIDE = 1 << 30, 4096
 _SILENT = ("aten::empty", "aten::zero_", "aten::_to_copy")
 
 
@@ -51,13 +51,17 @@ def report(nodes: list[int], device: str) -> list[str]:
 
 
 def ceilings(device: torch.device) -> tuple[float, float]:
-    """Bytes a second of a copy (read and written) and floating-point operations of a product."""
-    source = torch.zeros(COPY_BYTES // 4, device=device)
-    target = torch.empty_like(source)
+    """Bytes a second of a copy, and floating-point operations a second of a product."""
     square = torch.ones(SIDE, SIDE, device=device)
-    copied = _seconds(lambda: target.copy_(source), device)
     multiplied = _seconds(lambda: square @ square, device)
-    return 2 * COPY_BYTES / copied, 2 * SIDE**3 / multiplied
+    return copy_rate(device), 2 * SIDE**3 / multiplied
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes a second of a large copy, read and written."""
+    source = torch.rand(COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPY_BYTES / _seconds(lambda: target.copy_(source), device)
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

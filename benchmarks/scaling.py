@@ -4,10 +4,10 @@
     FELSINA_DATA=DIR python -m benchmarks.scaling --latency
 
 A ring of nodes in random order, degree 8, 5-minute speeds, 12 steps in and out. Each stage runs in
-a fresh process on one CPU thread (``benchmarks.stages``); on a GPU, training and inference by torch
-also tell samples a second and how near the slowest operator comes to what the card can do
-(``benchmarks.roofline``). ``--latency`` times single windows of the 207 nodes of los-loop in ONNX
-Runtime, one thread. Progress on stderr, a Markdown table on stdout.
+a fresh process on one CPU thread (``benchmarks.stages``). On a GPU stages share a process, memory
+is the card's, and training also tells windows a second and how near the slowest operator comes to
+what the card can do (``benchmarks.roofline``). ``--latency`` times single windows of the 207 nodes
+of los-loop in ONNX Runtime, one thread. Progress on stderr, a Markdown table on stdout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.stages import on_gpu
+
 NODES = (100, 1000, 10_000, 100_000)
 STAGES = ("fit", "pooled_fit", "step", "torch", "export", "onnx")
 ON_CPU = ("export", "onnx")
@@ -36,17 +38,20 @@ Found = dict[str, dict[int, dict[str, Any]]]
 
 
 def measure(nodes: list[int], stages: list[str], device: str) -> Found:
-    """Every stage at every size, a process each."""
+    """Every stage at every size; on a CPU a process each."""
     found: Found = {stage: {} for stage in stages}
     with tempfile.TemporaryDirectory() as folder:
         for size in nodes:
             for stage in stages:
-                where = "cpu" if stage in ON_CPU else device
-                command = [sys.executable, "-m", "benchmarks.stages", stage, str(size)]
-                done = subprocess.run(
-                    [*command, folder, where], check=True, stdout=subprocess.PIPE, text=True
-                )
-                found[stage][size] = one = json.loads(done.stdout.splitlines()[-1])
+                if device == "cuda" and stage not in ON_CPU:
+                    one = on_gpu(stage, size, Path(folder))
+                else:
+                    command = [sys.executable, "-m", "benchmarks.stages", stage, str(size)]
+                    done = subprocess.run(
+                        [*command, folder, "cpu"], check=True, stdout=subprocess.PIPE, text=True
+                    )
+                    one = json.loads(done.stdout.splitlines()[-1])
+                found[stage][size] = one
                 print(f"{size} {stage}: {one}", file=sys.stderr, flush=True)
     return found
 

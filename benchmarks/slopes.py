@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import fields
 from pathlib import Path
+from unittest.mock import patch
 
 import matplotlib
 
@@ -20,13 +22,15 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from models.physics.drainage import drain, surface_slope_rad
+from models.physics.drainage import Drainage, drain, surface_slope_rad
 from models.physics.pore_pressure import Storm, transient_head
 from models.physics.slope_response import slope_response
 from models.physics.slope_stability import factor_of_safety
 from models.physics.soil import Soil
 
 HOURS = 48
+ROUNDS = 2
+"""The better one counts: the first finds memory and code anew."""
 
 
 def soil_of(dtype: torch.dtype, device: str = "cpu") -> Soil:
@@ -47,30 +51,37 @@ def speed(cells: int, device: str) -> None:
     """Print what a storm over a square terrain takes, drainage apart."""
     bed = hillside(math.isqrt(cells))
     began = time.perf_counter()
-    drain(bed, 10.0)
+    drained = drain(bed, 10.0)
     surface_slope_rad(bed, 10.0)
     ground_s = time.perf_counter() - began
-    print(f"{bed.numel()} cells: drainage and slope {ground_s:.1f} s")
+    print(f"{bed.numel()} cells: drainage and slope {ground_s:.1f} s", flush=True)
     times = torch.arange(HOURS, dtype=torch.float64, device=device) * 3600
     rain = 6 / 3.6e6 * torch.rand(HOURS, generator=torch.Generator().manual_seed(1))
     for dtype in (torch.float64, torch.float32):
+        here = bed.to(device, dtype)
+        known = Drainage(*(getattr(drained, field.name).to(here) for field in fields(drained)))
         for fractions in ((1.0,), (0.25, 0.5, 0.75, 1.0)):
-            began = time.perf_counter()
-            found = slope_response(
-                bed.to(device, dtype),
-                10.0,
-                soil_of(dtype, device),
-                times,
-                rain.to(device, dtype),
-                antecedent_m_s=2e-9,
-                times_s=times + 3600,
-                fractions=fractions,
-            )
-            failed = (found.factor_of_safety < 1).double().mean().item()
-            took = time.perf_counter() - began - ground_s
+            spent, failed = [], 0.0
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                with patch("models.physics.slope_response.drain", return_value=known):
+                    found = slope_response(
+                        here,
+                        10.0,
+                        soil_of(dtype, device),
+                        times,
+                        rain.to(device, dtype),
+                        antecedent_m_s=2e-9,
+                        times_s=times + 3600,
+                        fractions=fractions,
+                    )
+                failed = (found.factor_of_safety < 1).double().mean().item()
+                spent.append(time.perf_counter() - began)
+            took = min(spent)
             print(
-                f"{HOURS} h, {len(fractions)} depths, {dtype}, {device}: {took:.2f} s,"
-                f" {bed.numel() / took:.3g} cells/s, {failed:.1%} fail"
+                f"{HOURS} h, {len(fractions)} depths, {dtype}, {device}: {took:.3g} s,"
+                f" {bed.numel() / took:.3g} cells/s, {failed:.1%} fail",
+                flush=True,
             )
 
 

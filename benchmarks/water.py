@@ -2,12 +2,15 @@
 
     python -m benchmarks.water [--rounds 5] [--device cuda]
 
-Markdown tables on stdout. Each figure is the median of rounds in turn, in one process.
+Markdown tables on stdout. Each figure is the median of rounds in turn, in one process. On a GPU the
+steps are replayed as a simulation's are, and their share of memory bandwidth is told: bytes that a
+step cannot but move, by its time and what a large copy reaches.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 
@@ -15,11 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.roofline import COPY_BYTES, copy_rate
 from benchmarks.tables import head, row
 from models.physics.basin import OPEN, Basin, Edges, Rain
-from models.physics.inundation import SCHEMES, Scheme, simulate
+from models.physics.inundation import SCHEMES, simulate
+from models.physics.march import Scheme
+from models.physics.replay import Replayed
 
 STEPS = 40
+LEAST_NUMBERS = {"local_inertial": 8, "muscl": 19}
+"""Numbers a cell that a step moves if it reads what it needs once: depth and two flows in and out,
+bed and roughness; MUSCL's two stages do so each, and the second reads the state before both."""
 BARS_MS = {"muscl": 30.0, "local_inertial": 1.5}
 RAIN_BAR_S = 60.0
 
@@ -38,9 +47,14 @@ def terrain(cells: int, batch: int, kind: torch.dtype, device: str) -> Basin:
 def stepping(scheme: Scheme, kind: torch.dtype) -> Callable[[], None]:
     """Some steps of a scheme, each as long as is stable."""
 
+    def step() -> None:
+        scheme.advance(scheme.stable_s().clamp_max(60).to(kind))
+
+    again = Replayed(step, scheme.depth_m.device)
+
     def run() -> None:
         for _ in range(STEPS):
-            scheme.advance(scheme.stable_s().clamp_max(60).to(kind))
+            again()
         if scheme.depth_m.is_cuda:
             torch.cuda.synchronize()
 
@@ -64,8 +78,11 @@ def wet(basin: Basin) -> Tensor:
 
 
 def steps(rounds: int, device: str, grids: tuple[int, ...]) -> None:
-    head("scheme", "grid", "precision", "threads", "ms a step", "million cells/s", "bar")
-    for threads in (1, 2) if device == "cpu" else (1,):
+    gpu = device != "cpu"
+    beside = "of bandwidth" if gpu else "bar"
+    copied = copy_rate(torch.device(device)) if gpu else math.nan
+    head("scheme", "grid", "precision", "threads", "ms a step", "million cells/s", beside)
+    for threads in (1,) if gpu else (1, 2):
         torch.set_num_threads(threads)
         cases: dict[object, Callable[[], None]] = {}
         for name, make in SCHEMES.items():
@@ -76,11 +93,17 @@ def steps(rounds: int, device: str, grids: tuple[int, ...]) -> None:
         for case, seconds in timed(cases, rounds).items():
             name, cells, kind = case  # pyright: ignore[reportGeneralTypeIssues]
             ms = seconds / STEPS * 1e3
-            judged = cells == 128 and device == "cpu"
-            bar = f"{BARS_MS[name]:g}: {'met' if ms <= BARS_MS[name] else '**missed**'}"
+            told = ""
+            if gpu:
+                least = LEAST_NUMBERS[name] * kind.itemsize * cells**2
+                told = f"{least / (ms / 1e3) / copied:.1%}"
+            elif cells == 128:
+                told = f"{BARS_MS[name]:g}: {'met' if ms <= BARS_MS[name] else '**missed**'}"
             rate = f"{cells**2 / ms / 1e3:.2f}"
-            told = str(kind).removeprefix("torch.")
-            row(name, f"{cells} x {cells}", told, threads, f"{ms:.2f}", rate, bar if judged else "")
+            precision = str(kind).removeprefix("torch.")
+            row(name, f"{cells} x {cells}", precision, threads, f"{ms:.3f}", rate, told)
+    if gpu:
+        print(f"\nA copy of {COPY_BYTES >> 20} MiB reaches {copied / 1e9:.0f} GB/s.")
 
 
 def rain(rounds: int, device: str) -> None:
@@ -118,7 +141,7 @@ def batches(rounds: int, device: str, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         ms = found[size] / STEPS * 1e3
         row(
-            f"{size} together", f"{ms:.2f}", f"{ms / size:.3f}", f"{alone * size / found[size]:.1f}"
+            f"{size} together", f"{ms:.3f}", f"{ms / size:.4f}", f"{alone * size / found[size]:.1f}"
         )
 
 
@@ -128,9 +151,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     gpu = options.device != "cpu"
-    steps(options.rounds, options.device, (128, 512, 2048) if gpu else (128, 512))
+    steps(options.rounds, options.device, (128, 512, 2048, 4096) if gpu else (128, 512))
     rain(options.rounds, options.device)
-    batches(options.rounds, options.device, (1, 16, 256) if gpu else (1, 4, 16))
+    batches(options.rounds, options.device, (1, 16, 256, 4096) if gpu else (1, 4, 16))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from models.contracts import FelsinaError
 from models.physics.basin import Basin, Breach, Inflow, Rain, fitting_shape
 from models.physics.local_inertial import LocalInertial
+from models.physics.march import March, Scheme, refuse_unstable
 from models.physics.shallow_water import ShallowWater
 
 WET_M = 0.05
@@ -25,32 +25,6 @@ WET_M = 0.05
 
 _FASTEST_M_S = 100.0
 """Nothing on land flows so fast: a scheme that says so has failed."""
-
-
-class Scheme(Protocol):
-    """Water on a basin that one numerical method moves.
-
-    Attributes:
-        depth_m: [B, Y, X], which sources may change between steps.
-        bed_m: [B|1, Y, X] over the datum, which a breach may lower between steps.
-        datum: [B|1, 1, 1] level that the scheme counts from.
-    """
-
-    depth_m: Tensor
-    bed_m: Tensor
-    datum: Tensor
-
-    def stable_s(self) -> Tensor:
-        """[B, 1, 1] longest step that is stable now; inf where all is dry."""
-        ...
-
-    def advance(self, step_s: Tensor) -> Tensor:
-        """Move the water by steps [B, 1, 1]; volume [B] that left through edges, m3."""
-        ...
-
-    def speed_m_s(self) -> Tensor:
-        """[B, Y, X] depth-averaged speed."""
-        ...
 
 
 SCHEMES: dict[str, Callable[[Basin, Tensor], Scheme]] = {
@@ -151,30 +125,11 @@ def simulate(
     if late := [time for time in times_s if not 0 <= time <= end_s]:
         raise FelsinaError(f"times_s {late[:3]} lie outside 0 to {end_s:g} s")
     scheme = make(basin, _start(basin, depth_m, rain, inflow))
-    watched, taken = _Watched(scheme, wet_m), _Taken(scheme, basin)
+    watched, march = _Watched(scheme, wet_m), March(scheme, basin, rain, inflow, breach)
     kept: dict[float, Tensor] = {0.0: scheme.depth_m.clone()} if 0 in times_s else {}
-    began, steps = _volume(scheme, basin), 0
+    began = _volume(scheme, basin)
     for begin, end in _intervals(end_s, watch_s, times_s, rain, inflow):
-        falling = None if rain is None else rain.during(begin)
-        clock = scheme.depth_m.new_full((basin.batch, 1, 1), begin, dtype=torch.float64)
-        while bool((end - clock > 1e-9 * end).any()):
-            # Equal steps to the interval's end, so that none is a sliver.
-            left = end - clock
-            step = left / (left / scheme.stable_s()).ceil().clamp_min(1)
-            if not bool(torch.isfinite(step).all()):
-                _refuse_unstable(scheme, begin)
-            if breach is not None:
-                scheme.bed_m = breach.bed(basin.bed_m, clock + step) - scheme.datum
-            pace = step.to(scheme.depth_m.dtype)
-            if falling is not None:
-                scheme.depth_m += falling * pace
-            if inflow is not None:
-                entering = inflow.at(clock + step / 2) * (pace[:, 0] / basin.cell_m**2)
-                scheme.depth_m.flatten(1).index_add_(1, inflow.cells, entering)
-            taken.infiltrate(pace)
-            taken.left += scheme.advance(pace)
-            clock += step
-            steps += 1
+        march.onward(begin, end)
         watched.look(begin, end)
         if end in times_s:
             kept[end] = scheme.depth_m.clone()
@@ -189,8 +144,8 @@ def simulate(
         watched.arrival,
         watched.duration,
         torch.stack(depths, 1) if depths else scheme.depth_m.new_zeros(basin.batch, 0, 0, 0),
-        Volumes(began, _volume(scheme, basin), *brought, taken.infiltrated, taken.left),
-        steps,
+        Volumes(began, _volume(scheme, basin), *brought, march.infiltrated, march.left),
+        march.steps,
     )
 
 
@@ -207,31 +162,13 @@ class _Watched:
         """Take in what stands at the end of an interval; refuse what cannot be."""
         depth, speed = self.scheme.depth_m, self.scheme.speed_m_s()
         if not bool((speed <= _FASTEST_M_S).all()):  # nor a number that is none
-            _refuse_unstable(self.scheme, end_s)
+            refuse_unstable(self.scheme, end_s)
         wet = depth >= self.wet_m
         torch.maximum(self.depth, depth, out=self.depth)
         torch.maximum(self.speed, torch.where(wet, speed, 0), out=self.speed)
         torch.maximum(self.hazard, depth * speed, out=self.hazard)
         self.arrival[wet & self.arrival.isinf()] = end_s
         self.duration += wet * (end_s - begin_s)
-
-
-class _Taken:
-    """Water that was on the grid and is no more, [B] m3."""
-
-    def __init__(self, scheme: Scheme, basin: Basin) -> None:
-        self.scheme, self.basin = scheme, basin
-        self.capacity = basin.infiltration_m_s if bool(basin.infiltration_m_s.any()) else None
-        self.infiltrated, self.left = (
-            scheme.depth_m.new_zeros(basin.batch, dtype=torch.float64) for _ in range(2)
-        )
-
-    def infiltrate(self, step_s: Tensor) -> None:
-        """Let the ground take what it can in steps [B, 1, 1]."""
-        if self.capacity is not None:
-            loss = torch.minimum(self.scheme.depth_m, self.capacity * step_s)
-            self.scheme.depth_m -= loss
-            self.infiltrated += loss.sum((1, 2), dtype=torch.float64) * self.basin.cell_m**2
 
 
 def _start(
@@ -289,14 +226,3 @@ def _brought(
         for i in range(len(times) - 1):
             entered += (at[i] + at[i + 1]) / 2 * (times[i + 1] - times[i])
     return fallen, entered
-
-
-def _refuse_unstable(scheme: Scheme, time_s: float) -> None:
-    speed = scheme.speed_m_s()
-    worst = torch.where(speed.isfinite(), speed, torch.inf).flatten().argmax()
-    b, y, x = (int(i) for i in torch.unravel_index(worst, speed.shape))
-    raise FelsinaError(
-        f"the water became unstable at {time_s:g} s in row {y}, column {x} of scenario {b}: depth "
-        f"{float(scheme.depth_m[b, y, x]):g} m, speed {float(speed[b, y, x]):g} m/s; take another "
-        "scheme or a smaller courant"
-    )

@@ -76,7 +76,7 @@ class LocalInertial:
         # A cell never gives more than it holds.
         lost = out * pace
         lacking = (lost - self.depth_m).clamp_min_(0)
-        if bool(lacking.any()):
+        if lacking.is_cuda or bool(lacking.any()):  # a GPU would wait for the answer
             kept = 1 - lacking / lost.clamp_min(_TINY)
             _limit(x, kept, _X)
             _limit(y, kept, _Y)
@@ -101,15 +101,23 @@ class LocalInertial:
             # The equations know no fast flow: at most what is critical.
             most = (GRAVITY_M_S2 * depth).sqrt_().mul_(depth).mul_(depth > _FLOWING_M)
             moved = torch.clamp(moved, -most, most)
-            if len(step_s) > 1:  # a scenario that waits for others takes steps of 0, and stays
-                moved = torch.where(step_s > 0, moved, inner)
-            inner.copy_(moved)
+            inner.copy_(self._kept_where_waiting(moved, inner, step_s))
         for edge, end, cell, outward in zip(
             self.sides[dim], (0, cells), (0, cells - 1), (-1, 1), strict=True
         ):
             at = level.select(dim, cell)
             depth = self.depth_m.select(dim, cell)
-            flow.select(dim, end).copy_(outward * self._leaving(edge, at, depth))
+            side = flow.select(dim, end)
+            leaving = outward * self._leaving(edge, at, depth)
+            side.copy_(self._kept_where_waiting(leaving, side, step_s[:, 0]))
+
+    def _kept_where_waiting(self, moved: Tensor, flow: Tensor, step_s: Tensor) -> Tensor:
+        """Flows after a step; a scenario that waits for others takes steps of 0, and stays.
+
+        So does one on a GPU, where steps are taken before it is known whether any is left.
+        """
+        alone = len(step_s) == 1 and not flow.is_cuda
+        return moved if alone else torch.where(step_s > 0, moved, flow)
 
     def _leaving(self, edge: Edge, level: Tensor, depth: Tensor) -> Tensor:
         """Flow out of the cells at a side: over a free fall, or driven by the level beyond."""

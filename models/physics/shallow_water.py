@@ -82,8 +82,8 @@ class ShallowWater:
         """Move the water by steps [B, 1, 1]; volume [B] that left through edges, m3."""
         depth, discharge = self.depth_m, self.discharge
         left = self._stage(step_s) + self._stage(step_s)
-        self.depth_m = (depth + self.depth_m) / 2
-        self.discharge = (discharge + self.discharge) / 2
+        self.depth_m = depth.add_(self.depth_m).div_(2)
+        self.discharge = discharge.add_(self.discharge).div_(2)
         return left / 2
 
     def _stage(self, step_s: Tensor) -> Tensor:

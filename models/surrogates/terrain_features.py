@@ -27,7 +27,7 @@ def repeated(
         state: contiguous tensors, whose shapes stay.
         begin: number of the first round.
     """
-    turn = torch.tensor(begin)
+    turn = torch.tensor(begin, device=state[0].device)
     if torch.compiler.is_exporting():
 
         def going(turn: Tensor, *state: Tensor) -> Tensor:

@@ -267,11 +267,11 @@ def simulated(scalars: FloatArray, fields: FloatArray, grid: Grid, factor: int =
         watch_s=_WATCH_S,
     )
     arrival = torch.where(flood.arrival_s.isfinite(), flood.arrival_s / 3600, torch.nan)
-    depths = torch.cat((flood.max_depth_m[:, None], flood.depths_m), 1).numpy()
+    depths = torch.cat((flood.max_depth_m[:, None], flood.depths_m), 1).cpu().numpy()
     if factor > 1:
         level = _spread(np.where(depths > _FILM_M, bed[:, None] + depths, -np.inf), factor)
         depths = np.maximum(level - maps[:, None, ..., 0], 0)
-    found = np.concatenate((depths, _spread(arrival[:, None].numpy(), factor)), 1)
+    found = np.concatenate((depths, _spread(arrival[:, None].cpu().numpy(), factor)), 1)
     return found.reshape(*found.shape[:2], -1).swapaxes(1, 2).astype(np.float32)
 
 

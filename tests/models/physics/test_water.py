@@ -8,6 +8,7 @@ import torch
 from models.contracts import FelsinaError
 from models.physics.basin import Basin, Breach, Edge, Edges, Inflow, Rain
 from models.physics.inundation import SCHEMES, simulate
+from models.physics.march import March
 from models.physics.shallow_water import ShallowWater
 
 ALL = pytest.mark.parametrize("make", SCHEMES.values(), ids=SCHEMES)
@@ -68,13 +69,31 @@ def test_every_litre_is_accounted_for(make):
 @ALL
 def test_a_scenario_does_not_depend_on_its_batch(make):
     beds = rough(terrains=3)
-    together = simulate(basin(beds, batch=3), make, 900.0, rain=shower(3))
-    rain = shower(3)
+    rain, edges = shower(3), Edges.alike("open")
+    together = simulate(basin(beds, edges=edges, batch=3), make, 900.0, rain=rain)
     for b in range(3):
         one = Rain(rain.time_s, rain.intensity_m_s[:, b : b + 1])
-        alone = simulate(basin(beds[b : b + 1]), make, 900.0, rain=one)
-        torch.testing.assert_close(together.max_depth_m[b], alone.max_depth_m[0], rtol=0, atol=1e-9)
+        alone = simulate(basin(beds[b : b + 1], edges=edges), make, 900.0, rain=one)
+        for field in ("depth_m", "max_depth_m", "max_speed_m_s"):
+            found, wanted = getattr(together, field)[b], getattr(alone, field)[0]
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
         torch.testing.assert_close(together.arrival_s[b], alone.arrival_s[0])
+
+
+@ALL
+def test_steps_after_the_last_change_nothing(make):
+    """A GPU takes them before it is known whether any is left to take."""
+    where = basin(rough(terrains=2), infiltration=2e-6, edges=Edges.alike("open"), batch=2)
+    water = torch.rand(where.shape, dtype=torch.float64)
+    scheme = make(where, water)
+    march = March(scheme, where, shower(2), None, None)
+    march.onward(0.0, 60.0)
+    before = scheme.depth_m.clone(), scheme.speed_m_s(), march.left.clone(), march.steps
+    for _ in range(3):
+        march.advance()
+    after = scheme.depth_m, scheme.speed_m_s(), march.left, march.steps
+    assert all(torch.equal(*pair) for pair in zip(before[:3], after[:3], strict=True))
+    assert before[3] == after[3] > 1
 
 
 @ALL
