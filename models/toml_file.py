@@ -28,8 +28,10 @@ def read_toml(path: Path, remedy: str = "") -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FelsinaError(f"{path}: cannot be read as TOML: {error}{remedy}") from error
+    except OSError as error:
+        raise FelsinaError(f"{path}: cannot be read: {error.strerror}{remedy}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FelsinaError(f"{path}: no TOML: {error}{remedy}") from error
 
 
 def read_model(path: Path, kind: type[Told], remedy: str = "") -> Told:
@@ -57,7 +59,8 @@ def first_fault(error: ValidationError) -> str:
     silent = not fault["loc"] or fault["type"] == "missing"
     if not silent and not isinstance(value, (dict, list, tuple, bytes)):
         where += f" = {repr(value)[:_SHOWN]}"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}"
 
 
 def assigned(texts: Iterable[str], example: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_outlines_go_by_the_areas_names(folder):
     ("file", "old", "new", "message"),
     [
         ("areas.toml", '"people"', '"persons"', r"areas.csv: no column persons; it has code, area"),
-        ("areas.toml", "residents", "resident", r"areas.toml: residents: Field required"),
+        ("areas.toml", "residents", "resident", r"areas.toml: residents: field required"),
         ("areas.csv", "Z,900", "Z,many", r"areas.csv: row 2, people: 'many' is no number"),
         ("areas.geojson", '"code"', '"kode"', r"areas.geojson: no outlines with 'code'"),
         (
@@ -159,5 +159,5 @@ attributes = ["median_family_income_pc_eur", "over65_alone_pct"]
 def test_a_file_that_is_no_text_is_named(folder):
     path = folder / "areas.toml"
     path.write_bytes(TOML.replace("people", "abitanti per età").encode("latin-1"))
-    with pytest.raises(FelsinaError, match=r"areas.toml: cannot be read as TOML: 'utf-8'"):
+    with pytest.raises(FelsinaError, match=r"areas.toml: no TOML: 'utf-8'"):
         read_outlines(path)

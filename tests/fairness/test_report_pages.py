@@ -140,7 +140,7 @@ def test_numbers_days_and_groups_are_said_as_people_do():
     assert italian.percent(0.004, signed=True) == "+0,4%"
     assert english.percent(0.9961) == "99.6%"
     assert english.percent(-0.0001) == "0%"
-    assert italian.day("2024-03-01T00:00:00Z") == "1 marzo 2024"
+    assert italian.day("2024-03-01T00:00:00Z") == "1° marzo 2024"
     assert english.group("18600 to 19800") == "18,600 to 19,800"
     assert italian.group("1875 to 1930") == "da 1875 a 1930"
     assert italian.group("rest of BORGO PANIGALE") == "resto di Borgo Panigale"

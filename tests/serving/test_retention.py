@@ -100,7 +100,7 @@ def test_a_feed_that_stopped_is_not_deleted_from_under_its_release(empty_store, 
         (("observations = 30", "observations = 0"), "tiny.keep_days.observations"),
         (("observations = 30", "observation = 30"), "tiny.keep_days.observation"),
         (('contact = "mobility@city.example"', ""), "tiny.contact"),
-        (("[tiny]", "[tiny"), "as TOML"),
+        (("[tiny]", "[tiny"), "no TOML"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_member(tmp_path: Path, change, said: str) -> None:
@@ -119,7 +119,7 @@ def test_a_rule_that_cannot_be_applied_stops_no_other(tmp_path, empty_store, rel
     assert empty_store.issues("tiny-0123456789ab") == []
     (tmp_path / RULES).write_text("[")
     tidy(tmp_path, empty_store, {"tiny": release})
-    assert "as TOML" in caplog.text
+    assert "no TOML" in caplog.text
 
 
 def test_of_many_workers_one_does_the_daily_round(empty_store: Store) -> None:

@@ -29,7 +29,7 @@ TOML = "dataset.toml"
 REFUSALS = {
     # what dataset.toml may not say
     "no toml": (drop(TOML), [TOML, "missing", "--dataset"]),
-    "not toml": (edit_toml("horizon = 6", "horizon 6"), [TOML, "as TOML"]),
+    "not toml": (edit_toml("horizon = 6", "horizon 6"), [TOML, "no TOML"]),
     "no key": (edit_toml("horizon = 6", ""), [TOML, "horizon", "missing", "add"]),
     "unknown key": (edit_toml("horizon", "colour = 1\nhorizon"), [TOML, "colour", "lookback"]),
     "float": (edit_toml("horizon = 6", "horizon = 6.5"), [TOML, "horizon", "6.5", "int"]),

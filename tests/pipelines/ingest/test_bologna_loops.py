@@ -328,7 +328,7 @@ def test_what_cannot_be_asked_is_said(portal, tmp_path) -> None:
         bring(portal, tmp_path / "loops", since=None)
     with pytest.raises(FelsinaError, match="--since '12/3/24' is no day"):
         bring(portal, tmp_path / "loops", since="12/3/24")
-    with pytest.raises(FelsinaError, match="setting accuracy = 120: Input should be less than"):
+    with pytest.raises(FelsinaError, match="setting accuracy = 120: input should be less than"):
         bring(portal, tmp_path / "loops", accuracy=120)
     with pytest.raises(FelsinaError, match=r"anno-2023.*not there \(404\)"):
         bring(portal, tmp_path / "loops", since="2023-12-01")

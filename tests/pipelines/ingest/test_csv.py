@@ -165,9 +165,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, old, new, said) -> N
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (LONG + '\nnode = "x"', "mapping.toml: cannot be read"),
+        (LONG + '\nnode = "x"', "mapping.toml: no TOML"),
         ('time = "at"\nnode = "meter"', "give node and value, or neither"),
-        ('time = "at"\nodd = 1', "mapping.toml: odd: Extra inputs are not permitted"),
+        ('time = "at"\nodd = 1', "mapping.toml: odd = 1: extra inputs are not permitted"),
         ('time = "at"\ndecimal = ","\nthousands = ","', "decimal and thousands are both ','"),
     ],
 )

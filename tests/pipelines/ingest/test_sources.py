@@ -126,7 +126,7 @@ def test_terna_tells_the_repeated_hour_apart(grid_operator, tmp_path) -> None:
 
 
 def test_terna_without_a_key_or_a_zone_is_told(grid_operator, tmp_path, monkeypatch) -> None:
-    with pytest.raises(FelsinaError, match="setting zone = 'Norht': Input should be 'North'"):
+    with pytest.raises(FelsinaError, match="setting zone = 'Norht': input should be 'North'"):
         bring("terna-load", tmp_path / "a", "2024-10-01", "2024-11-01", zone="Norht")
     monkeypatch.delenv("TERNA_CLIENT_SECRET")
     with pytest.raises(FelsinaError, match="TERNA_CLIENT_SECRET not set; register an application"):

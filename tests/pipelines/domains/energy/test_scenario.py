@@ -97,7 +97,7 @@ def test_calibration_is_told(place: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"measures": [{"kind": "magic"}]}, "measures.0 = .*'magic'"),
+        ({"measures": [{"kind": "magic"}]}, "measures.0: .*'magic'"),
         ({"budget": 5}, "budget = 5: extra inputs are not permitted"),
         ({"budget_eur": -5}, "budget_eur = -5: input should be greater than or equal to 0"),
         ({"weather": "none.epw"}, "none.epw is missing; name an EPW"),
