@@ -100,9 +100,7 @@ def test_weather_joins_a_folder_that_was_not_ingested(portal, loops) -> None:
 def test_a_header_that_is_no_toml_is_told(portal, loops) -> None:
     weather(portal)
     (loops / "dataset.toml").write_text("step = 1h")
-    with pytest.raises(
-        FelsinaError, match=r"dataset.toml: no TOML: .*; mend it, or delete it"
-    ):
+    with pytest.raises(FelsinaError, match=r"dataset.toml: no TOML: .*; mend it, or delete it"):
         bring("open-meteo", loops, "2024-02-01", "2024-04-01", host=portal.url)
     assert portal.asked == []
 
