@@ -24,8 +24,10 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Two processes or more, each with whole files: tests of a file share what it made.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Two processes or more, each with whole files: tests of a file share what it made. They take files
+# as tests/conftest.py puts them, the slow ones first: xdist's own order puts files of few tests last.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(PYTEST)

@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines import domains
+from pipelines import cli, domains
 from pipelines.run import hold_observations, run_chain
 from pipelines.train import open_registered
 from serving.api import create_app
@@ -20,7 +20,13 @@ from serving.store import Store
 from tests.factories import Silent, make_dataset
 from tests.fixtures.greenhouse import DOMAIN_LINE, Sealed, seal
 from tests.fixtures.postgres import Absent, Postgres
-from tests.fixtures.tiny import SETTINGS, Tiny
+from tests.fixtures.tiny import SETTINGS, Run, Tiny
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that hold slow tests come first: what begins last is then short, and no core waits."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +55,19 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(domains, "DOMAINS", (*domains.DOMAINS, DOMAIN_LINE))
         return seal(tmp_path_factory.mktemp("greenhouse"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, which has imported already what takes another seconds."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["felsina", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return (end.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

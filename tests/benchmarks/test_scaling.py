@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import roofline, scaling
-from benchmarks.stages import city
+from benchmarks.stages import STAGES, city, peak_bytes
 from tests.fixtures.tiny import ROOT
 
 
@@ -36,29 +35,25 @@ def test_slope_is_the_exponent_of_a_power_law():
     assert scaling.slope(sizes, [3 * n**1.25 for n in sizes]) == pytest.approx(1.25)
 
 
-def test_stages_of_small_cities_are_measured(tmp_path):
-    stages = ["fit", "pooled_fit", "step", "torch"]
-    for stage in stages:
-        done = run("benchmarks.stages", stage, "50", str(tmp_path), "cpu")
-        assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert told["seconds"] > 0
-        assert told["peak_bytes"] > 1e7
+@pytest.mark.parametrize("stage", ["fit", "pooled_fit", "step", "torch"])
+def test_stages_of_a_small_city_are_measured(tmp_path, stage):
+    assert STAGES[stage](50, tmp_path, "cpu")["seconds"] > 0
+    assert peak_bytes() > 1e7
 
 
 def test_the_command_exports_infers_and_judges():
     stages = ["--stage", "export", "--stage", "onnx"]
-    done = run("benchmarks.scaling", "--nodes", "50", "100", "--device", "cpu", *stages)
+    done = run("benchmarks.scaling", "--nodes", "50", "--device", "cpu", *stages)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert rows[0] == "| stage | 50 nodes | 100 nodes | slope |"
+    assert rows[0] == "| stage | 50 nodes | slope |"
     assert [row.split(" | ")[0] for row in rows[2:]] == [
         "| export, s",
         "| export, GB",
         "| onnx, s",
         "| onnx, GB",
     ]
-    assert "onnx at 100 nodes: GB" in done.stdout
+    assert "onnx at 50 nodes: GB" in done.stdout
 
 
 def test_inference_without_an_export_is_refused():

@@ -15,7 +15,7 @@ from pipelines.run import run_chain
 from pipelines.train import STATE, Trained, open_registered, score, settings_for, train
 from serving.release import champion_pointer, load_release
 from tests.factories import Silent, make_dataset, make_part
-from tests.fixtures.tiny import SETTINGS, Tiny, felsina
+from tests.fixtures.tiny import SETTINGS, Tiny
 
 INDUCTIVE = [*SETTINGS, "architecture.inductive=true"]
 
@@ -121,11 +121,14 @@ def test_a_model_that_knows_its_nodes_is_refused(tiny: Tiny, tmp_path: Path, fol
         adopt(open_registered(folder), tmp_path, tmp_path, Silent())
 
 
-def test_the_command_line_says_what_is_wrong(place: Path, model: Trained, folder: Path):
+def test_the_command_line_says_what_is_wrong(
+    place: Path, model: Trained, folder: Path, adopted: Trained, run, monkeypatch
+):
+    monkeypatch.setenv("FELSINA_HOME", str(place / "home"))
     flags = ["backtest", "--dataset", str(folder), "--like", str(model.folder)]
-    done = felsina(place / "home", *flags, "--seed", "1")
-    assert done.returncode == 2
-    assert done.stderr.startswith("felsina: --like takes the settings of its model")
-    assert done.stderr.count("\n") == 1
-    done = felsina(place / "home", *flags)
-    assert done.returncode == 0, done.stderr
+    code, _, err = run(*flags, "--seed", "1")
+    assert code == 2
+    assert err.startswith("felsina: --like takes the settings of its model")
+    assert err.count("\n") == 1
+    code, _, err = run(*flags)
+    assert code == 0, err

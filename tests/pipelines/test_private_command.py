@@ -9,32 +9,29 @@ from pathlib import Path
 import pytest
 
 from models.signing import create_key
-from pipelines import cli
 from privacy.entries import Release
 from privacy.ledger import Ledger
 from privacy.population import BudgetKey
 from tests.fixtures.ledgers import HOMES, THOUSAND, agreement, budget, dataset
 from tests.fixtures.private_city import City, make_city
-from tests.fixtures.tiny import ROOT, Tiny, command, environment, felsina
+from tests.fixtures.tiny import ROOT, Run, Tiny, command, environment
 
-MANY = 200
-"""Steps, so that a kill hits one of them."""
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["felsina", *words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return (end.value.code or 0, *capsys.readouterr())
-
-    return run
+KILLED_AFTER, MANY = 10, 40
+"""Steps that are charged before the kill, and steps of the whole training."""
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_every_step_is_charged_once(tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_and_every_step_is_charged_once(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     city = make_city(tmp_path)
+    monkeypatch.setenv("FELSINA_HOME", str(city.home))
+
+    def told(*words: str) -> dict:
+        code, out, err = run(*words, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
     # Four homes: with much noise hardly anything is spent, however many steps there are.
     sets = ["--set", f"steps={MANY}", "--set", "noise_multiplier=40", "--set", "lags=[24]"]
     words = ["privacy", "train", *city.flags, *sets]
@@ -47,42 +44,33 @@ def test_a_killed_training_goes_on_and_every_step_is_charged_once(tmp_path: Path
         text=True,
     )
     end = time.monotonic() + 240
-    while process.poll() is None and time.monotonic() < end and city.kinds("charge") < 60:
+    while process.poll() is None and time.monotonic() < end and city.kinds("charge") < KILLED_AFTER:
         time.sleep(0.01)
     process.kill()
     _, said = process.communicate(timeout=30)
     assert process.returncode == -9, said
     charged = city.charges()
-    assert 60 <= len(charged) < MANY
+    assert KILLED_AFTER <= len(charged) < MANY
     assert "on the budget of hera" in said
     assert not (city.home / "trained").exists()
 
-    done = felsina(city.home, *words, "--json")
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
-    run = record["run"]
-    assert city.charges() == [(run, step) for step in range(MANY)]
+    record = told(*words)
+    name = record["run"]
+    assert city.charges() == [(name, step) for step in range(MANY)]
     assert city.charges()[: len(charged)] == charged
     assert record["whole"] is True
     assert record["spent"] == pytest.approx(record["epsilon"], rel=1e-6)
 
-    made = ["--dataset", str(city.dataset), "--trained", record["trained"], "--no-errors"]
-    done = felsina(city.home, "privacy", "evidence", *made, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["of"]["run"] == run
-
-    flags = ["--ledger", str(city.ledger), "--key", str(city.key)]
-    built = ["release", "build", "--dataset", str(city.dataset), "--trained", record["trained"]]
-    done = felsina(city.home, *built, *flags, "--json")
-    assert done.returncode == 0, done.stderr
-    release = Path(json.loads(done.stdout)["release"])
-    assert felsina(city.home, "release", "verify", str(release)).returncode == 0
-    checked = felsina(city.home, "privacy", "ledger", "verify", str(city.ledger), "--json")
-    assert json.loads(checked.stdout)["releases"][0]["release"] == release.name
-    stated = felsina(city.home, "privacy", "claim", "--ledger", str(city.ledger), "--json")
-    (claim,) = json.loads(stated.stdout)["claims"]
+    made = ["--dataset", str(city.dataset), "--trained", record["trained"]]
+    assert told("privacy", "evidence", *made, "--no-errors")["of"]["run"] == name
+    paying = ["--ledger", str(city.ledger), "--key", str(city.key)]
+    release = Path(told("release", "build", *made, *paying)["release"])
+    assert run("release", "verify", str(release))[0] == 0
+    checked = told("privacy", "ledger", "verify", str(city.ledger))
+    assert checked["releases"][0]["release"] == release.name
+    (claim,) = told("privacy", "claim", "--ledger", str(city.ledger))["claims"]
     assert claim["releases"] == [release.name]
-    assert claim["runs"] == [run]
+    assert claim["runs"] == [name]
 
 
 @pytest.fixture(scope="module")

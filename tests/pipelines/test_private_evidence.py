@@ -52,8 +52,15 @@ def beside(city: City) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proven(city: City, bare: Trained) -> Trained:
-    make_evidence(bare, city.home, Silent())
+def making(city: City, bare: Trained) -> tuple[set[str], Silent, dict]:
+    """The files that lay there before, who listened, and the record that was made."""
+    before, listener = files_in(city.home.parent), Silent()
+    return before, listener, make_evidence(bare, city.home, listener)
+
+
+@pytest.fixture(scope="module")
+def proven(bare: Trained, making) -> Trained:
+    """The same folder, with evidence."""
     return bare
 
 
@@ -119,18 +126,15 @@ def test_errors_are_of_groups_and_the_page_says_whose(proven: Trained):
     assert "Il conto riguarda un solo addestramento" in page
 
 
-def test_evidence_reads_the_folder_and_adds_nothing_else(copied):
-    city, trained = copied
-    before = files_in(city.home.parent)
-    weights = sha256_file(trained.folder / STATE)
-    listener = Silent()
-    made = make_evidence(trained, city.home, listener)
-    added = {f"home/trained/{trained.folder.name}/{FOLDER}/{name}" for name in EVIDENCE_FILES}
+def test_evidence_reads_the_folder_and_adds_nothing_else(city: City, proven: Trained, making):
+    before, listener, made = making
+    place = f"home/trained/{proven.folder.name}"
+    added = {f"{place}/{FOLDER}/{name}" for name in EVIDENCE_FILES}
     assert files_in(city.home.parent) - before == added  # no weights of the twin
-    assert sha256_file(trained.folder / STATE) == weights
+    assert sha256_file(proven.folder / STATE) == sha256_file(beside(city) / place / STATE)
     assert listener.stages == ["audit", "twin", "errors"]
     quiet = Silent()
-    assert make_evidence(trained, city.home, quiet) == made
+    assert make_evidence(proven, city.home, quiet) == made
     assert quiet.stages == []
 
 

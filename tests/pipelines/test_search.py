@@ -55,7 +55,8 @@ def test_a_search_in_which_all_diverge_says_so(tmp_path: Path, monkeypatch) -> N
 @pytest.mark.slow
 def test_two_processes_share_a_study(tmp_path: Path) -> None:
     folder, home = make_dataset(tmp_path / "tiny"), tmp_path / "home"
-    words = command("train", "--dataset", str(folder), "--trials", "4", *SET_FLAGS)
+    quick = ("--set", "steps=4", "--set", "evaluate_every=2")
+    words = command("train", "--dataset", str(folder), "--trials", "4", *SET_FLAGS, *quick)
     both = [
         subprocess.Popen(
             words,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -122,63 +121,79 @@ def test_fewer_than_three_are_refused(tmp_path: Path) -> None:
         RoundSettings(rounds=1, least=2)
 
 
+def writing(log: Path) -> Callable[[int, dict], None]:
+    """A ledger of the simplest kind: a line for each round and the digest of its model."""
+
+    def record(number: int, body: dict) -> None:
+        with log.open("a") as file:
+            file.write(f"{number} {body['model']}\n")
+
+    return record
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_rounds as t
 from privacy import checkpoints, rounds
+from tests.privacy import test_rounds as t
 
-place, at, work = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-log = work.with_name("ledger.txt")
+place = ""
 
-def die(number):
-    if number == at:
+def die(where, number):
+    if where == place and number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-
-def record(number, body):
-    if place == "before the ledger":
-        die(number)
-    with log.open("a") as file:
-        file.write(f"{{number}} {{body['model']}}\\n")
-    if place == "after the ledger":
-        die(number)
 
 class Town(t.Town):
     def ask(self, *asked):
         round, *_ = asked
         for reply in super().ask(*asked):
-            if place == "amid the replies" and reply.partner == "tram":
-                die(round)
+            if reply.partner == "tram":
+                die("amid the replies", round)
             yield reply
 
 keep = checkpoints.Checkpoints.keep
 def kept(self, checkpoint):
-    if place == "before the checkpoint":
-        die(checkpoint.round)
+    die("before the checkpoint", checkpoint.round)
     keep(self, checkpoint)
 checkpoints.Checkpoints.keep = kept
-rounds.run_rounds("r", t.INITIAL, Town(), t.AGREED, t.SETTINGS, work, record)
+
+for given in sys.argv[1:]:
+    place, folder = given.split("|")
+    child = os.fork()  # nothing was computed yet, so that there are no threads
+    if not child:
+        write = t.writing(Path(folder, "ledger.txt"))
+        def record(number, body):
+            die("before the ledger", number)
+            write(number, body)
+            die("after the ledger", number)
+        work = Path(folder, "work")
+        rounds.run_rounds("r", t.INITIAL, Town(), t.AGREED, t.SETTINGS, work, record)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (place, status)
 """
+PLACES = ("amid the replies", "before the checkpoint", "before the ledger", "after the ledger")
 
 
-@pytest.mark.parametrize(
-    "place",
-    ["amid the replies", "before the checkpoint", "before the ledger", "after the ledger"],
-)
-def test_a_killed_city_loses_at_most_the_round_it_was_in(tmp_path: Path, place: str) -> None:
-    whole, told = ran(tmp_path / "whole", Town())
-    script = KILLED.format(tests=str(Path(__file__).parent))
-    work = tmp_path / "work"
-    command = [sys.executable, "-c", script]
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of cities that were killed, each at its place in round 4."""
+    folders = {place: tmp_path_factory.mktemp("killed") for place in PLACES}
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    first = subprocess.run([*command, place, "4", str(work)], env=environment, check=False)
-    assert first.returncode == -signal.SIGKILL
-    kept = len(sorted(work.glob("round-*.npz")))
-    assert kept
-    again = subprocess.run([*command, "nowhere", "0", str(work)], env=environment, check=False)
-    assert again.returncode == 0
-    lines = [line.split() for line in (tmp_path / "ledger.txt").read_text().splitlines()]
+    given = [f"{place}|{folder}" for place, folder in folders.items()]
+    subprocess.run([sys.executable, "-c", KILLED, *given], env=environment, check=True)
+    return folders
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_city_loses_at_most_the_round_it_was_in(
+    tmp_path: Path, killed: dict[str, Path], place: str
+) -> None:
+    whole, told = ran(tmp_path / "whole", Town())
+    work, log = killed[place] / "work", killed[place] / "ledger.txt"
+    assert list(work.glob("round-*.npz"))
+    run_rounds("r", INITIAL, Town(), AGREED, SETTINGS, work, writing(log))
+    lines = [line.split() for line in log.read_text().splitlines()]
     assert {int(number): model for number, model in lines} == {
         number: body["model"] for number, body in told
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -71,34 +73,40 @@ def test_what_is_not_cooled_takes_no_cold() -> None:
     assert (found[:, 0, 1, runs.spec.median] == 0).all()
 
 
-def test_the_exported_graph_says_the_same(tmp_path) -> None:
-    runs = experiments()
-    surrogate = Surrogate(network(runs), runs.spec).eval()
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Surrogate, Path]:
+    """A network whose weights nobody trained, and its graph."""
+    runs, path = experiments(), tmp_path_factory.mktemp("exported") / "model.onnx"
+    surrogate = Surrogate(wild(0), runs.spec).eval()
+    given = {"scalars": runs.scalars[:2], "fields": runs.fields[:2]}
+    example = {name: torch.as_tensor(value) for name, value in given.items()}
+    export_module(surrogate, example, path, surrogate.shared)
+    return surrogate, path
+
+
+def test_the_exported_graph_says_the_same(exported: tuple[Surrogate, Path]) -> None:
+    runs, (surrogate, path) = experiments(), exported
 
     def draw(size: int) -> dict[str, np.ndarray]:
         rows = np.resize(np.arange(len(runs.split)), size)
         return {"scalars": runs.scalars[rows], "fields": runs.fields[rows]}
 
-    example = {name: torch.as_tensor(value) for name, value in draw(2).items()}
-    export_module(surrogate, example, tmp_path / "model.onnx", surrogate.shared)
-    assert compare(surrogate, tmp_path / "model.onnx", draw)["largest_relative_difference"] < 1e-4
+    assert compare(surrogate, path, draw)["largest_relative_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("count", [1, 7, 450])
-def test_one_climate_may_stand_for_all_buildings(count: int, tmp_path) -> None:
+def test_one_climate_may_stand_for_all_buildings(
+    count: int, exported: tuple[Surrogate, Path]
+) -> None:
     """In torch, in the exported graph, and where the graph is asked for many."""
-    runs = experiments()
-    surrogate = Surrogate(wild(0), runs.spec).eval()
+    runs, (surrogate, path) = experiments(), exported
     scalars, climate = np.resize(runs.scalars, (count, runs.scalars.shape[1])), runs.fields[:1]
     with torch.inference_mode():
         once = surrogate(torch.as_tensor(scalars), torch.as_tensor(climate)).numpy()
     fields = np.broadcast_to(climate, (count, *climate.shape[1:]))
     each = answers_of(surrogate, scalars, np.ascontiguousarray(fields))
     np.testing.assert_allclose(once, each, rtol=1e-5, atol=1e-5)
-    example = {"scalars": torch.as_tensor(scalars[:1]), "fields": torch.as_tensor(climate)}
-    example = {name: one.repeat_interleave(2, dim=0) for name, one in example.items()}
-    export_module(surrogate, example, tmp_path / "model.onnx", surrogate.shared)
-    session = open_session(tmp_path / "model.onnx")
+    session = open_session(path)
     for given in (fields, np.ascontiguousarray(fields)):
         np.testing.assert_allclose(ask(session, scalars, given), each, rtol=1e-4, atol=1e-3)
 

@@ -190,8 +190,10 @@ def test_capacities_are_fitted(network: EdgeGraph) -> None:
 
 
 def test_the_exported_graph_says_the_same_and_does_not_race(
-    network: EdgeGraph, tmp_path: Path
+    network: EdgeGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("training.export._REPEATS", 3)
+
     def draw(size: int) -> dict[str, np.ndarray]:
         scalars, asked = drawn(size)
         return {"scalars": scalars.numpy(), "fields": asked.numpy()}
