@@ -111,10 +111,11 @@ def settings_for(
 
 
 def code_digest() -> str:
-    """Digest of the sources that decide what a model becomes; simulators are none of them."""
+    """Digest of the sources that decide what a model becomes: no simulator, and no tracking."""
     root = Path(__file__).parents[1]
     found = (p for room in ("models", "training") for p in (root / room).rglob("*.py"))
-    files = sorted(p for p in found if "physics" not in p.relative_to(root).parts)
+    aside = {"physics", "tracking.py"}
+    files = sorted(p for p in found if not aside & set(p.relative_to(root).parts))
     return sha256_bytes(canonical_json({str(p.relative_to(root)): sha256_file(p) for p in files}))
 
 
