@@ -14,9 +14,10 @@ from time import time
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.commands.tracking import diagnose_all
+from pipelines import cli
 from pipelines.doctor import Check, diagnose, shown
-from tests.fixtures.tiny import felsina, free_port
+from pipelines.relocate import relocate
+from tests.fixtures.tiny import free_port
 from training import tracking
 from training.tracking import EXPERIMENT
 
@@ -36,8 +37,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(whole: Path, tmp_path: Path) -> Path:
     """One that can be broken: moved, and told so."""
-    from pipelines.relocate import relocate
-
     copy = tmp_path / "home"
     shutil.copytree(whole, copy)
     relocate(copy, apply=True)
@@ -124,35 +123,47 @@ def test_a_server_that_is_none_is_told(
     assert "asks nobody who they are" in found["identity"].told
 
 
-def test_the_command_ends_with_one_where_nothing_answers(tmp_path: Path) -> None:
+@pytest.fixture
+def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """``felsina tracking doctor`` in this process: exit code, stdout, stderr."""
+
+    def run(home: Path, *flags: str) -> tuple[object, str, str]:
+        monkeypatch.setenv("FELSINA_HOME", str(home))
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        monkeypatch.setattr("sys.argv", ["felsina", "tracking", "doctor", *flags])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_it_ends_with_one_where_nothing_answers(
+    doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"http://ada:a-secret-word@127.0.0.1:{free_port()}"
-    done = felsina(tmp_path, "tracking", "doctor", "--json", MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 1, done.stderr
-    (check,) = json.loads(done.stdout)
-    assert (check["name"], check["ok"]) == ("reach", False)
+    monkeypatch.setattr(tracking, "_SERVER", uri)
+    code, out, err = doctor(tmp_path, "--json")
+    (check,) = json.loads(out)
+    assert (code, check["name"], check["ok"]) == (1, "reach", False)
     assert "MLFLOW_TRACKING_URI" in check["remedy"]
-    assert "a-secret-word" not in done.stdout + done.stderr
+    assert "a-secret-word" not in out + err
 
 
-def test_the_command_shows_a_table(home: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("FELSINA_HOME", str(home))
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    diagnose_all(json=False)
-    shown = capsys.readouterr().out
-    assert "FAULT" not in shown
-    assert [line.split()[0] for line in shown.splitlines()] == LOCAL
+def test_it_shows_a_line_a_check(doctor, home: Path) -> None:
+    code, out, _ = doctor(home)
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [[name, "ok"] for name in LOCAL]
 
 
-def test_a_schema_of_another_version_is_told(home: Path) -> None:
-    """By a process that opens it first, as a training does."""
+def test_a_schema_of_another_version_is_told(doctor, home: Path) -> None:
     change(home, "UPDATE alembic_version SET version_num = '0584bdc529eb'")
-    done = felsina(home, "tracking", "doctor")
-    assert done.returncode == 1
-    told = done.stdout.splitlines()
-    assert [line.split()[:2] for line in told[:2]] == [["reach", "ok"], ["runs", "FAULT"]]
-    assert "found version 0584bdc529eb" in told[1]
-    assert "mlflow db upgrade" in told[2]
-    assert len(told) == 3
+    code, out, _ = doctor(home)
+    assert code == 1
+    first, second, third = out.splitlines()
+    assert [first.split()[:2], second.split()[:2]] == [["reach", "ok"], ["runs", "FAULT"]]
+    assert "found version 0584bdc529eb" in second
+    assert "mlflow db upgrade" in third
 
 
 def test_a_password_is_not_shown() -> None:

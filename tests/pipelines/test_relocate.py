@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 
 from models.contracts import FelsinaError
 from models.record import sha256_file
+from pipelines import cli
 from pipelines.relocate import relocate
-from tests.fixtures.tiny import felsina
 from training.tracking import EXPERIMENT, Tracker
 
 
@@ -144,13 +144,21 @@ def test_files_that_stayed_behind_are_named_and_nothing_is_changed(
     assert relocate(home, apply=True).rows["logged_models"] == 1
 
 
-def test_the_command_tells_and_then_does(moved: Path, made: Path) -> None:
-    told = felsina(moved, "tracking", "relocate")
-    assert told.returncode == 0, told.stderr
-    assert "--apply rewrites" in told.stderr
-    done = felsina(moved, "tracking", "relocate", "--apply", "--json")
-    record = json.loads(done.stdout)
+def test_the_command_tells_and_then_does(
+    moved: Path, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def felsina(home: Path, *flags: str) -> tuple[object, str, str]:
+        monkeypatch.setenv("FELSINA_HOME", str(home))
+        monkeypatch.setattr("sys.argv", ["felsina", "tracking", "relocate", *flags])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    code, _, told = felsina(moved)
+    assert (code, "--apply rewrites" in told) == (0, True)
+    code, out, _ = felsina(moved, "--apply", "--json")
+    record = json.loads(out)
     assert (record["from"], record["to"], record["applied"]) == (str(made), str(moved), True)
-    missing = felsina(moved / "nowhere", "tracking", "relocate")
-    assert missing.returncode == 2
-    assert "mlflow.db is missing" in missing.stderr
+    assert "nothing to do" in felsina(moved)[2]
+    code, _, told = felsina(moved / "nowhere")
+    assert (code, "mlflow.db is missing" in told) == (2, True)
