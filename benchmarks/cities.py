@@ -28,6 +28,7 @@ from pipelines.settings import home
 from pipelines.train import code_digest, open_registered, settings_for
 from training.backtest import point_forecast
 from training.calibration import dress
+from training.checkpoint import SUFFIX, read, write
 from training.dataset import CityDataset
 from training.fit import Fitted, fit, forecasts
 from training.metrics import Score
@@ -64,16 +65,16 @@ def fitted(dataset: CityDataset, settings: TrainSettings) -> Fitted:
         "code": code_digest(),
     }
     key = sha256_bytes(canonical_json(made_from))[:12]
-    path = home() / "benchmarks" / "cities" / f"{dataset.spec.dataset}-{key}.pt"
+    path = home() / "benchmarks" / "cities" / f"{dataset.spec.dataset}-{key}{SUFFIX}"
     spec = dataset.spec.with_lags(settings.lags)
     if not path.exists():
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as work:
             model = fit(dataset, settings, Path(work), Quiet())
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.forecaster.state_dict(), path)
+        write(model.forecaster.state_dict(), path)
         say(f"{path.name}: {dataset.graph.nodes} nodes, {time.perf_counter() - began:.0f} s")
-    return moved(torch.load(path, weights_only=True), spec, dataset, settings)
+    return moved(read(path), spec, dataset, settings)
 
 
 def moved(

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from models.contracts import FelsinaError, ForecastSpec
 from models.forecaster import Forecaster
 from models.record import sha256_file
 from pipelines.train import PRIVATE, RUN, STATE, Trained, made_by, made_of
+from training.checkpoint import read
 from training.dataset import CityDataset
 from training.fit import Fitted, calibrate
 from training.loop import Listener
@@ -88,7 +88,7 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
         spec = dataset.spec.with_lags(settings.lags)
         forecaster = Forecaster(spec, dataset.graph, settings.architecture).eval()
         try:
-            state = torch.load(model / STATE, weights_only=True)
+            state = read(model / STATE)
             state.pop("node_offset", None)
             forecaster.load_state_dict(state)
         except RuntimeError as error:

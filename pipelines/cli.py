@@ -33,6 +33,7 @@ from pipelines.cli_options import (
 )
 from pipelines.cli_privacy import privacy
 from pipelines.cli_report import report
+from pipelines.cli_tracking import tracking
 from pipelines.domains.registry import published, sources
 
 app = typer.Typer(
@@ -48,7 +49,6 @@ data = typer.Typer(
 release = typer.Typer(help="Sealed releases: build, verify, list.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(release, name="release")
-tracking = typer.Typer(help="MLflow's runs: bring offline ones home.", no_args_is_help=True)
 app.add_typer(tracking, name="tracking")
 physics = typer.Typer(help="Simulators: compare with published cases.", no_args_is_help=True)
 app.add_typer(physics, name="physics")
@@ -312,14 +312,6 @@ def list_(json: Json = False) -> None:
     from pipelines.commands.release import list_all
 
     list_all(json)
-
-
-@tracking.command()
-def sync(json: Json = False) -> None:
-    """Copy runs that were tracked offline into the tracking store; what is there stays."""
-    from pipelines.commands.tracking import sync_all
-
-    sync_all(json)
 
 
 @physics.command("verify")

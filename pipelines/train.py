@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from models.contracts import FelsinaError, ForecastSpec
 from models.exported import open_session, predictor
@@ -31,6 +30,7 @@ from pipelines.groups import groups_of
 from pipelines.prepare import counted, quality_of
 from pipelines.prepare import open_registered as open_registered
 from pipelines.settings import held
+from training import checkpoint
 from training.backtest import Backtest, backtest, write_forecasts
 from training.dataset import CityDataset
 from training.experiments import Experiments
@@ -45,7 +45,7 @@ from training.settings import LoopSettings, TrainSettings, generic_settings, res
 from training.tracking import Tracker
 
 STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
-    "state.pt",
+    "state.safetensors",
     "model.onnx",
     "members.npy",
     "run.json",
@@ -112,10 +112,11 @@ def settings_for(
 
 
 def code_digest() -> str:
-    """Digest of the sources that decide what a model becomes; simulators are none of them."""
+    """Digest of the sources that decide what a model becomes: no simulator, and no tracking."""
     root = Path(__file__).parents[1]
     found = (p for room in ("models", "training") for p in (root / room).rglob("*.py"))
-    files = sorted(p for p in found if "physics" not in p.relative_to(root).parts)
+    aside = {"physics", "tracking.py"}
+    files = sorted(p for p in found if not aside & set(p.relative_to(root).parts))
     return sha256_bytes(canonical_json({str(p.relative_to(root)): sha256_file(p) for p in files}))
 
 
@@ -232,7 +233,7 @@ def _train(
     part.mkdir(parents=True)
     (part / QUALITY).write_bytes(canonical_json(quality))
     tracker.artifact(part / QUALITY)
-    torch.save(fitted.forecaster.state_dict(), part / STATE)
+    checkpoint.write(fitted.forecaster.state_dict(), part / STATE)
     listener.progress("export", 0.0)
     builder = dataset.builder(fitted.spec)
     origins = dataset.splits.test(fitted.spec, dataset.start)
@@ -263,7 +264,7 @@ def _read(folder: Path, dataset: CityDataset, settings: TrainSettings) -> Traine
     forecaster = Forecaster(spec, dataset.graph, settings.architecture)
     if settings.fairness.calibration == "group":
         forecaster.take_offsets_by_node()
-    forecaster.load_state_dict(torch.load(folder / STATE, weights_only=True))
+    forecaster.load_state_dict(checkpoint.read(folder / STATE))
     fitted = Fitted(forecaster.eval(), spec, settings, run["seconds"], run["steps"])
     template = load_template(folder / MEMBERS, spec.horizon, dataset.graph.nodes)
     return Trained(folder, dataset, fitted, template, run)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from models.contracts import FelsinaError
+from training.checkpoint import SUFFIX, read, write
 
-CHECKPOINT, CHARGED = "private.ckpt", "charged"
+CHECKPOINT, CHARGED = f"private{SUFFIX}", "charged"
 _NAME_BYTES = 4
 
 
@@ -81,7 +82,7 @@ class PrivateRun:
         if not path.exists():
             return None
         try:
-            held = torch.load(path, weights_only=True, map_location="cpu")
+            held = read(path)
             about, charged = held.pop("about"), int((self.work / CHARGED).read_text())
             state = RunState(**held | {"key": bytes(held["key"].tolist())})
         except Exception as error:
@@ -112,7 +113,7 @@ class PrivateRun:
             "optimiser": state.optimiser,
             "finished": state.finished,
         }
-        self._replace(CHECKPOINT, lambda part: torch.save(held, part))
+        self._replace(CHECKPOINT, lambda part: write(held, part))
 
     def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
         part = self.work / f".{name}.part"

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
+from training.checkpoint import SUFFIX, Checkpoints, read
 from training.module import PredictorModule
 from training.ranks import agreed, layout, rank, together
 from training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
 STOPPED = "stopped_early"
 
 
@@ -74,6 +74,7 @@ def run_loop(
         save_top_k=1,
         enable_version_counter=False,
     )
+    best.FILE_EXTENSION = SUFFIX  # pyright: ignore[reportAttributeAccessIssue] (typed as .ckpt)
     stop = _Stop(settings.patience, module.worst.begins if module.worst else 0)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -84,7 +85,7 @@ def run_loop(
         devices=ranks.devices,
         num_nodes=ranks.nodes,
         strategy=ranks.strategy,
-        plugins=[ranks.environment],
+        plugins=[ranks.environment, Checkpoints()],
         use_distributed_sampler=False,
         max_epochs=settings.whole_steps // settings.evaluate_every,
         gradient_clip_val=1.0,
@@ -107,8 +108,7 @@ def run_loop(
             path = work / LAST if last else None
             trainer.fit(module, data, ckpt_path=path, weights_only=True)
         steps = trainer.global_step
-    state = torch.load(work / BEST, weights_only=True, map_location="cpu")["state_dict"]
-    module.to("cpu").load_state_dict(state)
+    module.to("cpu").load_state_dict(read(work / BEST)["state_dict"])
     together()  # the first process tidies up once all have read
     return steps
 
@@ -128,7 +128,7 @@ class _Stop(EarlyStopping):
 
 
 class _Checkpoint(ModelCheckpoint):
-    """Keeps every look's whole state in one file, replaced by a rename: never half of it."""
+    """Keeps every look's whole state in one file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.parent, save_top_k=0)
@@ -145,10 +145,7 @@ class _Checkpoint(ModelCheckpoint):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part, weights_only=False)
-        if trainer.is_global_zero:
-            part.replace(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_save_checkpoint(
         self,
@@ -165,8 +162,8 @@ def _resumable(work: Path) -> tuple[int, bool] | None:
     if not (work / LAST).exists():
         return None
     try:
-        state = torch.load(work / LAST, weights_only=True, map_location="cpu")
-        torch.load(work / BEST, weights_only=True, map_location="cpu")
+        state = read(work / LAST)
+        read(work / BEST)
     except Exception as error:
         log.warning("%s cannot be read (%s): training starts anew", work, error)
         shutil.rmtree(work)

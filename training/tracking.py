@@ -16,12 +16,18 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import mlflow.onnx as mlflow_onnx
 import onnx
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import MlflowHostCreds, http_request
+
+from models.errors import FelsinaError
 
 EXPERIMENT = "felsina"
 COPIED_FROM = "felsina.copied_from"
@@ -40,12 +46,13 @@ class Tracker:
     """
 
     def __init__(self, home: Path, name: str, run_id: str = "") -> None:
-        self.client, experiment = _open(_SERVER or _local(home), home)
+        self.client, experiment = _at_home(address(home), home)
         found = _run(self.client, experiment, run_id) if run_id else None
         if found is None:
             tags = {COPIED_FROM: run_id} if run_id else {}
             found = self.client.create_run(experiment, tags=tags, run_name=name)
         self.run_id = found.info.run_id
+        self.place = str(found.info.artifact_uri)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log the resolved configuration, nested keys joined by dots."""
@@ -70,6 +77,15 @@ class Tracker:
     def artifact(self, path: Path, folder: str = "") -> None:
         """Keep a file with the run."""
         self.client.log_artifact(self.run_id, str(path), folder or None)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Bring a file that is kept with the run into a folder."""
+        return Path(self.client.download_artifacts(self.run_id, name, str(folder)))
+
+    def discard(self) -> None:
+        """Delete the run and its files; MLflow can still show that it was there."""
+        get_artifact_repository(self.place).delete_artifacts()
+        self.client.delete_run(self.run_id)
 
     def register(self, path: Path, name: str, tags: Mapping[str, str]) -> str:
         """Register an ONNX file as the next version of model ``name``; its version number."""
@@ -110,7 +126,7 @@ def sync(bundle: Path, home: Path) -> dict[str, int]:
         How many ``runs`` were new, and ``entries`` (parameters, metrics, tags) and ``files``.
     """
     source, experiment = _open(_local(bundle), home)
-    target, into = _open(_SERVER or _local(home), home)
+    target, into = _at_home(address(home), home)
     copied = {"runs": 0, "entries": 0, "files": 0}
     for run in source.search_runs([experiment]):
         run_id = run.info.run_id
@@ -140,6 +156,28 @@ def sync(bundle: Path, home: Path) -> dict[str, int]:
     return copied
 
 
+def address(home: Path) -> str:
+    """Where runs are tracked."""
+    return _SERVER or _local(home)
+
+
+def ask(
+    server: str, path: str, parameters: Mapping[str, str] | None = None, known: bool = True
+) -> Any:
+    """GET from a tracking server, as the client does: its ``requests.Response``.
+
+    Args:
+        server: its address.
+        path: under it.
+        parameters: of the query.
+        known: whether to say who asks, by what the environment holds.
+    """
+    who = get_default_host_creds(server) if known else MlflowHostCreds(server)
+    return http_request(
+        who, path, "GET", max_retries=0, timeout=10, raise_on_status=False, params=parameters
+    )
+
+
 def _local(folder: Path) -> str:
     """The store that lies in a folder."""
     return f"sqlite:///{folder / 'mlflow.db'}"
@@ -158,8 +196,26 @@ def _open(uri: str, home: Path) -> tuple[MlflowClient, str]:
         if experiment is not None:
             return client, experiment.experiment_id
         file = uri.removeprefix("sqlite:///")
-        place = (Path(file).parent / "artifacts").as_uri() if file != uri else None
+        place = _artifacts(file) if file != uri else None
         return client, client.create_experiment(EXPERIMENT, place)
+
+
+def _at_home(uri: str, home: Path) -> tuple[MlflowClient, str]:
+    """A store whose paths are where it lies, or else files would go where it came from."""
+    client, experiment = _open(uri, home)
+    file = uri.removeprefix("sqlite:///")
+    found = str(client.get_experiment(experiment).artifact_location)
+    if file != uri and found.startswith("file:") and found != _artifacts(file):
+        raise FelsinaError(
+            f"{file} was moved or copied: its files are looked for in {found}; "
+            f"FELSINA_HOME={Path(file).resolve().parent} felsina tracking relocate --apply"
+        )
+    return client, experiment
+
+
+def _artifacts(file: str) -> str:
+    """Where files lie whose runs are in a database file."""
+    return (Path(file).resolve().parent / "artifacts").as_uri()
 
 
 def _run(client: MlflowClient, experiment: str, run_id: str) -> Run | None:

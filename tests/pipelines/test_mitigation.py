@@ -28,6 +28,7 @@ from pipelines.train import (
 from serving.release import load_release
 from tests.factories import Silent, make_dataset, make_part
 from tests.fixtures.tiny import SETTINGS
+from training.checkpoint import read
 from training.settings import Fairness
 
 FAIR = ["fairness.attribute=side", "fairness.weights=dro", "fairness.calibration=group"]
@@ -67,7 +68,7 @@ def sided(folder: Path, sides: tuple[str, ...]) -> None:
 
 def test_the_graph_that_is_exported_holds_the_bands_of_each_group(trained: Trained):
     assert trained.run["groups"]["groups"] == {"left": ["a", "b"], "right": ["c", "d"]}
-    offsets = torch.load(trained.folder / STATE, weights_only=True)["node_offset"]
+    offsets = read(trained.folder / STATE)["node_offset"]
     assert torch.equal(offsets[:, 0], offsets[:, 1])
     assert not torch.equal(offsets[:, 1], offsets[:, 2])
     dataset, spec = trained.dataset, trained.fitted.spec
@@ -116,7 +117,7 @@ def test_another_city_takes_the_weights_and_calibrates_its_own_bands(
     monkeypatch.setattr("training.export._REPEATS", 1)
     new = make_part(place / "new", {"d": "d", "b": "e"}, seed=5, name="new")
     adopted = adopt(open_registered(new), trained.folder, place / "home", Silent())
-    state = torch.load(adopted.folder / STATE, weights_only=True)
+    state = read(adopted.folder / STATE)
     assert "node_offset" not in state
     assert (state["offset"] != 0).any()
 

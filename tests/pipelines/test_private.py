@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from starlette.testclient import TestClient
 
 from models.contracts import FelsinaError
@@ -30,8 +29,10 @@ from serving.release import AUDIT, MANIFEST, load_release
 from serving.runtime import Runtime
 from serving.store import Store
 from tests.factories import Silent, make_dataset
+from tests.fixtures.pickles import pickles
 from tests.fixtures.private_city import DELTA, HOMES, PARTNER, STEPS, City, make_city
 from tests.fixtures.tiny import Tiny
+from training.checkpoint import read
 
 
 def settings_of(city: City, *assignments: str) -> PrivateSettings:
@@ -68,6 +69,11 @@ def trained(city: City) -> Trained:
     return made
 
 
+def test_nothing_that_it_leaves_is_a_pickle(city: City, trained: Trained) -> None:
+    assert (trained.folder / STATE).is_file()
+    assert pickles(city.home.parent) == []
+
+
 @pytest.fixture(scope="module")
 def sealed(city: City, trained: Trained) -> Path:
     return build_release(trained, city.home, city.opened())
@@ -100,7 +106,7 @@ def test_every_step_is_charged_once_to_a_run_named_by_the_folder(city: City, tra
 def test_nothing_but_noisy_steps_is_made_of_private_rows(trained: Trained):
     assert np.load(trained.folder / MEMBERS).shape[0] == 0
     assert "private rows" in trained.run["members"]["left_out"]
-    state = torch.load(trained.folder / STATE, weights_only=True)
+    state = read(trained.folder / STATE)
     assert (state["offset"] == 0).all()
     assert (state["backbone.weight"] == 0).all()  # no ridge without public series
 

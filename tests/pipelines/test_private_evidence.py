@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file
@@ -23,6 +22,7 @@ from serving.release import EVIDENCE, EVIDENCE_FILES, EVIDENCE_PAGE, MANIFEST, l
 from tests.factories import Silent, make_dataset
 from tests.fixtures.private_city import PARTNER, City, make_street_city
 from tests.fixtures.tiny import Tiny, reseal
+from training.checkpoint import read, write
 from training.dataset import open_dataset
 
 
@@ -242,8 +242,8 @@ def test_figures_that_do_not_follow_are_refused_however_they_are_sealed(given, p
 
 def test_evidence_of_something_else_is_refused(given):
     city, trained = given
-    state = torch.load(trained.folder / STATE, weights_only=True)
-    torch.save({name: value + 1 for name, value in state.items()}, trained.folder / STATE)
+    state = read(trained.folder / STATE)
+    write({name: value + 1 for name, value in state.items()}, trained.folder / STATE)
     with pytest.raises(FelsinaError, match="is evidence of other state_sha256; run"):
         build_release(trained, city.home, city.opened())
     run = json.loads(json.dumps(trained.run))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.train import open_registered, settings_for
+from pipelines.train import STATE, open_registered, settings_for
 from tests.factories import Silent, make_dataset
 from tests.fixtures.tiny import ROOT, command, environment, felsina
+from training.checkpoint import read
 from training.fit import fit
 
 SETTINGS = [
@@ -75,7 +76,7 @@ def test_a_job_is_queued_again_and_its_run_comes_home(tmp_path: Path, slurm) -> 
 
     first = job()
     end = time.monotonic() + 200
-    while not list(home.glob("work/*/checkpoints/last.ckpt")) and time.monotonic() < end:
+    while not list(home.glob("work/*/checkpoints/last.safetensors")) and time.monotonic() < end:
         time.sleep(0.02)
     first.send_signal(signal.SIGUSR1)
     assert first.wait(60) != 0
@@ -84,7 +85,7 @@ def test_a_job_is_queued_again_and_its_run_comes_home(tmp_path: Path, slurm) -> 
 
     assert job().wait(300) == 0
     (run,) = home.glob("trained/*/run.json")
-    state = torch.load(run.with_name("state.pt"), weights_only=True)
+    state = read(run.with_name(STATE))
     dataset = open_registered(folder)
     alone = fit(dataset, settings_for(dataset, assignments=SETTINGS), tmp_path / "w", Silent())
     for name, tensor in alone.forecaster.state_dict().items():

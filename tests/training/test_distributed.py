@@ -18,6 +18,7 @@ from models.contracts import FelsinaError
 from tests.factories import make_dataset, make_settings
 from tests.fixtures.ranks import Losses
 from tests.fixtures.tiny import ROOT, family
+from training.checkpoint import read
 from training.dataset import open_dataset
 from training.fit import fit
 from training.loop import BEST, LAST
@@ -68,7 +69,7 @@ def ended(process: subprocess.Popen, place: Path) -> list[dict[str, Any]]:
     """What each process ended with."""
     shown, _ = process.communicate(timeout=120)
     assert process.returncode == 0, shown
-    return [torch.load(path, weights_only=True) for path in sorted((place / "out").glob("*.pt"))]
+    return [read(path) for path in sorted((place / "out").iterdir())]
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
@@ -117,7 +118,7 @@ def test_a_signal_ends_all_and_the_same_weights_come_of_it(gappy, tmp_path):
     os.kill(victim, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    kept = torch.load(last, weights_only=True)["global_step"]
+    kept = read(last)["global_step"]
     assert 4 <= kept < 200
     resumed = ended(launch(gappy, tmp_path, settings), tmp_path)
     assert resumed[0]["losses"][0, 0] > kept
