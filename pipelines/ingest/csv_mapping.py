@@ -104,7 +104,7 @@ def read_mapping(path: Path) -> Mapping:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise FelsinaError(
-            f"{path}: {where}: {first['msg']}; docs/ingest.md has an example"
+            f"{path}: {where}: {first['msg']}; docs/how-to/own-city.md has one"
         ) from error
     if bool(mapping.node) != bool(mapping.value):
         raise FelsinaError(f"{path}: give node and value, or neither where each column is a node")
