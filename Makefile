@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 3000
 export FELSINA_DATA ?= $(wildcard ../shared)
 
-.PHONY: up federation-demo run setup test fast check lint clean
+.PHONY: up federation-demo run setup test fast check lint docs clean
 
 up: setup
 	@$(BIN)/felsina up --port $(PORT)
@@ -40,6 +40,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint test
+
+# dist/docs/index.html, to be opened from there or served by anything.
+docs: setup
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv mlruns/work
