@@ -43,7 +43,7 @@ check: lint test
 
 # dist/docs/index.html, to be opened from there or served by anything.
 docs: setup
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf .venv mlruns/work

@@ -22,11 +22,11 @@ This page is made of the code, as `felsina --help` is.
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command and group below ``felsina`` by its words, in the order of ``--help``."""
+    """Every command and group below ``felsina`` by its words, in the order of the alphabet."""
     from pipelines.cli import app
 
     def below(words: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
-        for name, command in group.commands.items():
+        for name, command in sorted(group.commands.items()):
             yield f"{words} {name}", command
             if isinstance(command, click.Group):
                 yield from below(f"{words} {name}", command)
