@@ -4,7 +4,7 @@ BIN := .venv/bin
 PORT ?= 3000
 export FELSINA_DATA ?= $(wildcard ../shared)
 
-.PHONY: up federation-demo run setup test fast check lint sbom audit clean
+.PHONY: up federation-demo run setup test fast check lint docs sbom audit clean
 
 up: setup
 	@$(BIN)/felsina up --port $(PORT)
@@ -58,6 +58,10 @@ audit: setup
 	if [ $$code -ne 0 ] && [ ! -s dist/audit.txt ]; then \
 		echo "audit: no index of known holes answers; nothing was checked (see dist/audit.log)"; \
 	elif [ $$code -eq 0 ]; then echo "audit: no known hole"; fi; exit $$code
+
+# dist/docs/index.html, to be opened from there or served by anything.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf .venv mlruns/work

@@ -45,7 +45,7 @@ def keygen(
 @board.command()
 def init(
     members: Annotated[
-        str, typer.Option(help="Public key files, comma separated; a.pub is that of member a.")
+        str, typer.Option(help="Public key files, comma separated; a.pub or a.key.pub is member a.")
     ],
     threshold: Annotated[int, typer.Option(help="How many members must agree.", min=1)],
     operator: Annotated[

@@ -41,7 +41,10 @@ def found(
 ) -> None:
     """Found a board."""
     key = _key(operator, descriptor)
-    people = [Person(Path(file).stem, load_public_key(Path(file))) for file in members.split(",")]
+    people = [
+        Person(Path(file).stem.removesuffix(".key"), load_public_key(Path(file)))
+        for file in members.split(",")
+    ]
     leader = Person(operator.stem, key.public_key())
     charter = Charter(name, threshold, tuple(people), leader)
     path = begin_board(_folder(folder), charter, key)

@@ -13,7 +13,7 @@ from pipelines.board import read_board
 from pipelines.commands.board_text import status_record
 from pipelines.commands.terminal import answer, out
 from pipelines.settings import home
-from serving.release import INPUTS, champions, load_release, releases
+from serving.release import INPUTS, load_release, releases
 from serving.surrogate import load_surrogate
 
 
@@ -25,10 +25,10 @@ def verify_one(folder: Path) -> None:
 
 
 def _served(place: Path) -> set[Path]:
-    """What a server here would serve: by the board's decisions, or by pointers without a board."""
+    """What a server here would serve: by the board's decisions, so nothing without a board."""
     folder = place / BOARD
     if not (folder / CHARTER).is_file():
-        return {f for kind in (False, True) for f in champions(place, kind).values()}
+        return set()
     record = status_record(read_board(folder), utc_now())
     served = [one["served"] for one in record["datasets"].values()]
     return {place / "releases" / name for name in served if name}

@@ -96,7 +96,7 @@ class Mapping(_Part):
 
 def read_mapping(path: Path) -> Mapping:
     """Read a mapping file; what is wrong with it is said with its key."""
-    mapping = read_model(path, Mapping, "; docs/ingest.md has an example")
+    mapping = read_model(path, Mapping, "; docs/how-to/own-city.md has one")
     if bool(mapping.node) != bool(mapping.value):
         raise FelsinaError(f"{path}: give node and value, or neither where each column is a node")
     if mapping.decimal == mapping.thousands:

@@ -65,6 +65,16 @@ def board(place: Path, run: Run) -> Path:
     return place / "board"
 
 
+def test_people_are_called_as_their_key_files_are(place: Path, run: Run) -> None:
+    for name in ("anna.key", "bruno", "op.key"):
+        assert run("board", "keygen", name, "--unprotected")[0] == 0
+    keys = ["--members", "anna.key.pub,bruno.pub", "--operator", "op.key"]
+    code, _, err = run("board", "init", *keys, "--threshold", "1", "--name", "Bologna")
+    assert code == 0, err
+    charter = read_charter(place / "board" / CHARTER)
+    assert [one.name for one in (*charter.members, charter.operator)] == ["anna", "bruno", "op"]
+
+
 def refused(answer: tuple[int, str, str], *words: str) -> None:
     code, _, err = answer
     assert code == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.board import BOARD, CHARTER
 from models.contracts import FelsinaError
 from models.record import canonical_json
 from pipelines import cli, domains
@@ -131,7 +132,7 @@ def test_a_list_shows_surrogates(felsina, sealed: Sealed, monkeypatch) -> None:
             "dataset": "beds",
             "domain": "greenhouse",
             "simulator": "a formula",
-            "served": True,
+            "served": (sealed.home / BOARD / CHARTER).is_file(),
         }
     ]
     code, out, _ = felsina("release", "list")
