@@ -82,7 +82,8 @@ def run_all(
 def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
     """Write the report that the board reads, where there is none of this release."""
     from pipelines.prepare import open_registered
-    from pipelines.report import RECORD, Inputs, about_file, build, reports, served_now
+    from pipelines.present import RECORD, about_file, reports, served_now
+    from pipelines.report import Inputs, build
     from serving.cases import published
 
     if (reports(place, release.name) / RECORD).is_file():
