@@ -6,7 +6,7 @@ Facts and codes, no sentences: ``fairness.report`` says them in two languages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fairness.audit import FAIL, INSUFFICIENT, PASS, YEAR
@@ -81,10 +81,8 @@ def _of_groupings(
         for group in grouping["groups"]
     }
     for grouping in groupings:
-        ordered = all(SPAN.fullmatch(group["name"]) for group in grouping["groups"])
-        last = len(grouping["groups"]) - 1
+        places = placed([group["name"] for group in grouping["groups"]])
         for at, group in enumerate(grouping["groups"]):
-            place = {0: "lowest", last: "highest"}.get(at) if ordered else None
             about = known[grouping["attribute"], group["name"]]
             for harm, groups in judged(grouping)["harms"].items():
                 yield {
@@ -93,11 +91,17 @@ def _of_groupings(
                     "merged": about["merged"],
                     "sensors": group["sensors"],
                     "residents": about["residents"],
-                    "ordered": ordered,
-                    "place": place,
+                    **places[at],
                     "harm": harm,
                     **groups[at],
                 }
+
+
+def placed(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each group of a grouping, whether they are classes of a number, and which is at an end."""
+    ordered = all(SPAN.fullmatch(name) for name in names)
+    ends = {0: "lowest", len(names) - 1: "highest"} if ordered else {}
+    return [{"ordered": ordered, "place": ends.get(at)} for at in range(len(names))]
 
 
 def _worst(audit: dict[str, Any], labels: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,11 +131,7 @@ def _against(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "naive": {"model": naive, "share": share(models[naive]["mae"])},
         "simple": {"model": "ridge", "share": share(models["ridge"]["mae"])},
-        "champion": champion
-        and {
-            "model": champion["release"],
-            "share": share(champion["mae"]) if champion["same_data"] else None,
-        },
+        "champion": champion and {"model": champion["release"], "share": champion["share"]},
     }
 
 

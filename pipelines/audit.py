@@ -49,6 +49,7 @@ def audit_release(
     progress: Progress = lambda share: None,
     left_out: Path | None = None,
     scenarios: Sequence[Path] = (),
+    scored: Scored | None = None,
 ) -> dict[str, Any]:
     """Judge whom a sealed release serves badly, by replaying it over the test span.
 
@@ -62,6 +63,7 @@ def audit_release(
         progress: told the share done.
         left_out: a file of ``pipelines.left_out``, shown as ``left_out``.
         scenarios: files of ``pipelines.scenario_audit``, shown as ``scenarios``.
+        scored: its replay, where that was made already.
 
     Raises:
         FelsinaError: if the release is broken, the dataset is another one, or the areas' file is
@@ -70,7 +72,8 @@ def audit_release(
     release = load_release(folder.resolve())
     check_data(release, dataset)  # before areas, which are of this dataset
     told_apart = tell_apart(dataset, areas_file)
-    scored = score_release(release, dataset, progress)
+    if scored is None:
+        scored = score_release(release, dataset, progress)
     sealed = {"release": release.id, "manifest_sha256": release.sha256}
     record = sealed | _audited(scored, *told_apart)
     if left_out is not None:

@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from fairness.board import Register, begin_board
+from fairness.gate import despite, failed
 from models.board import (
     APPROVE,
     BOARD,
     CHARTER,
     SHOWN,
-    STREAM,
     UNREPORTED,
     Board,
-    open_board,
 )
 from models.charter import Charter, Person, read_charter
 from models.decisions import Terms
 from models.errors import FelsinaError
-from models.record import sha256_bytes
+from models.record import sha256_bytes, sha256_file
 from models.signing import PrivateKey, create_key, load_key
 from models.stream import utc_now
+from pipelines.present import RECORD
+from pipelines.present import read_board as read_board
 from pipelines.report_pages import changed_pages
 from pipelines.settings import held
-from serving.release import INPUTS, load_release
+from serving.release import INPUTS, MANIFEST, load_release, releases
 from serving.surrogate import load_surrogate
 
 REPORTS = "reports"
@@ -60,6 +61,11 @@ class Docket:
         """Parts of the report that people have not written yet."""
         return [] if self.report is None else list(self.report["missing"])
 
+    @property
+    def held_back(self) -> list[str]:
+        """Rules of the promotion gate that the report says are not met."""
+        return [] if self.report is None else failed(self.report.get("gate"))
+
     def terms(
         self, decision: str, conditions: tuple[str, ...] = (), expires: str | None = None
     ) -> Terms:
@@ -83,7 +89,7 @@ def sealed(home: Path, release: str) -> Docket:
     if not folder.is_dir():
         raise FelsinaError(f"{folder} is missing; name a release, felsina release list shows them")
     found = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
-    path = home / REPORTS / name / "report.json"
+    path = home / REPORTS / name / RECORD
     return Docket(name.rpartition("-")[0], name, found.sha256, path, None, UNREPORTED)
 
 
@@ -122,20 +128,29 @@ def docket(home: Path, release: str) -> Docket:
     return replace(found, report=report, report_sha256=sha256_bytes(content))
 
 
-def read_board(folder: Path) -> Board:
-    """The decisions in a board's folder, under the charter in it."""
-    return open_board(read_charter(folder / CHARTER), folder / STREAM)
+def proposed(home: Path, board: Board) -> list[str]:
+    """Releases whose report lies ready and on which no vote stands."""
+    found = []
+    for folder in releases(home):
+        sha = sha256_file(folder / MANIFEST)
+        decided = board.votes(sha) or board.ruling(sha, utc_now()).state != "none"
+        if not decided and (home / REPORTS / folder.name / RECORD).is_file():
+            found.append(folder.name)
+    return found
 
 
 def sign(folder: Path, key: PrivateKey, found: Docket, terms: Terms) -> Board:
     """Vote on a release whose report was read.
 
     Raises:
-        FelsinaError: if there is none.
+        FelsinaError: if there is none, or an approval is silent on a rule that the gate found
+            not met.
     """
     register = Register(folder, key)
     if found.report is None and not register.charter.demo:
         raise FelsinaError(f"{found.path} is missing; felsina report build {found.release}")
+    if terms.decision == APPROVE:
+        _check_named(found, terms.conditions)
     return register.vote(terms)
 
 
@@ -143,7 +158,8 @@ def promote(folder: Path, key: PrivateKey, found: Docket) -> Board:
     """Make an approved release the one that is served.
 
     Raises:
-        FelsinaError: if it is not approved now, or its report is not the one that was signed.
+        FelsinaError: if it is not approved now, its report is not the one that was signed, or the
+            gate holds it back and the decision does not say why it is served all the same.
     """
     register = Register(folder, key)
     ruling = register.read().ruling(found.manifest_sha256, utc_now())
@@ -160,8 +176,18 @@ def promote(folder: Path, key: PrivateKey, found: Docket) -> Board:
             f"{found.path} lacks what people must write: {', '.join(found.missing)}; write it, "
             f"felsina report build {found.release}, and let the board decide on that"
         )
+    _check_named(found, ruling.conditions)
     of = (found.dataset, found.release, found.manifest_sha256)
     return register.promote(*of, ruling.decision)
+
+
+def _check_named(found: Docket, conditions: tuple[str, ...]) -> None:
+    """Refuse to pass over a rule of the gate in silence."""
+    if silent := despite(found.held_back, conditions):
+        raise FelsinaError(
+            f"the promotion gate does not let {found.release} pass: {', '.join(silent)}; reject "
+            f'it, or approve it with --conditions "despite {silent[0]}: WHY" for each of them'
+        )
 
 
 def rollback(home: Path, folder: Path, key: PrivateKey, dataset: str, reason: str) -> Board:
@@ -219,7 +245,8 @@ def demo_decide(home: Path, releases: list[str]) -> None:
         board, now = read_board(folder), utc_now()
         ruling = board.ruling(found.manifest_sha256, now)
         if ruling.state != "approved" or ruling.decision is None:
-            board = sign(folder, member, found, found.terms(APPROVE, (), until))
+            said = tuple(f"despite {rule}: a demonstration" for rule in found.held_back)
+            board = sign(folder, member, found, found.terms(APPROVE, said, until))
             ruling = board.ruling(found.manifest_sha256, utc_now())
         newest = board.promoted(found.dataset)[:1]
         if [one.release for one in newest] != [name]:

@@ -15,6 +15,7 @@ from models.contracts import FelsinaError
 from pipelines.cli_audit import audit
 from pipelines.cli_board import board, promote, response, rollback
 from pipelines.cli_cases import cases
+from pipelines.cli_chain import run, up
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
 from pipelines.cli_living import backup, effect, restore
@@ -29,7 +30,6 @@ from pipelines.cli_options import (
     Profile,
     Seed,
     Set,
-    SomeDataset,
 )
 from pipelines.cli_privacy import privacy
 from pipelines.cli_report import report
@@ -61,42 +61,10 @@ app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
 app.add_typer(board, name="board")
 app.add_typer(response, name="response")
-for one in (promote, rollback, backup, restore, effect):
+for one in (up, run, promote, rollback, backup, restore, effect):
     app.command()(one)
 app.add_typer(report, name="report")
 app.add_typer(cases, name="cases")
-
-
-@app.command()
-def up(
-    dataset: SomeDataset = None,
-    port: Port = 3000,
-    profile: Profile = "quick",
-    seed: Seed = 0,
-    assignments: Set = None,
-    config: Config = None,
-) -> None:
-    """Make what is missing, approve it by a demo board, serve: by default the embedded city."""
-    from pipelines.commands.run import run_all, serve_demo
-
-    run_all(dataset, profile, seed, config, assignments, only_missing=True)
-    serve_demo(port)
-
-
-@app.command()
-def run(
-    dataset: SomeDataset = None,
-    profile: Profile = "quick",
-    seed: Seed = 0,
-    assignments: Set = None,
-    config: Config = None,
-    like: Like = None,
-    json: Json = False,
-) -> None:
-    """The whole chain, dataset folder to a release that the board can decide on, then exit."""
-    from pipelines.commands.run import run_all
-
-    run_all(dataset, profile, seed, config, assignments, only_missing=False, json=json, like=like)
 
 
 @app.command()

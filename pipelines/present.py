@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.board import BOARD, CHARTER, STREAM, Board, open_board
+from models.charter import read_charter
 from models.contracts import FelsinaError
+from pipelines import domains
 from pipelines.settings import store_place
-from serving.release import MANIFEST, champion_pointer, load_release, read_pointer
+from serving.release import MANIFEST, champion_pointer, champions, load_release, read_pointer
 from serving.store import Store
+
+STATE, GRAPH, MEMBERS, RUN = "state.safetensors", "model.onnx", "members.npy", "run.json"
+"""Files of a trained folder without which it is none."""
+REPORT, FORECASTS, QUALITY = "backtest.json", "forecasts.parquet", "quality.json"
+RECORD = "report.json"
+"""Of the board's report, whose SHA-256 decisions sign."""
+
+
+def lacking(folder: Path, *names: str) -> str:
+    """The first of the named files that a folder lacks, as a path; empty where it has all."""
+    return next((str(folder / name) for name in names if not (folder / name).is_file()), "")
 
 
 def released(home: Path, dataset: str) -> bool:
@@ -35,3 +49,33 @@ def find_release(home: Path, name: str) -> Path:
         f"--release {name}: no release of this name in {home}, and no release folder; felsina "
         "release list names them"
     )
+
+
+def read_board(folder: Path) -> Board:
+    """The decisions in a board's folder, under the charter in it."""
+    return open_board(read_charter(folder / CHARTER), folder / STREAM)
+
+
+def served_now(home: Path, dataset: str, other_than: str = "") -> Path | None:
+    """Folder of the release that is served for a dataset, by its board where there is one.
+
+    None where there is none, or it is the one of the name ``other_than``.
+    """
+    if (home / BOARD / STREAM).is_file():
+        promoted = read_board(home / BOARD).promoted(dataset)
+        folder = home / "releases" / promoted[0].release if promoted else None
+    else:
+        folder = champions(home).get(dataset)
+    return folder if folder and folder.is_dir() and folder.name != other_than else None
+
+
+def reports(home: Path, release: str) -> Path:
+    """Where the report of a release lies."""
+    return home / "reports" / release
+
+
+def about_file(domain: str, name: str, dataset: Path | None = None) -> Path | None:
+    """The human-written parts of a dataset, beside it, or those that come with its domain."""
+    shipped = Path(domains.__file__).parent / domain / "about" / f"{name}.toml"
+    beside = [] if dataset is None else [dataset / "about.toml"]
+    return next((path for path in (*beside, shipped) if path.is_file()), None)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from fairness.metrics import daily_sums, peaks
 from models.baselines import LookBack
 from models.contracts import FelsinaError, FloatArray, ForecastSpec, IntArray
+from models.windows import WindowBuilder
 from pipelines.train import FORECASTS, Trained
 from serving.release import Release
 from serving.runtime import Runtime
@@ -65,14 +66,36 @@ def score_release(
         FelsinaError: if the dataset is not the one that the release was tested on.
     """
     check_data(release, dataset)
-    runtime = Runtime(release)
-    builder = dataset.builder(release.spec)
-    origins = dataset.splits.test(release.spec, dataset.start)
+    return score_runtime(Runtime(release), dataset, progress)
+
+
+def score_runtime(
+    runtime: Runtime, dataset: CityDataset, progress: Progress = lambda share: None
+) -> Scored:
+    """The forecasts of an open release, whatever data it was made from."""
+    spec = runtime.release.spec
+    builder = dataset.builder(spec)
+    origins = dataset.splits.test(spec, dataset.start)
 
     def forecast(part: slice) -> FloatArray:
         return runtime.predict(builder.batch(origins[part]))
 
-    return scored_by(dataset, release.spec, forecast, progress)
+    return scored_by(dataset, spec, forecast, progress)
+
+
+def score_naive(name: str, dataset: CityDataset, spec: ForecastSpec) -> Scored:
+    """A naive forecast of a backtest by its ``name``, whose band has no width."""
+    builder = dataset.builder(spec)
+    origins = dataset.splits.test(spec, dataset.start)
+    naive = look_back(dataset, builder)
+    season = {"seasonal_naive_day": 1, "seasonal_naive_week": 7}.get(name, 0) * spec.steps_per_day
+
+    def forecast(part: slice) -> FloatArray:
+        rows = origins[part]
+        point = naive.seasonal_naive(rows, season) if season else naive.persistence(rows)
+        return np.repeat(point[..., None], len(spec.quantiles), axis=-1)
+
+    return scored_by(dataset, spec, forecast, lambda share: None)
 
 
 def check_data(release: Release, dataset: CityDataset) -> None:
@@ -92,9 +115,7 @@ def scored_by(
     """Score ``forecasts`` of the dataset's test origins, in batches of whole days."""
     builder = dataset.builder(spec)
     origins = dataset.splits.test(spec, dataset.start)
-    known = builder.values[: dataset.splits.train_end]
-    mean = np.array([_mean(known[:, n]) for n in range(dataset.graph.nodes)])
-    naive = LookBack(builder, mean)
+    naive = look_back(dataset, builder)
     leads = np.arange(1, spec.horizon + 1)
     peak = peaks(builder.values, origins[:, None] + leads)
     dates = builder.times(origins + 1).astype("datetime64[D]")
@@ -107,6 +128,13 @@ def scored_by(
         parts.append(daily_sums(forecasts(part), spec.quantiles, target, week, days, peak))
         progress(part.stop / len(origins))
     return Scored(dataset, spec, origins, np.concatenate(parts), np.unique(dates))
+
+
+def look_back(dataset: CityDataset, builder: WindowBuilder) -> LookBack:
+    """The naive forecasts; a node's train mean stands where nothing was ever seen."""
+    known = builder.values[: dataset.splits.train_end]
+    mean = np.array([_mean(known[:, n]) for n in range(dataset.graph.nodes)])
+    return LookBack(builder, mean)
 
 
 def _whole_days(dates: np.ndarray) -> Iterator[slice]:

@@ -14,17 +14,16 @@ from typing import Any
 
 from fairness.about import read_about
 from fairness.areas import area_files
-from fairness.board import STREAM
 from fairness.verdict import verdict
-from models.board import SHOWN
+from models.board import BOARD, SHOWN, STREAM
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file
 from models.stream import utc_now
-from pipelines import domains
 from pipelines.audit import audit_release, unaudited
-from pipelines.board import BOARD, read_board
+from pipelines.gate import Replays, gate_of
+from pipelines.present import RECORD, read_board, reports
 from pipelines.release import sync_folder
-from pipelines.replay import Progress
+from pipelines.replay import Progress, check_data
 from pipelines.report_pages import pages, rendered
 from pipelines.report_parts import (
     area_map,
@@ -38,10 +37,9 @@ from pipelines.report_parts import (
 from pipelines.settings import held
 from pipelines.surrogate_report import gather_surrogate
 from serving.cases import OPEN
-from serving.release import INPUTS, Release, champions, load_release
+from serving.release import INPUTS, Release, load_release
 from training.dataset import CityDataset
 
-RECORD = "report.json"
 FORMAT = 1
 _OF_A_CASE = ("number", "dataset", "area", "subject", "opened")
 _ANSWERS = ("answer_it", "answer_en")
@@ -70,39 +68,20 @@ class Inputs:
     cases: tuple[dict[str, Any], ...] = ()
 
 
-def reports(home: Path, release: str) -> Path:
-    """Where the report of a release lies."""
-    return home / "reports" / release
-
-
-def about_file(domain: str, name: str, dataset: Path | None = None) -> Path | None:
-    """The human-written parts of a dataset, beside it, or those that come with its domain."""
-    shipped = Path(domains.__file__).parent / domain / "about" / f"{name}.toml"
-    beside = [] if dataset is None else [dataset / "about.toml"]
-    return next((path for path in (*beside, shipped) if path.is_file()), None)
-
-
 def is_surrogate(release: Path) -> bool:
     """Whether a sealed folder is a surrogate's."""
     return (release / INPUTS).is_file()
 
 
-def served_now(home: Path, dataset: str, other_than: str = "") -> Path | None:
-    """Folder of the release that is served for a dataset, by its board where there is one.
-
-    None where there is none, or it is the one of the name ``other_than``.
-    """
-    stream = home / BOARD / STREAM
-    if stream.is_file():
-        promoted = read_board(stream.parent).promoted(dataset)
-        folder = home / "releases" / promoted[0].release if promoted else None
-    else:
-        folder = champions(home).get(dataset)
-    return folder if folder and folder.is_dir() and folder.name != other_than else None
-
-
-def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str, Any]:
+def gather(
+    inputs: Inputs, progress: Progress = lambda share: None, kept: Path | None = None
+) -> dict[str, Any]:
     """All of a report, JSON-ready.
+
+    Args:
+        inputs: what it is made of.
+        progress: told the share that is done.
+        kept: folder of replays that were made before; None makes all of them anew.
 
     Raises:
         FelsinaError: if the release is broken or was made from other data, or a file is wrong.
@@ -111,8 +90,10 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
         return gather_surrogate(inputs.release, inputs.about)
     release, dataset = load_release(inputs.release), inputs.dataset
     assert dataset is not None, "a forecaster's report needs its data"
-    about = read_about(inputs.about)
-    half = 1.0 if inputs.champion is None else 0.5
+    check_data(release, dataset)
+    about, replays = read_about(inputs.about), Replays(dataset, kept)
+    before = None if inputs.champion is None else load_release(inputs.champion)
+    gate = gate_of(release, before, inputs.areas, replays, progress)
     private = bool(release.manifest["privacy"]["differential_privacy"])
     audit = (
         unaudited(release)
@@ -121,20 +102,11 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
             release.folder,
             dataset,
             inputs.areas,
-            lambda share: progress(share * half),
-            inputs.left_out,
+            left_out=inputs.left_out,
+            scored=replays.of(release),
         )
     )
-    champion = None
-    if inputs.champion is not None:
-        champion = champion_part(
-            release,
-            load_release(inputs.champion),
-            audit,
-            lambda folder: audit_release(
-                folder, dataset, inputs.areas, lambda share: progress(half + share * half)
-            ),
-        )
+    champion = None if before is None else champion_part(release, before, gate)
     record = {
         "format": FORMAT,
         "release": release.id,
@@ -149,6 +121,7 @@ def gather(inputs: Inputs, progress: Progress = lambda share: None) -> dict[str,
         "map": area_map(release.graph, dataset.graph, inputs.areas),
         "performance": performance_part(release),
         "champion": champion,
+        "gate": gate.record,
         "audit": audit,
         "privacy": privacy_part(release),
         "federation": release.manifest.get("federation"),
@@ -165,27 +138,36 @@ def build(
     progress: Progress = lambda share: None,
     again: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write a report's folder: ``report.json`` and every page, all of them or none.
-
-    Args:
-        inputs: what it is made of.
-        home: the ``mlruns`` folder.
-        pdf: with a PDF of each page.
-        progress: is told the share that is done.
-        again: also where it replaces another report, which the board has ruled on.
+    """Write a report's folder from what it is made of, as ``write`` does.
 
     Returns:
         The folder and the record.
+    """
+    record = gather(inputs, progress)
+    return write(record, home, pdf, again), record
+
+
+def write(record: dict[str, Any], home: Path, pdf: bool = False, again: bool = False) -> Path:
+    """Write a report's folder: ``report.json`` and every page, all of them or none.
+
+    Args:
+        record: the whole of it.
+        home: the ``mlruns`` folder.
+        pdf: with a PDF of each page.
+        again: also where it replaces another report, which the board has ruled on.
 
     Raises:
         FelsinaError: if the board has ruled on the report that would be replaced.
     """
-    record = gather(inputs, progress)
     folder = reports(home, record["release"])
     files = {RECORD: canonical_json(record)} | pages(record, pdf)
     with held(folder.parent / f".{folder.name}.lock"):
-        if not again:
-            _check_not_signed(home, folder / RECORD, record)
+        if not again and (decision := ruled_on(home, record)):
+            raise FelsinaError(
+                f"{folder / RECORD}: the board's decision {decision[:SHOWN]} is on this report, "
+                "and what would be built is another; keep it, or say --again and let the board "
+                "decide anew"
+            )
         part, old = (folder.with_name(f".{folder.name}.{state}") for state in ("part", "old"))
         for stale in (part, old):
             shutil.rmtree(stale, ignore_errors=True)
@@ -197,7 +179,7 @@ def build(
             folder.rename(old)
         part.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    return folder, record
+    return folder
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -259,18 +241,18 @@ def differences(kept: Any, found: Any, name: str = "") -> list[str]:
     return faults
 
 
-def _check_not_signed(home: Path, path: Path, record: dict[str, Any]) -> None:
-    """Refuse to replace a report that a ruling stands on: citizens would no longer see it."""
-    stream = home / BOARD / STREAM
+def ruled_on(home: Path, record: dict[str, Any]) -> str:
+    """The board's decision on the report that another record would replace; empty for none.
+
+    Where there is one, citizens would no longer see what it stands on.
+    """
+    path, stream = reports(home, record["release"]) / RECORD, home / BOARD / STREAM
     if not (path.is_file() and stream.is_file()):
-        return
+        return ""
     old = sha256_file(path)
     ruling = read_board(stream.parent).ruling(record["manifest_sha256"], utc_now())
-    if ruling.report_sha256 == old != sha256_bytes(canonical_json(record)):
-        raise FelsinaError(
-            f"{path}: the board's decision {str(ruling.decision)[:SHOWN]} is on this report, and "
-            "what would be built is another; keep it, or say --again and let the board decide anew"
-        )
+    stands = ruling.report_sha256 == old != sha256_bytes(canonical_json(record))
+    return str(ruling.decision) if stands else ""
 
 
 def _went_on(kept: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:

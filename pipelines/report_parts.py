@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 from fairness.areas import area_source, read_areas, read_outlines
 from fairness.groups import LEAST_RESIDENTS, own_areas
 from models.contracts import CityGraph, FloatArray
+from pipelines.gate import NAIVE, Gate
 from serving.release import EVIDENCE, REPORT, Release
 
-NAIVE = ("persistence", "seasonal_naive_day", "seasonal_naive_week")
 OWN, SIMPLE = "felsina", "ridge"
 _SCORES = ("mae", "crps", "wape", "coverage_50", "coverage_80", "coverage_90", "width_80")
 _WARNED = ("events", "warned", "issued", "false", "pod", "far", "lead_time_h")
@@ -117,19 +116,16 @@ def privacy_part(release: Release) -> dict[str, Any]:
 def champion_part(
     release: Release,
     champion: Release,
-    audit: dict[str, Any],
-    audited: Callable[[Path], dict[str, Any]],
+    gate: Gate,
 ) -> dict[str, Any]:
     """What changed since the release that is served now.
 
     Args:
         release: the new one.
         champion: the one that it would replace.
-        audit: of the new one.
-        audited: audits a release on the new one's test span.
+        gate: before which both stood.
     """
     new, old = release.manifest, champion.manifest
-    same = new["data"]["digests"] == old["data"]["digests"] and release.spec == champion.spec
     changed = {
         "data": _changed(new["data"]["digests"], old["data"]["digests"]),
         "packages": _changed(new["code"]["packages"], old["code"]["packages"]),
@@ -139,11 +135,11 @@ def champion_part(
     return {
         "release": champion.id,
         "manifest_sha256": champion.sha256,
-        "same_data": same,
+        "share": gate.share,
         "trained_to": old["data"]["train_end"],
         **{key: _short(old["metrics"][OWN][key]) for key in ("mae", "crps", "coverage_80")},
         "changed": {name: found for name, found in changed.items() if found},
-        "groups": _groups_changed(audit, audited(champion.folder)) if same else None,
+        "groups": gate.changed,
     }
 
 
@@ -191,27 +187,6 @@ def _rounded(ring: FloatArray) -> list[list[float]]:
     """A ring's points to ten metres, each once."""
     points = [[round(float(x), _DEGREES), round(float(y), _DEGREES)] for x, y in ring]
     return [p for at, p in enumerate(points) if at == 0 or p != points[at - 1]]
-
-
-def _groups_changed(new: dict[str, Any], old: dict[str, Any]) -> list[dict[str, Any]]:
-    """By what share each group's error, beside a naive forecast's, grew or fell."""
-    found = []
-    for after, before in zip(new["groupings"], old["groupings"], strict=True):
-        weighted = "residents" if "residents" in after["weighted"] else "area"
-        for at, group in enumerate(after["groups"]):
-            now, then = (
-                1 - (side["weighted"][weighted]["figures"][at]["skill"] or 0)
-                for side in (after, before)
-            )
-            found.append(
-                {
-                    "attribute": after["attribute"],
-                    "group": group["name"],
-                    "merged": group["merged"],
-                    "changed": _short(now / then - 1) if then else None,
-                }
-            )
-    return found
 
 
 def _changed(new: dict[str, Any], old: dict[str, Any]) -> list[str]:

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.adopt import adopt, refuse_training
+from pipelines.chain import Done, Made, Values, go
 from pipelines.domains.registry import Domain
-from pipelines.release import build_release, point_at
-from pipelines.settings import held, store_place
-from pipelines.train import open_registered, score, settings_for, train
+from pipelines.present import REPORT
+from pipelines.settings import held
+from pipelines.stages import PREPARE, PROPOSE, RELEASE, TRAIN, Asked, Chain, ChainListener
 from serving.store import FORCED, OBSERVED, Store
-from training.dataset import CityDataset
-from training.loop import Listener
+
+if TYPE_CHECKING:
+    from training.dataset import CityDataset
 
 EMBEDDED_SEED = 2023
 """The embedded city is always the same one."""
 
 
-class ChainListener(Listener, Protocol):
-    """Told of the chain's stages."""
+def go_through(chain: Chain, last: str = PROPOSE) -> tuple[Made, list[Done]]:
+    """Do what is to be done, up to the ``last`` stage.
 
-    def begin(self, dataset: str, text: str) -> None:
-        """Work on a dataset begins."""
+    Each stage that is done is a run in MLflow, under one of the whole chain; a chain that was
+    killed goes on with the run that it had.
+
+    Returns:
+        The outputs of every stage, and the stages that were done.
+    """
+    names = [stage.name for stage in chain.stages]
+    stages = chain.stages[: names.index(last) + 1]
+    made: dict[str, Values] = {}
+    done: list[Done] = []
+    first, told = "", False
+
+    def begins(stage: str, why: str) -> None:
+        nonlocal first, told
+        first = first or f"from {stage} on ({why})"
+        if not told and stage != PREPARE:  # settings that are refused are one line, and no more
+            told = True
+            chain.listener.begin(chain.name, first)
+
+    try:
+        for name, outputs, finished in go(stages, chain.records, begins):
+            made[name] = outputs
+            if finished is not None:
+                done.append(finished)
+                chain.work.track(finished)
+    except Exception:
+        if done:
+            chain.work.tracked.end("FAILED")
+        raise
+    if done:
+        chain.work.tracked.end("FINISHED")
+    return made, done
 
 
 def run_chain(
@@ -37,35 +69,24 @@ def run_chain(
     assignments: list[str] | None = None,
     like: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Dataset folder to served release: train, backtest, release, hold observations, point.
+    """Dataset folder to a sealed release that is pointed at, without gate and board.
 
     With ``like``, a trained folder of an inductive model, nothing is trained.
 
     Returns:
         The release folder and the backtest's report.
     """
-    dataset = open_registered(folder)
-    spec = dataset.spec
-    if like is not None:
-        refuse_training(profile, seed, file, assignments)
-    settings = settings_for(dataset, profile, seed, file, assignments)
-    listener.begin(
-        spec.dataset,
-        f"{spec.domain}: {dataset.graph.nodes} nodes, {len(dataset.values)} steps of {spec.step}, "
-        f"{spec.horizon} steps ahead",
-    )
-    if like is not None:
-        trained = adopt(dataset, like, home, listener)
-    else:
-        trained = train(dataset, settings, home, listener)
-    report = score(trained, home, lambda share: listener.progress("backtest", share))
-    listener.progress("release", 0.0)
-    release = build_release(trained, home)
-    listener.progress("release", 0.6)
-    hold_observations(dataset, trained.fitted.spec.reach, Store(store_place()))
-    point_at(home, release)
-    listener.progress("release", 1.0)
-    return release, report
+    asked = Asked(profile, seed, file, tuple(assignments or ()), like)
+    chain = Chain(folder, home, asked, listener)
+    made, _ = go_through(chain, RELEASE)
+    release = home / "releases" / made[RELEASE]["release"]
+    chain.work.point(release)
+    return release, backtested(home, made)
+
+
+def backtested(home: Path, made: Made) -> dict[str, Any]:
+    """The backtest's report of a chain."""
+    return json.loads((home / "trained" / made[TRAIN]["trained"] / REPORT).read_bytes())
 
 
 def hold_observations(dataset: CityDataset, reach: int, store: Store) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,15 @@ from models.exported import open_session, predictor
 from models.forecaster import Forecaster
 from models.joint import Ranks, load_template
 from models.missing import widened
-from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
+from models.record import canonical_json, sha256_bytes, write_atomic
 from models.toml_file import merge
+from pipelines.digests import code_digest as code_digest
+from pipelines.digests import packages
 from pipelines.domains.registry import domain_of
 from pipelines.groups import groups_of
 from pipelines.prepare import counted, quality_of
 from pipelines.prepare import open_registered as open_registered
+from pipelines.present import FORECASTS, GRAPH, MEMBERS, QUALITY, REPORT, RUN, STATE, lacking
 from pipelines.settings import held
 from training import checkpoint
 from training.backtest import Backtest, backtest, write_forecasts
@@ -44,15 +46,6 @@ from training.ranks import agreed, rank, together
 from training.settings import LoopSettings, TrainSettings, generic_settings, resolve_settings
 from training.tracking import Tracker
 
-STATE, GRAPH, MEMBERS, RUN, REPORT, FORECASTS, QUALITY = (
-    "state.safetensors",
-    "model.onnx",
-    "members.npy",
-    "run.json",
-    "backtest.json",
-    "forecasts.parquet",
-    "quality.json",
-)
 Fitting = Callable[[CityDataset, TrainSettings, Path, Listener], Fitted]
 """Makes a forecaster for a dataset, as ``training.fit.fit`` does."""
 Finishing = Callable[[CityDataset, Fitted], tuple[Ranks, dict[str, Any]]]
@@ -65,7 +58,6 @@ PRIVATE = "private"
 """What ``run.json`` says of a private training stands under this name; others have none."""
 _PUBLIC = {"dataset", "domain", "unit", "origins", "parameters", "fit_seconds"}
 """Members of a backtest's report that follow from no private row."""
-PACKAGES = ("torch", "torch-geometric", "lightning", "onnx", "onnxruntime", "numpy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -111,15 +103,6 @@ def settings_for(
     return resolve_settings(TrainSettings, merge(generic, domain), file, changes, assignments)
 
 
-def code_digest() -> str:
-    """Digest of the sources that decide what a model becomes: no simulator, and no tracking."""
-    root = Path(__file__).parents[1]
-    found = (p for room in ("models", "training") for p in (root / room).rglob("*.py"))
-    aside = {"physics", "tracking.py"}
-    files = sorted(p for p in found if not aside & set(p.relative_to(root).parts))
-    return sha256_bytes(canonical_json({str(p.relative_to(root)): sha256_file(p) for p in files}))
-
-
 def train(dataset: CityDataset, settings: TrainSettings, home: Path, listener: Listener) -> Trained:
     """Train, or find the trained folder of the same data, settings and code.
 
@@ -156,7 +139,7 @@ def made_by(
     folder, work = home / "trained" / key, home / "work" / key
     first = rank() == 0
     with held(home / "work" / f"{key}.lock") if first else nullcontext():
-        if not agreed((folder / RUN).is_file()):
+        if not agreed(not lacking(folder, STATE, GRAPH, MEMBERS, RUN)):
             if first:
                 shutil.rmtree(folder, ignore_errors=True)
                 _train(
@@ -195,7 +178,7 @@ def made_of(dataset: CityDataset | Experiments, settings: LoopSettings) -> dict[
         "data": dataset.digests,
         "settings": settings.model_dump(mode="json"),
         "code": code_digest(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": packages(),
     }
 
 

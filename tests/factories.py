@@ -24,6 +24,8 @@ class Silent:
 
     def begin(self, dataset: str, text: str) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
     def progress(self, stage: str, share: float) -> None:
         if stage not in self.stages:
             self.stages.append(stage)

@@ -15,9 +15,8 @@ from models.contracts import FelsinaError
 from pipelines.audit import audit_release, audit_trained, check_groups, tell_apart
 from pipelines.commands.model import scored, trained_for
 from pipelines.commands.terminal import Stages, answer, out, percent, plain_table
-from pipelines.present import find_release
+from pipelines.present import find_release, served_now
 from pipelines.replay import score_release
-from pipelines.report import served_now
 from pipelines.settings import home
 from pipelines.train import open_registered
 from serving.release import load_release

@@ -105,7 +105,8 @@ def alarm_one(
 
 def show_status(folder: Path | None, json: bool) -> None:
     """Show where every release stands."""
-    record = status_record(stage.read_board(_folder(folder)), utc_now())
+    board = stage.read_board(_folder(folder))
+    record = status_record(board, utc_now()) | {"proposed": stage.proposed(home(), board)}
     if json:
         answer(record)
         return

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from fairness.audit import FAIL
 from models.board import SHOWN, Board
 from pipelines.board import Docket
 
@@ -21,6 +22,7 @@ def case_record(case: Docket, board: Board, now: datetime) -> dict[str, Any]:
         "report": str(case.path) if case.report else None,
         "report_sha256": case.report_sha256 if case.report else None,
         "missing": case.missing,
+        "held_back": case.held_back,
         "threshold": board.charter.threshold,
         "votes": {member: terms.to_dict() for member, terms in votes.items()},
         "not_voted": [p.name for p in board.charter.members if p.name not in votes],
@@ -40,6 +42,7 @@ def case_lines(case: Docket, board: Board, now: datetime) -> list[str]:
     if case.report:
         lines += [f"  read      {case.path.with_name('report.it.html')} (or .en)"]
         lines += [f"  verdicts  {line}" for line in _verdicts(case.report)]
+        lines += [f"  gate      {line}" for line in _gate(case.report.get("gate"))]
     if case.missing:
         lines += [f"  MISSING   {', '.join(case.missing)}: written by nobody yet, blocks promote"]
     lines += [f"  standing  it {board.ruling(case.manifest_sha256, now).why}"]
@@ -117,11 +120,30 @@ def status_lines(record: dict[str, Any]) -> list[str]:
     for release, votes in record["pending"].items():
         cast = ", ".join(f"{member} {vote['decision']}" for member, vote in votes.items())
         lines += [f"waiting   {release}: {cast}"]
+    lines += [f"proposed  {name}: felsina board show {name}" for name in record["proposed"]]
     for one in record["rejected"]:
         why = "; ".join(one["conditions"]) or "no reason written"
         lines += [f"rejected  {one['release']}, decision {one['decision'][:SHOWN]}: {why}"]
     for one in record["alarms"]:
         lines += [f"alarm     {one['release']} by {one['by']} at {one['time']}: {one['reason']}"]
+    return lines
+
+
+def _gate(gate: dict[str, Any] | None) -> list[str]:
+    """What the promotion gate says, and each rule that it finds not met."""
+    if gate is None:
+        return []
+    lines = [f"{gate['state']}, beside {gate['against']}"]
+    for rule in gate["rules"]:
+        if rule["verdict"] == FAIL:
+            value, limit = (rule.get(key) for key in ("value", "limit"))
+            bounds = [rule.get(key) for key in ("low", "high")]
+            told = "" if value is None else f" {value:+.3g}"
+            told += "" if None in bounds else f" ({bounds[0]:+.3g} to {bounds[1]:+.3g})"
+            told += "" if limit is None else f", limit {limit:g}"
+            lines.append(
+                f'NOT MET   {rule["rule"]}:{told}; approve with "despite {rule["rule"]}: "'
+            )
     return lines
 
 

@@ -8,18 +8,8 @@ from pathlib import Path
 from models.contracts import FelsinaError
 from models.record import sha256_file
 from pipelines.commands.terminal import Stages, answer, out
-from pipelines.present import find_release
-from pipelines.report import (
-    RECORD,
-    Inputs,
-    about_file,
-    build,
-    is_surrogate,
-    read_report,
-    reports,
-    served_now,
-    verify,
-)
+from pipelines.present import RECORD, about_file, find_release, reports, served_now
+from pipelines.report import Inputs, build, is_surrogate, read_report, verify
 from pipelines.settings import home, store_place
 from pipelines.train import open_registered
 from serving.cases import published

@@ -1,121 +1,22 @@
-"""``felsina up``, ``run`` and ``serve``."""
+"""``felsina serve``, and the second half of ``up``."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
-from models.board import BOARD, CHARTER
 from models.charter import read_charter
 from models.contracts import FelsinaError
-from pipelines.commands.terminal import Stages, answer, out, say, scores
+from pipelines.commands.terminal import say
 from pipelines.settings import home, store_place
 from serving.approvals import Approvals
 from serving.release import champions, releases
 from serving.store import Store
 
-_MINUTES = 2
-"""What one part of the embedded city takes on two cores, in round numbers."""
-
 _GRACE = 5
 """Seconds for connections to close after the gate let what was in flight end."""
-
-
-def run_all(
-    dataset: Path | None,
-    profile: str,
-    seed: int,
-    config: Path | None,
-    assignments: list[str] | None,
-    only_missing: bool,
-    json: bool = False,
-    like: Path | None = None,
-) -> None:
-    """Run the chain on one dataset folder, or on every part of the embedded city."""
-    from pipelines.domains.registry import registered
-    from pipelines.present import released
-
-    place = home()
-    if only_missing:
-        from pipelines.board import demo_board
-
-        demo_board(place)  # a home with a real board is refused before anything is made
-    embedded = {d.name: d for d in registered().values() if d.synthesise}
-    wanted: list[Path | str] = [dataset] if dataset is not None else list(embedded)
-    if only_missing and dataset is None:
-        plain = not (config or assignments or seed or profile != "quick")
-        wanted = [n for n in embedded if not (plain and released(place, embedded[n].embedded))]
-        if wanted:
-            say(
-                f"The embedded city is synthetic. To make: {', '.join(map(str, wanted))}; about "
-                f"{_MINUTES * len(wanted)} minutes on two cores, once."
-            )
-    if not wanted:
-        return
-    from pipelines.run import embedded_folder, run_chain
-
-    records = []
-    with Stages() as stages:
-        for item in wanted:
-            began = time.perf_counter()
-            folder = item if isinstance(item, Path) else embedded_folder(embedded[item], place)
-            release, report = run_chain(
-                folder, place, stages, profile, seed, config, assignments, like
-            )
-            _report(folder, release, place, stages)
-            seconds = time.perf_counter() - began
-            say(f"  released {release.name} in {seconds:.0f} s")
-            records.append(
-                {"release": str(release), "seconds": round(seconds, 1), "backtest": report}
-            )
-    if json:
-        answer(records)
-    else:
-        for record in records:
-            out.print(scores(record["backtest"]))
-    _next(place, [Path(record["release"]).name for record in records])
-
-
-def _report(folder: Path, release: Path, place: Path, stages: Stages) -> None:
-    """Write the report that the board reads, where there is none of this release."""
-    from pipelines.prepare import open_registered
-    from pipelines.report import RECORD, Inputs, about_file, build, reports, served_now
-    from serving.cases import published
-
-    if (reports(place, release.name) / RECORD).is_file():
-        return
-    opened = open_registered(folder)
-    name = opened.spec.dataset
-    inputs = Inputs(
-        release=release,
-        dataset=opened,
-        about=about_file(opened.spec.domain, name, opened.folder),
-        champion=served_now(place, name, release.name),
-        cases=tuple(published(Store(store_place()), name)),
-    )
-    _, record = build(inputs, place, False, lambda share: stages.progress("report", share))
-    if record["missing"]:
-        stages.say(
-            f"the board's report lacks what people must write ({len(record['missing'])} parts; "
-            "docs/report.md); without it the release cannot be promoted"
-        )
-
-
-def _next(place: Path, names: list[str]) -> None:
-    """Let a demo board decide on new releases; else say what people do next."""
-    from pipelines.board import demo_decide
-
-    charter = place / BOARD / CHARTER
-    if charter.is_file() and read_charter(charter).demo:
-        demo_decide(place, names)
-        return
-    for name in names:
-        say(f"Not served yet. The board reads {place / 'reports' / name / 'report.en.html'}")
-        say(f"Each member: felsina board sign {name} --key KEY --approve|--reject")
-        say(f"Then the operator: felsina promote {name} --key KEY")
 
 
 def serve_demo(port: int) -> None:

@@ -25,6 +25,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _STAGES = {
+    "validate": "Check the dataset",
     "backbone": "Fit the backbone (ridge on profile, lags, weather)",
     "train": "Train the network",
     "export": "Export to ONNX and compare with torch",
@@ -34,7 +35,9 @@ _STAGES = {
     "twin": "Train the twin without noise, which is not kept",
     "errors": "Compare errors with and without noise",
     "release": "Seal the release and load observations",
+    "evaluate": "Replay it beside what it would replace",
     "report": "Audit the release and write the board's report",
+    "propose": "Put the release before the board",
 }
 
 

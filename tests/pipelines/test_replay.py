@@ -13,10 +13,9 @@ from models.record import canonical_json
 from pipelines.audit import audit_release, audit_trained, tell_apart
 from pipelines.board import BOARD
 from pipelines.commands import audit as command
-from pipelines.present import find_release
+from pipelines.present import find_release, served_now
 from pipelines.release import point_at
 from pipelines.replay import _whole_days, score_release
-from pipelines.report import served_now
 from pipelines.train import open_registered, open_trained
 from serving.release import load_release
 from serving.runtime import Runtime

@@ -17,7 +17,9 @@ from pipelines import report as room
 from pipelines.audit import audit_release
 from pipelines.board import BOARD, docket, sealed
 from pipelines.commands import report as command
-from pipelines.report import RECORD, Inputs, build, gather, reports, verify
+from pipelines.gate import Replays
+from pipelines.present import RECORD, reports
+from pipelines.report import Inputs, build, gather, verify
 from pipelines.train import open_registered
 from tests.factories import make_dataset
 from tests.fixtures.boards import FAR, seats
@@ -38,17 +40,18 @@ def inputs(tiny: Tiny, tmp_path: Path) -> Inputs:
 
 
 @pytest.fixture
-def once(monkeypatch):
-    """The same audit is made once: what is tested is what comes after."""
-    made = {}
+def once(tiny: Tiny, monkeypatch):
+    """The same replay and audit is made once: what is tested is what comes after."""
+    made, replays = {}, Replays(tiny.dataset)
 
-    def audited(release: Path, dataset, areas: Path, progress, left_out):
+    def audited(release: Path, dataset, areas: Path, left_out, scored):
         key = release.name, (areas.parent / "areas.csv").read_text()
         if key not in made:
-            made[key] = audit_release(release, dataset, areas, progress, left_out)
+            made[key] = audit_release(release, dataset, areas, left_out=left_out, scored=scored)
         return made[key]
 
     monkeypatch.setattr(room, "audit_release", audited)
+    monkeypatch.setattr(room, "Replays", lambda dataset, kept: replays)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -219,21 +222,28 @@ def test_a_report_that_the_board_has_ruled_on_is_not_replaced_unasked(
 def test_what_changed_since_the_champion_is_told(tiny: Tiny, inputs: Inputs, tmp_path: Path):
     def change(manifest: dict) -> None:
         manifest["training"]["settings"]["steps"] = 999
-        manifest["metrics"]["felsina"]["mae"] *= 2
 
     champion = reseal(tiny.release, tmp_path, change)
     found = gather(replace(inputs, champion=champion))
     assert found["champion"]["release"] == champion.name
     assert found["champion"]["changed"] == {"settings": ["steps"]}
     assert {g["changed"] for g in found["champion"]["groups"]} == {0.0}
-    assert found["verdict"]["against"]["champion"]["share"] == pytest.approx(0.5, abs=1e-4)
+    assert found["verdict"]["against"]["champion"]["share"] == 0.0
+    assert found["gate"]["against"] == champion.name
 
-    def elsewhere(manifest: dict) -> None:
+    def earlier(manifest: dict) -> None:
         manifest["data"]["digests"]["series.parquet"] = "0" * 64
 
-    found = gather(replace(inputs, champion=reseal(tiny.release, tmp_path, elsewhere)))
+    found = gather(replace(inputs, champion=reseal(tiny.release, tmp_path, earlier)))
     assert found["champion"]["changed"] == {"data": ["series.parquet"]}
+    assert found["verdict"]["against"]["champion"]["share"] == 0.0
+
+    def later(manifest: dict) -> None:
+        manifest["data"]["validation_end"] = "2024-04-06T00:00:00Z"
+
+    found = gather(replace(inputs, champion=reseal(tiny.release, tmp_path, later)))
     assert found["champion"]["groups"] is None
+    assert found["gate"]["instead"] == "seen"
     assert found["verdict"]["against"]["champion"]["share"] is None
 
 

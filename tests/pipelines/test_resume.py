@@ -1,85 +1,58 @@
 """A chain that is killed at any stage goes on when it is run again."""
 
 import json
-import os
-import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from models.errors import FelsinaError
+from models.record import canonical_json
+from pipelines.report import Inputs, gather
 from serving.release import MANIFEST
 from tests.factories import make_dataset
-from tests.fixtures.tiny import ROOT, SET_FLAGS, Tiny, command, environment, family, felsina
+from tests.fixtures.killed import KILLS, LAST, killed_at
+from tests.fixtures.tiny import ROOT, SET_FLAGS, Tiny, command, environment, felsina
 from training.checkpoint import read
 
 pytestmark = pytest.mark.slow
 
 
-def killed_at(home: Path, folder: Path, text: str, file: str = "") -> str:
-    """Start ``felsina run`` and kill -9 it when stderr shows ``text`` and a file is there."""
-    process = subprocess.Popen(
-        command("run", "--dataset", str(folder), *SET_FLAGS),
-        cwd=ROOT,
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    lines: list[str] = []
-    assert process.stderr is not None
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")))
-    reader.start()
-    end = time.monotonic() + 120
-    try:
-        while process.poll() is None and time.monotonic() < end:
-            if text in "".join(lines) and (not file or list(home.glob(file))):
-                break
-            time.sleep(0.01)
-    finally:
-        for pid in family(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        process.wait(30)
-        reader.join(30)
-        process.stderr.close()
-    shown = "".join(lines)
-    assert process.returncode == -signal.SIGKILL, f"it ended before {text!r}:\n{shown}"
-    return shown
-
-
-def test_killed_runs_end_in_the_release_of_an_undisturbed_one(tiny: Tiny, tmp_path: Path) -> None:
+def test_killed_in_each_stage_it_ends_as_an_undisturbed_run(tiny: Tiny, tmp_path: Path) -> None:
     home, folder = tmp_path / "home", make_dataset(tmp_path / "tiny")
-    last = "work/*/checkpoints/last.safetensors"
-    killed_at(home, folder, "Train the network", last)
-    (checkpoint,) = home.glob(last)
-    before = checkpoint.stat().st_mtime_ns
-    assert not (home / "trained").exists()
+    shown = {stage: killed_at(home, folder, *seen) for stage, seen in KILLS.items()}
+    assert "Check the dataset" in shown["prepare"]
+    assert "Check the dataset" not in shown["train"], "what was done is done once"
+    for after in ("backtest", "release", "evaluate", "audit", "propose"):
+        assert "Train the network" not in shown[after], shown[after]
+    assert "Replay it beside" not in shown["propose"]
 
-    shown = killed_at(home, folder, "Export")
-    assert "Train the network" in shown or checkpoint.stat().st_mtime_ns == before
-    killed_at(home, folder, "Backtest")
-    trained = [path for path in (home / "trained").iterdir() if path.is_dir()]
-    assert [path.name for path in trained] == [tiny.trained.name]
-
-    shown = killed_at(home, folder, "Seal")
-    assert "Train the network" not in shown
     done = felsina(home, "run", "--dataset", str(folder), "--json", *SET_FLAGS)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
+    assert record["done"] in (["propose"], [])
     release = Path(record["release"])
     manifest, expected = (json.loads((f / MANIFEST).read_bytes()) for f in (release, tiny.release))
     assert manifest == expected
     assert release.name == tiny.release.name
     for path in tiny.release.iterdir():
         assert (home / "releases" / tiny.release.name / path.name).read_bytes() == path.read_bytes()
+    told = (home / "reports" / tiny.release.name / "report.json").read_bytes()
+    assert told == canonical_json(gather(Inputs(tiny.release, tiny.dataset)))
     assert (home / "champions" / "tiny.json").is_file()
-    for room in ("releases", "trained", "champions"):
-        kept = [path.name for path in (home / room).iterdir()]
+    for room in ("releases", "trained", "champions", "reports"):
+        kept = [path.name for path in (home / room).iterdir() if path.name[0] != "."]
         assert len(kept) == 1, kept
     assert [path.name for path in (home / "work").iterdir() if path.is_dir()] == []
+
+    again = felsina(home, "run", "--dataset", str(folder), "--json", *SET_FLAGS)
+    assert json.loads(again.stdout) == [record | {"done": [], "seconds": seconds_of(again.stdout)}]
+    assert "nothing to do" in again.stderr
+
+
+def seconds_of(answer: str) -> float:
+    return json.loads(answer)[0]["seconds"]
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
@@ -93,11 +66,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    last = "work/*/checkpoints/last.safetensors"
-    seen = progress_of(home, last, at_least=30, alive=lambda: process.poll() is None)
+    seen = progress_of(home, LAST, at_least=30, alive=lambda: process.poll() is None)
     process.kill()
     process.wait(30)
-    kept = step_of(home, last)
+    kept = step_of(home, LAST)
     assert kept >= seen >= 30
 
     process = subprocess.Popen(
@@ -108,7 +80,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        went_on = progress_of(home, last, at_least=kept + 1, alive=lambda: process.poll() is None)
+        went_on = progress_of(home, LAST, at_least=kept + 1, alive=lambda: process.poll() is None)
     finally:
         process.kill()
         process.wait(30)

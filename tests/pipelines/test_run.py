@@ -1,5 +1,6 @@
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from models.contracts import FelsinaError
 from models.record import sha256_file
+from pipelines.digests import DATASET_FILES, data_digests
 from pipelines.present import released
 from pipelines.release import build_release
 from pipelines.run import hold_observations, run_chain
@@ -18,11 +20,13 @@ from pipelines.train import open_registered, settings_for, train
 from serving.release import champion_pointer, load_release
 from serving.store import FORCED, OBSERVED, Store
 from tests.factories import NODES, Silent, make_dataset
-from tests.fixtures.tiny import ROOT, SETTINGS, Tiny
+from tests.fixtures.tiny import ROOT, SET_FLAGS, SETTINGS, Tiny, environment
+from training.dataset import FILES
+from training.tracking import Tracker
 
 
 def test_the_chain_goes_through_its_stages(tiny: Tiny) -> None:
-    assert tiny.stages == ["backbone", "train", "export", "backtest", "release"]
+    assert tiny.stages == ["validate", "backbone", "train", "export", "backtest", "release"]
     folders = {path.name for path in tiny.home.iterdir() if path.is_dir()}
     assert {"trained", "releases", "champions"} <= folders
     pointer = json.loads(champion_pointer(tiny.home, "tiny").read_bytes())
@@ -72,10 +76,66 @@ def test_a_second_run_finds_the_work_done(tiny: Tiny) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.release.iterdir()}
     listener = Silent()
     release, report = run_chain(tiny.folder, tiny.home, listener, assignments=SETTINGS)
-    assert listener.stages == ["release"]
+    assert listener.stages == []
     assert release == tiny.release
     assert report == tiny.report
     assert {path: path.stat().st_mtime_ns for path in release.iterdir()} == before
+
+
+def test_what_would_run_is_told_and_nothing_heavy_is_loaded(tiny: Tiny) -> None:
+    program = (
+        "import sys; from pipelines import cli; sys.argv[0] = 'felsina'\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "heavy = ('torch', 'pandas', 'mlflow', 'lightning', 'onnxruntime', 'scipy')\n"
+        "print('loaded:', [m for m in heavy if m in sys.modules])"
+    )
+    before = sorted(str(path) for path in tiny.home.rglob("*"))
+
+    def told(*more: str) -> str:
+        words = ["run", "--dry-run", "--dataset", str(tiny.folder), *SET_FLAGS, *more]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=ROOT,
+            env=environment(tiny.home),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.endswith("loaded: []\n"), done.stdout
+        return done.stdout
+
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in told().splitlines()}
+    for stage in ("ingest", "validate", "prepare", "train", "backtest", "release"):
+        assert lines[stage] == "no nothing changed"
+    assert lines["evaluate"] == "yes not done yet"
+    lines = {
+        line.split()[0]: " ".join(line.split()[1:]) for line in told("--seed", "1").splitlines()
+    }
+    assert lines["validate"] == "no nothing changed"
+    assert lines["prepare"] == "yes asked seed 0, now 1"
+    assert lines["train"] == "perhaps if prepare makes something else"
+    assert sorted(str(path) for path in tiny.home.rglob("*")) == before
+
+
+def test_files_are_told_apart_as_an_opened_dataset_does(tiny: Tiny) -> None:
+    assert data_digests(tiny.folder) == tiny.dataset.digests
+    assert set(DATASET_FILES) == set(FILES)
+
+
+def test_a_chain_is_one_run_with_its_stages_under_it(tiny: Tiny) -> None:
+    tracker = Tracker(tiny.home, "look")
+    runs = {run.info.run_id: run for run in tracker.client.search_runs(["1"])}
+    tracker.end()
+    key = "mlflow.parentRunId"
+    stages = {run.data.tags["stage"]: run for run in runs.values() if key in run.data.tags}
+    assert {"validate", "prepare", "train", "backtest", "release"} <= set(stages)
+    (parent,) = {run.data.tags[key] for run in stages.values()}
+    assert runs[parent].data.tags["dataset"] == "tiny"
+    assert runs[parent].info.status == "FINISHED"
+    trained = json.loads((tiny.trained / "run.json").read_bytes())
+    assert stages["train"].info.run_id == trained["mlflow_run"]
+    assert stages["release"].data.tags["made.release"] == tiny.release.name
+    assert stages["release"].data.metrics["seconds"] > 0
 
 
 def test_a_lost_release_is_built_again_to_the_byte(tiny: Tiny, tmp_path: Path) -> None:

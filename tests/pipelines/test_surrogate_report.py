@@ -24,7 +24,8 @@ from pipelines import domains
 from pipelines.board import BOARD, docket, promote, sign
 from pipelines.commands import report as command
 from pipelines.commands.board_text import case_lines
-from pipelines.report import RECORD, Inputs, about_file, build, gather, reports, verify
+from pipelines.present import RECORD, about_file, reports
+from pipelines.report import Inputs, build, gather, verify
 from serving.release import REPORT
 from tests.fixtures.boards import FAR, seats
 from tests.fixtures.greenhouse import NAMES, SPEC, Sealed
