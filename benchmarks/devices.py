@@ -29,7 +29,7 @@ from training.fit import fit
 from training.settings import LoopSettings, resolve_settings
 from training.surrogate import Build, fit_surrogate
 
-WARM, STEPS, PROFILED = 20, 100, 10
+WARM, STEPS, PROFILED = 40, 100, 10
 SECONDS = 10.0
 """After which no more steps are timed."""
 ARITHMETIC = {"32": [], "bf16": ["precision=bf16"], "compiled": ["compile=true"]}

@@ -45,7 +45,8 @@ def report(nodes: list[int], device: str) -> list[str]:
         seconds = _seconds(step, place)
         name, share, spent, moved, flops = slowest(step, place)
         cells = [size, f"{WINDOWS / seconds:.1f}", name, f"{share:.0%}"]
-        cells += [f"{moved / spent / memory:.0%}", f"{flops / spent / arithmetic:.0%}"]
+        cells.append(f"{moved / spent / memory:.0%}" if moved else "not told")
+        cells.append(f"{flops / spent / arithmetic:.0%}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
@@ -104,13 +105,12 @@ def slowest(
 def moved_numbers(shapes: list[Any]) -> int:
     """Numbers read and written by an operator, from the shapes of its inputs.
 
-    A product writes [..., rows, columns]; lists (of what is joined) are written as long as read;
-    everything else writes its inputs' broadcast shape.
+    A product writes [..., rows, columns]; everything else writes its inputs' broadcast shape. 0
+    where the profiler tells no shape, as of lists that are joined.
     """
-    lists = [shape for shape in shapes if shape and isinstance(shape[0], list)]
-    if lists:
-        return 2 * sum(math.prod(shape) for joined in lists for shape in joined)
     arrays = [shape for shape in shapes if shape]
+    if not arrays:
+        return 0
     read = sum(math.prod(shape) for shape in arrays)
     try:
         written = math.prod(torch.broadcast_shapes(*arrays))

@@ -110,8 +110,12 @@ class PredictorModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with 5 % warm-up and a cosine to zero."""
+        weights = list(self.predictor.parameters())
         optimiser = torch.optim.AdamW(
-            self.predictor.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            weights,
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True if weights[0].is_cuda else None,  # one kernel, not a dozen
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: rate_share(step, self.steps)

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.backbone import Backbone
 from models.contracts import CityGraph, IntArray, Window
 from models.windows import WindowBuilder
+from training.resident import ResidentWindows
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 """Ridge penalties tried, as multiples of the number of examples."""
@@ -116,11 +117,10 @@ class _Equations:
         progress: Callable[[float], None],
     ) -> None:
         """Add the windows of ``origins``, of the ``kept`` nodes alone; None for all."""
-        done = 0
+        done, resident = 0, ResidentWindows(builder, backbone.weight.device)
         for block, rows in enumerate(np.array_split(origins, BLOCKS)):
             for start in range(0, len(rows), CHUNK):
-                window = builder.batch(rows[start : start + CHUNK], with_target=True)
-                batch = tensors(window, backbone.weight.device)
+                batch = resident.batch(rows[start : start + CHUNK])
                 target = batch.pop("target")
                 frame = backbone.frame(**batch, held_out=True)
                 truth = ((target - frame.mean) / frame.scale - frame.anchor).permute(2, 1, 0)

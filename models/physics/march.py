@@ -1,6 +1,6 @@
 """Water from one look at it to the next: what falls, enters, seeps away, and a scheme's steps.
 
-Steps are as long as is stable. On a GPU each is recorded once and replayed.
+Steps are as long as is stable. On a GPU they are recorded and replayed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.contracts import FelsinaError
 from models.physics.basin import Basin, Breach, Inflow, Rain
-from models.physics.replay import Replayed
+from models.physics.replay import Replayed, worth_compiling
 
 
 class Scheme(Protocol):
@@ -77,7 +77,7 @@ class March:
         self.end = self.clock.new_zeros(())
         self.taken = self.clock.new_zeros((), dtype=torch.int64)
         self.more = self.end
-        self.advance = Replayed(self._step, water.device)
+        self.advance = Replayed(self._step, water.device, worth_compiling(water.numel()))
 
     @property
     def steps(self) -> int:

@@ -90,7 +90,7 @@ def test_the_slowest_operator_is_found_with_its_bytes_and_arithmetic():
     ("shapes", "moved"),
     [
         ([[8, 5], [5]], 40 + 5 + 40),
-        ([[[8, 5], [8, 2]], []], 2 * (40 + 16)),
+        ([[], []], 0),
         ([[5], [8, 3], [3, 5]], 5 + 24 + 15 + 40),
     ],
 )

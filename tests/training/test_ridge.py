@@ -129,9 +129,9 @@ def test_many_origins_are_thinned_and_progress_is_told(monkeypatch):
     monkeypatch.setattr(ridge, "MOST_ORIGINS", 200)
     builder, shares = driven(1500), []
     cut = []
-    batch = builder.batch
+    batch = ridge.ResidentWindows.batch
     monkeypatch.setattr(
-        builder, "batch", lambda origins, **k: cut.append(len(origins)) or batch(origins, **k)
+        ridge.ResidentWindows, "batch", lambda w, rows: cut.append(len(rows)) or batch(w, rows)
     )
     backbone = Backbone(builder.spec, make_graph(), "last", weekly=True, mixing=False)
     fit_backbone(backbone, builder, 1500, np.arange(5, 1490), shares.append)
