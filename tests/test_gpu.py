@@ -21,7 +21,6 @@ from models.physics.soil import Soil
 from models.scenario import QUANTILES
 from models.surrogates.conditional_unet import ConditionalUNet, Scales
 from tests.factories import Silent, make_dataset, make_settings
-from training.acceleration import accelerated
 from training.dataset import open_dataset
 from training.fit import fit, forecasts
 from training.losses import pinball
@@ -127,44 +126,6 @@ def test_a_backbone_is_fitted_and_gradients_are_taken_alike() -> None:
         fitted.append((model.backbone.weight.cpu(), quantiles.detach().cpu(), torch.cat(gradients)))
     for here, there in zip(*fitted, strict=True):
         assert (here - there).norm() < 1e-3 * here.norm()
-
-
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_a_recorded_step_is_the_step_with_its_draws(
-    precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    model, builder = forecaster(60)
-    model.to("cuda").train()
-    with torch.no_grad():
-        for parameter in model.parameters():  # some are 0 at first
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    fit_backbone(model.backbone, builder, 700, np.arange(20, 680, 3))
-    settings = make_settings(precision=precision, accelerator="gpu")
-    windows = ResidentWindows(builder, "cuda")
-
-    def step(seed: int) -> Tensor:
-        batch = windows.batch(np.arange(300, 308) + seed)
-        target = batch.pop("target")
-        torch.manual_seed(seed)
-        model.zero_grad()
-        (quantiles,) = model.member_quantiles(batch)
-        levels = torch.tensor(model.spec.quantiles, device="cuda")
-        pinball(quantiles, target, levels, levels.new_ones(60)).backward()
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-    steps = []
-    for processes in (2, 1):  # beside others nothing is recorded
-        monkeypatch.setattr("training.acceleration.size", lambda: processes)  # noqa: B023
-        with accelerated(model, settings):
-            assert ("member_quantiles" in vars(model)) == (processes == 1)
-            steps.append([step(seed) for seed in range(3)])
-        assert "member_quantiles" not in vars(model)
-    first, second, _ = steps[0]
-    assert (first - second).norm() > 0.01 * first.norm()
-    for plain, replayed in zip(*steps, strict=True):
-        close = 1e-4 if precision == "32" else 1e-2
-        assert (plain - replayed).norm() < close * plain.norm()
 
 
 def test_a_training_ends_with_a_forecaster_as_good(tmp_path: Path) -> None:
