@@ -40,7 +40,7 @@ def found(
     descriptor: int | None,
 ) -> None:
     """Found a board."""
-    key = _key(operator, descriptor)
+    key = board_key(operator, descriptor)
     people = [Person(Path(file).stem, load_public_key(Path(file))) for file in members.split(",")]
     leader = Person(operator.stem, key.public_key())
     charter = Charter(name, threshold, tuple(people), leader)
@@ -82,7 +82,7 @@ def sign_one(
     conditions = "; ".join(terms.conditions) or "none"
     out.print(f"you sign: {decision} {case.release}{ends}, conditions: {conditions}", markup=False)
     _asked(decision, yes)
-    after = stage.sign(_folder(folder), _key(file, descriptor), case, terms)
+    after = stage.sign(_folder(folder), board_key(file, descriptor), case, terms)
     _told(after, case)
 
 
@@ -91,7 +91,7 @@ def alarm_one(
 ) -> None:
     """Raise an alarm; the release may be broken, so only what was decided on it is asked."""
     name = Path(release).name
-    register = Register(_folder(folder), _key(file, descriptor))
+    register = Register(_folder(folder), board_key(file, descriptor))
     known = {terms.release: terms for terms in register.read().voted().values()}
     known |= {one.terms.release: one.terms for one in register.read().decided}
     of = known[name] if name in known else stage.sealed(home(), name)
@@ -112,7 +112,7 @@ def show_status(folder: Path | None, json: bool) -> None:
 def promote_one(release: str, file: Path, folder: Path | None, descriptor: int | None) -> None:
     """Promote a release."""
     case = stage.docket(home(), release)
-    board = stage.promote(_folder(folder), _key(file, descriptor), case)
+    board = stage.promote(_folder(folder), board_key(file, descriptor), case)
     ruling = board.ruling(case.manifest_sha256, utc_now())
     out.print(f"{case.release} is promoted: it {ruling.why}; running servers see it in a second")
 
@@ -121,7 +121,7 @@ def roll_back(
     dataset: str, file: Path, reason: str, folder: Path | None, descriptor: int | None
 ) -> None:
     """Go back to an earlier release."""
-    key, place = _key(file, descriptor), _folder(folder)
+    key, place = board_key(file, descriptor), _folder(folder)
     board = stage.rollback(home(), place, key, dataset, reason)
     out.print(f"{dataset} goes back to {board.promoted(dataset)[0].release}")
 
@@ -174,7 +174,7 @@ def _folder(folder: Path | None) -> Path:
     return folder or home() / BOARD
 
 
-def _key(file: Path, descriptor: int | None) -> PrivateKey:
+def board_key(file: Path, descriptor: int | None) -> PrivateKey:
     """A private key, with its passphrase where it has one."""
     secret = _passphrase(file, descriptor) if is_protected(file) else None
     return load_key(file, secret)
