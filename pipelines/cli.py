@@ -18,7 +18,7 @@ from pipelines.cli_cases import cases
 from pipelines.cli_chain import run, up
 from pipelines.cli_federation import city, partner
 from pipelines.cli_keys import keys
-from pipelines.cli_living import backup, effect, restore
+from pipelines.cli_living import backup, effect, monitor, restore
 from pipelines.cli_options import (
     CityKey,
     Config,
@@ -61,7 +61,7 @@ app.add_typer(partner, name="partner")
 app.add_typer(keys, name="keys")
 app.add_typer(board, name="board")
 app.add_typer(response, name="response")
-for one in (up, run, promote, rollback, backup, restore, effect):
+for one in (up, run, promote, rollback, backup, restore, effect, monitor):
     app.command()(one)
 app.add_typer(report, name="report")
 app.add_typer(cases, name="cases")

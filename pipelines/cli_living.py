@@ -1,4 +1,4 @@
-"""``felsina backup``, ``restore`` and ``effect``: living with what was made."""
+"""``felsina backup``, ``restore``, ``effect`` and ``monitor``: living with what was made."""
 
 from __future__ import annotations
 
@@ -45,3 +45,22 @@ def restore(
     from pipelines.commands.backup import restore_all
 
     restore_all(archive, json)
+
+
+def monitor(
+    dataset: Dataset,
+    suspend: Annotated[
+        Path | None,
+        typer.Option(
+            help="A member's or the operator's key: suspend a release that is worse than tested."
+        ),
+    ] = None,
+    passphrase_fd: Annotated[
+        int | None, typer.Option(help="File descriptor to read the key's passphrase from.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Has what is served aged, has a sensor failed? Compares held observations since its data."""
+    from pipelines.commands.monitor import monitor_one
+
+    monitor_one(dataset, suspend, passphrase_fd, json)

@@ -18,6 +18,7 @@ from serving.alerts.routes import add_alerts
 from serving.card import add_card
 from serving.catalogue import Catalogue, check_grid, now
 from serving.decisions import add_decisions
+from serving.drift import add_drift
 from serving.events.routes import add_events
 from serving.forecasts import add_forecasts
 from serving.gate import Bodies, Slots
@@ -210,6 +211,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
 
     add_card(app, catalogue)
     add_decisions(app, catalogue)
+    add_drift(app, catalogue)
     add_inference(app, catalogue)
     add_scenarios(app, catalogue)
     ngsi_ld.add_context(app)

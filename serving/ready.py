@@ -198,7 +198,7 @@ def _place(path: str) -> tuple[str] | tuple[()] | None:
         return None
     if len(parts) == 3:
         return () if parts[2] == "datasets" else None
-    if parts[4:] == ["report"]:  # a file that changes by itself
+    if parts[4:] in (["report"], ["drift"]):  # files that change by themselves
         return None
     return (parts[3],)
 

@@ -40,7 +40,7 @@ def found(
     descriptor: int | None,
 ) -> None:
     """Found a board."""
-    key = _key(operator, descriptor)
+    key = board_key(operator, descriptor)
     people = [
         Person(Path(file).stem.removesuffix(".key"), load_public_key(Path(file)))
         for file in members.split(",")
@@ -76,7 +76,7 @@ def sign_one(
     """Vote on a release."""
     if approve == reject:
         raise FelsinaError("say --approve or --reject, one of them")
-    key = _key(file, descriptor)
+    key = board_key(file, descriptor)
     case, board = stage.docket(home(), release), stage.read_board(_folder(folder))
     decision = APPROVE if approve else REJECT
     terms = _terms(case, board, decision, *said)
@@ -95,7 +95,7 @@ def alarm_one(
 ) -> None:
     """Raise an alarm; the release may be broken, so only what was decided on it is asked."""
     name = Path(release).name
-    register = Register(_folder(folder), _key(file, descriptor))
+    register = Register(_folder(folder), board_key(file, descriptor))
     known = {terms.release: terms for terms in register.read().voted().values()}
     known |= {one.terms.release: one.terms for one in register.read().decided}
     of = known[name] if name in known else stage.sealed(home(), name)
@@ -116,7 +116,7 @@ def show_status(folder: Path | None, json: bool) -> None:
 
 def promote_one(release: str, file: Path, folder: Path | None, descriptor: int | None) -> None:
     """Promote a release."""
-    key, case = _key(file, descriptor), stage.docket(home(), release)
+    key, case = board_key(file, descriptor), stage.docket(home(), release)
     board = stage.promote(_folder(folder), key, case)
     ruling = board.ruling(case.manifest_sha256, utc_now())
     out.print(f"{case.release} is promoted: it {ruling.why}; running servers see it in a second")
@@ -126,7 +126,7 @@ def roll_back(
     dataset: str, file: Path, reason: str, folder: Path | None, descriptor: int | None
 ) -> None:
     """Go back to an earlier release."""
-    key, place = _key(file, descriptor), _folder(folder)
+    key, place = board_key(file, descriptor), _folder(folder)
     board = stage.rollback(home(), place, key, dataset, reason)
     out.print(f"{dataset} goes back to {board.promoted(dataset)[0].release}")
 
@@ -179,7 +179,7 @@ def _folder(folder: Path | None) -> Path:
     return folder or home() / BOARD
 
 
-def _key(file: Path, descriptor: int | None) -> PrivateKey:
+def board_key(file: Path, descriptor: int | None) -> PrivateKey:
     """A private key, with its passphrase where it has one."""
     secret = _passphrase(file, descriptor) if is_protected(file) else None
     return load_key(file, secret)

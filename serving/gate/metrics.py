@@ -23,6 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from serving.catalogue import Catalogue
+from serving.drift import gauges
 
 log = logging.getLogger("felsina.requests")
 OTHER = "other"
@@ -146,13 +147,16 @@ class _Held:
         age = GaugeMetricFamily(
             "felsina_data_age_seconds", "Since the latest observation.", labels=("dataset",)
         )
-        for dataset, runtime in self.catalogue.runtimes().items():
-            loaded.add_metric((dataset, runtime.release.id), 1)
+        served = self.catalogue.runtimes().items()
+        released = {dataset: runtime.release.id for dataset, runtime in served}
+        for dataset, release in released.items():
+            loaded.add_metric((dataset, release), 1)
             _, latest = self.catalogue.store.state(dataset)
             if latest is not None:
                 age.add_metric((dataset,), time.time() - int(latest.astype(np.int64)))
         yield loaded
         yield age
+        yield from gauges(self.catalogue.home, released)
         if (approvals := self.catalogue.approvals) is None:
             return
         fault = GaugeMetricFamily(

@@ -15,7 +15,7 @@ import { makeWhatIf } from "./whatif.js";
 const TABS = ["places", "alerts", "whatif", "card"], REFRESH_MS = 5 * 60 * 1000;
 const wide = matchMedia("(min-width: 56rem)");
 const at = (id) => document.getElementById(id);
-const shown = { dataset: null, timeline: null, tab: "places", areas: null, edges: null, node: null, changing: false };
+const shown = { dataset: null, timeline: null, tab: "places", areas: null, edges: null, node: null, drift: null, changing: false };
 let datasets = [], alerts = null;
 let map = makeSketch(at("map"), select, padding); // until MapLibre has drawn the same
 
@@ -48,7 +48,7 @@ async function show(dataset, node = null) {
   try {
     const [forecast, observations] = await readDataset(dataset);
     if (shown.dataset !== dataset) return;
-    [shown.timeline, shown.node] = [timelineOf(forecast, observations), null];
+    [shown.timeline, shown.node, shown.drift] = [timelineOf(forecast, observations), null, null];
     draw();
     const found = shown.timeline.features.findIndex(({ id }) => id === node);
     if (found >= 0) select(found);
@@ -64,16 +64,19 @@ function draw(ahead = 0) {
   places.show(timeline, time.step(), shown.node);
   map.show(timeline, shown.node);
   map.paint(time.step());
-  at("standing").replaceChildren(standing(dataset));
+  at("standing").replaceChildren(standing(dataset, shown.drift));
   legend();
   if (shown.tab === "card") card.show(dataset);
 }
 
-/** Draws what lies beneath a dataset's nodes: its edges, and the city's areas where it lies in the city. */
+/** What can wait until the nodes are there: edges, the city's areas where a dataset lies in it, how it has aged. */
 async function base(dataset) {
-  const [edges, areas] = await Promise.all([readMaybe(`/v1/datasets/${encodeURIComponent(dataset.name)}/network`),
-    read(new URL("./vendor/bologna/areas.json", import.meta.url))]);
+  const path = `/v1/datasets/${encodeURIComponent(dataset.name)}`;
+  const [edges, areas, drift] = await Promise.all([readMaybe(`${path}/network`),
+    read(new URL("./vendor/bologna/areas.json", import.meta.url)), readMaybe(`${path}/drift`)]);
   if (shown.dataset !== dataset) return;
+  shown.drift = drift;
+  at("standing").replaceChildren(standing(dataset, drift));
   const inside = ({ lon, lat }) => lon > 11.2 && lon < 11.45 && lat > 44.4 && lat < 44.57;
   shown.areas = shown.timeline.features.some(inside) ? areas : null;
   shown.edges = edges;

@@ -5,15 +5,28 @@ import { clockIn, duration, either, named, percent, plain, say, secondsOf, unitO
 
 const APPROVALS = ["none", "demo", "approved"];
 
-/** Chips on how far to trust what is shown: freshness, synthetic, approval. */
-export function standing({ data_as_of: until, synthetic, approval, timezone, step }) {
-  const chip = (text, title, caution) => make("li", { className: caution ? "caution" : "", title }, text);
+const chip = (text, title, caution) => make("li", { className: caution ? "caution" : "", title }, text);
+
+/** Chips on what became of the forecasts and the sensors since; none where nobody has looked. */
+function aged({ alarms, through }, clock) {
+  const sensors = [...new Set(alarms.flatMap(({ node }) => node ?? []))], city = alarms.filter(({ node }) => node === null);
+  const since = (some) => say("drift_since", { day: clock.day(Math.min(...some.map((alarm) => Date.parse(alarm.since)))) });
+  const missing = city.filter(({ kind }) => kind === "missing"), worse = city.filter(({ kind }) => kind !== "missing");
+  return [...(sensors.length ? [chip(say("drift_sensors", { n: sensors.length }), sensors.join(", "), true)] : []),
+    ...(missing.length ? [chip(say("drift_missing"), since(missing), true)] : []),
+    ...(worse.length ? [chip(say("drift_worse"), since(worse), true)] : []),
+    ...(through && !worse.length ? [chip(say("drift_none", { day: clock.day(Date.parse(through)) }), say("drift_about"), false)] : [])];
+}
+
+/** Chips on how far to trust what is shown: freshness, ageing where it is known, synthetic, approval. */
+export function standing({ data_as_of: until, synthetic, approval, timezone, step }, drift = null) {
   const age = until ? (Date.now() - Date.parse(until)) / 1000 : 0, stale = age > 3 * secondsOf(step);
   const fresh = until ? `${say("data_until", { moment: clockIn(timezone).moment(Date.parse(until)) })} (${
     say("age", { age: duration(age) })})` : say("no_data");
   const known = APPROVALS.includes(approval);
   return make("ul", { className: "chips" }, chip(fresh, "", false),
     ...(stale ? [chip(say("stale"), say("stale_about"), true)] : []),
+    ...(drift ? aged(drift, clockIn(timezone)) : []),
     ...(synthetic ? [chip(say("synthetic"), say("synthetic_about"), true)] : []),
     chip(known ? say(`approval_${approval}`) : say("approval_other", { approval }),
       known ? say(`approval_${approval}_about`) : "", approval !== "approved"));

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from models.record import canonical_json, sha256_file
+from models.record import canonical_json, sha256_file, write_atomic
 from pipelines.run import hold_observations
 from serving.api import create_app
 from serving.catalogue import Catalogue
+from serving.drift import record_path
 from serving.release import INPUTS, MANIFEST, release_id
 from serving.store import Store
+from tests.fixtures.aged import drift_of, silent, worse
 from tests.fixtures.browsing import (
     CHROMIUM,
     IN_A_BROWSER,
@@ -255,3 +257,32 @@ def test_the_keyboard_reaches_everything(browser, address: str) -> None:
         page.keyboard.press("ArrowRight")
         assert page.evaluate("document.activeElement.id") == "tab-alerts"
         assert page.get_attribute("#tab-alerts", "aria-selected") == "true"
+
+
+def test_what_monitoring_found_stands_beside_the_age_of_the_data(
+    browser, tiny: Tiny, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(tiny.release, home / "releases" / tiny.release.name)
+    store = Store(home / "observations.db")
+    hold_observations(tiny.dataset, tiny.spec.reach, store)
+    with running(create_app(Catalogue(home, store))) as url:
+        httpx.get(f"{url}/v1/forecasts/tiny", timeout=60).raise_for_status()
+        for alarms, phrases in (
+            ([], ("as good as tested, up to Sat 13 Apr 2024",)),
+            ([silent("b")], ("sensors to check: 1", "as good as tested")),
+            ([silent("b"), worse()], ("sensors to check: 1", "forecasts worse than tested")),
+        ):
+            record = drift_of(tiny.release.name, *alarms, through="2024-04-13")
+            write_atomic(record_path(home, "tiny"), canonical_json(record.model_dump()))
+            with looked_at(browser, url) as watched:
+                page = watched.page
+                page.wait_for_selector("#standing li:has-text('tested')")
+                chips = watched.seen("#standing")
+                assert page.locator("#standing [title=b]").count() == (len(alarms) > 0)
+                assert all(phrase in chips for phrase in phrases)
+                cautions = page.locator("#standing .caution").all_inner_texts()
+                assert sum("sensors" in text or "worse" in text for text in cautions) == len(alarms)
+                assert watched.violations() == []
+                page.click("[data-language=it]")
+                page.wait_for_selector("#standing li:has-text('prove')")
