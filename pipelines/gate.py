@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from fairness.gate import (
 )
 from fairness.metrics import SUMS
 from models.contracts import FloatArray
-from models.record import canonical_json, sha256_bytes
+from models.record import canonical_json, sha256_bytes, write_atomic
 from pipelines.audit import PRIVATE_ROWS, tell_apart
 from pipelines.digests import code_digest, sources_digest
 from pipelines.replay import Progress, Scored, score_naive, score_runtime
@@ -79,7 +80,9 @@ class Replays:
             else:
                 found = score_runtime(Runtime(release), self.dataset, progress)
                 if path is not None:
-                    _keep(path, found.daily)
+                    buffer = BytesIO()
+                    np.save(buffer, found.daily, allow_pickle=False)
+                    write_atomic(path, buffer.getvalue())
             self._made[release.id] = found
         progress(1.0)
         return self._made[release.id]
@@ -205,12 +208,3 @@ def _fastest(runtime: Runtime, dataset: CityDataset) -> float:
         runtime.predict(window)
         tries.append(time.perf_counter() - began)
     return min(tries)
-
-
-def _keep(path: Path, daily: FloatArray) -> None:
-    """Write sums whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        np.save(stream, daily, allow_pickle=False)
-    part.replace(path)

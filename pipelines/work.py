@@ -141,12 +141,15 @@ class Work:
     def evaluate(self, made: Made) -> Values:
         """Replay the release and the champion over the same days, and ask the gate."""
         name, champion = made[RELEASE]["release"], self.chain.of_gate(made)["champion"]
-        folders = self.home / "releases"
+        folders, kept = self.home / "releases", self.chain.records / "replays"
+        for path in kept.glob("*.npy"):
+            if not path.name.startswith((name, champion or name)):
+                path.unlink()
         gate = gate_of(
             load_release(folders / name),
             None if champion is None else load_release(folders / champion),
             None,
-            Replays(self.dataset, self.chain.records / "replays"),
+            Replays(self.dataset, kept),
             lambda share: self.listener.progress(EVALUATE, share),
         )
         self.figures[EVALUATE] = {"gate.latency_s": gate.latency_s} | {

@@ -14,6 +14,7 @@ from fairness.report import ANNEX, PAGES, annex_gaps, render
 from tests.fixtures.reports import (
     first_page,
     gathered,
+    held_back,
     rejudged,
     rich,
     whole_page,
@@ -93,6 +94,27 @@ def test_what_is_missing_is_on_page_one_and_nothing_is_signed_then(record, langu
     assert "board sign" not in text
     whole = first_page(render(record, "report", language))
     assert f"felsina board sign {record['release']} --key FILE --approve" in whole
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_gate_holds_back_is_on_page_one(record, language: str):
+    known, lacking = words(language), record | {"gate": held_back(record["gate"])}
+    met = copy.deepcopy(record)
+    met["gate"]["rules"][2]["verdict"] = met["gate"]["state"] = "pass"
+    before, after = (first_page(render(r, "report", language)) for r in (met, lacking))
+    assert f"{known['gate']['title']} {known['gate']['pass']}" in before
+    assert "despite" not in before
+    failed = Language(language, {}).percent(-0.021, True)
+    assert f"{known['gate']['fail']} {known['gate_rules']['skill']} {failed}" in after
+    for rule in ("skill", "groups"):
+        assert f'--conditions "despite {rule}: …"' in after
+    assert known["gate"]["served"].format(model="", days=record["gate"]["days"]) in after
+    table = lxml_html.fromstring(render(lacking, "report", language)).get_element_by_id(
+        "performance"
+    )
+    assert known["gate_asked"]["groups"] in table.text_content()
+    for verdict in ("pass", "fail", "none"):
+        assert known["gate_verdicts"][verdict] in table.text_content()
 
 
 def test_the_verdict_follows_the_record(record):
