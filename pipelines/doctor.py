@@ -240,7 +240,7 @@ def _tidy(store: _Store) -> str:
 
 _LOOKS: tuple[tuple[str, Callable[[_Store], str], str, bool], ...] = (
     ("reach", _reach, "start the server, or set MLFLOW_TRACKING_URI to where it is", True),
-    ("transport", _transport, "", False),
+    ("transport", _transport, "take https, or a tunnel", False),
     ("clock", _clock, "set both by NTP", False),
     ("identity", _identity, _LOG, False),
     ("default permission", _default, _LOG, False),

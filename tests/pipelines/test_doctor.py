@@ -14,12 +14,12 @@ from time import time
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import cli
+from pipelines import cli, doctor
 from pipelines.doctor import Check, diagnose, shown
 from pipelines.relocate import relocate
 from tests.fixtures.tiny import free_port
 from training import tracking
-from training.tracking import EXPERIMENT
+from training.tracking import EXPERIMENT, Tracker
 
 LOCAL = ["reach", "runs", "artifacts", "registry", "tidy"]
 
@@ -76,6 +76,40 @@ def test_files_that_cannot_be_kept_are_told(home: Path) -> None:
     assert list(faults(home)) == ["artifacts"]
 
 
+def test_files_that_come_back_cut_are_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = Tracker.fetch
+
+    def cut(self: Tracker, name: str, folder: Path) -> Path:
+        path = fetch(self, name, folder)
+        path.write_bytes(path.read_bytes()[:-1])
+        return path
+
+    monkeypatch.setattr(Tracker, "fetch", cut)
+    found = faults(home)
+    assert list(found) == ["artifacts"]
+    assert "65535 other bytes came back" in found["artifacts"].told
+
+
+@pytest.mark.parametrize(
+    ("uri", "safe"),
+    [
+        ("http://127.0.0.1:5000", True),
+        ("http://[::1]:5000", True),
+        ("http://localhost:5000", True),
+        ("https://mlflow.city.example", True),
+        ("http://mlflow.city.example", False),
+        ("http://10.0.0.7:5000", False),
+    ],
+)
+def test_passwords_in_the_clear_are_told(uri: str, safe: bool, tmp_path: Path) -> None:
+    store = doctor._Store(tmp_path, uri)
+    if safe:
+        assert doctor._transport(store)
+    else:
+        with pytest.raises(doctor._Fault, match="in the clear"):
+            doctor._transport(store)
+
+
 def test_a_registry_that_cannot_write_is_told(home: Path) -> None:
     change(home, "ALTER TABLE registered_models RENAME TO gone")
     found = faults(home)
@@ -124,7 +158,7 @@ def test_a_server_that_is_none_is_told(
 
 
 @pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """``felsina tracking doctor`` in this process: exit code, stdout, stderr."""
 
     def run(home: Path, *flags: str) -> tuple[object, str, str]:
@@ -139,26 +173,26 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 def test_it_ends_with_one_where_nothing_answers(
-    doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"http://ada:a-secret-word@127.0.0.1:{free_port()}"
     monkeypatch.setattr(tracking, "_SERVER", uri)
-    code, out, err = doctor(tmp_path, "--json")
+    code, out, err = command(tmp_path, "--json")
     (check,) = json.loads(out)
     assert (code, check["name"], check["ok"]) == (1, "reach", False)
     assert "MLFLOW_TRACKING_URI" in check["remedy"]
     assert "a-secret-word" not in out + err
 
 
-def test_it_shows_a_line_a_check(doctor, home: Path) -> None:
-    code, out, _ = doctor(home)
+def test_it_shows_a_line_a_check(command, home: Path) -> None:
+    code, out, _ = command(home)
     assert code == 0
     assert [line.split()[:2] for line in out.splitlines()] == [[name, "ok"] for name in LOCAL]
 
 
-def test_a_schema_of_another_version_is_told(doctor, home: Path) -> None:
+def test_a_schema_of_another_version_is_told(command, home: Path) -> None:
     change(home, "UPDATE alembic_version SET version_num = '0584bdc529eb'")
-    code, out, _ = doctor(home)
+    code, out, _ = command(home)
     assert code == 1
     first, second, third = out.splitlines()
     assert [first.split()[:2], second.split()[:2]] == [["reach", "ok"], ["runs", "FAULT"]]

@@ -17,6 +17,7 @@ from pipelines.private import private_settings, train_private
 from pipelines.private_evidence import make_evidence
 from pipelines.private_release import CLAIM, WITHHELD
 from pipelines.release import build_release
+from pipelines.relocate import relocate
 from pipelines.report import Inputs, build, verify
 from pipelines.train import MEMBERS, STATE, Trained, open_registered, open_trained, score
 from privacy.accounting import SampledGaussian
@@ -85,6 +86,7 @@ def copied(city: City, trained: Trained, tmp_path: Path) -> tuple[City, Trained]
     place = tmp_path / "copy"
     shutil.copytree(before_release(city), place)
     other = City(*(place / path.name for path in vars(city).values()))
+    relocate(other.home, apply=True)
     folder = other.home / "trained" / trained.folder.name
     return other, open_trained(folder, open_registered(other.dataset))
 

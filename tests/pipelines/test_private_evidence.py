@@ -15,6 +15,7 @@ from pipelines.evidence_folder import FOLDER, checked_evidence, write_evidence
 from pipelines.private import private_settings, train_private
 from pipelines.private_evidence import make_evidence
 from pipelines.release import build_release
+from pipelines.relocate import relocate
 from pipelines.train import STATE, Trained, open_registered, open_trained, score
 from privacy.draws import SecretDraws
 from privacy.stand_in import stand_ins_like
@@ -70,6 +71,7 @@ def copied(city: City, bare: Trained, tmp_path: Path) -> tuple[City, Trained]:
     place = tmp_path / "copy"
     shutil.copytree(beside(city), place)
     other = City(*(place / path.name for path in vars(city).values()))
+    relocate(other.home, apply=True)
     folder = other.home / "trained" / bare.folder.name
     return other, open_trained(folder, open_registered(other.dataset))
 

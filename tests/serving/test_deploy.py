@@ -132,6 +132,12 @@ def test_no_password_stands_in_the_stack() -> None:
         assert secret["file"].endswith(f"/{name}")
 
 
+def test_the_page_says_how_every_password_is_made() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    (names,) = re.findall(r"for name in ([\w ]+); do openssl rand", page)
+    assert {f"{name}_password" for name in names.split()} == set(STACK["secrets"])
+
+
 def test_the_dashboard_asks_for_metrics_that_there_are(tiny: Tiny, store) -> None:
     metrics = pytest.importorskip("serving.gate.metrics")
     from serving.catalogue import Catalogue
