@@ -12,7 +12,7 @@ import pytest
 
 from serving.release import MANIFEST
 from tests.factories import make_dataset
-from tests.fixtures.tiny import ROOT, SET_FLAGS, Tiny, command, environment, family, felsina
+from tests.fixtures.tiny import PATIENCE_S, ROOT, SET_FLAGS, Run, Tiny, command, environment, family
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def killed_at(home: Path, folder: Path, text: str, file: str = "") -> str:
     assert process.stderr is not None
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")))
     reader.start()
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     try:
         while process.poll() is None and time.monotonic() < end:
             if text in "".join(lines) and (not file or list(home.glob(file))):
@@ -48,8 +48,11 @@ def killed_at(home: Path, folder: Path, text: str, file: str = "") -> str:
     return shown
 
 
-def test_killed_runs_end_in_the_release_of_an_undisturbed_one(tiny: Tiny, tmp_path: Path) -> None:
-    home, folder = tmp_path / "home", make_dataset(tmp_path / "tiny")
+def test_killed_runs_end_in_the_release_of_an_undisturbed_one(
+    tiny: Tiny, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another home, of the same data in a folder of another name."""
+    home, folder = tmp_path / "home", make_dataset(tmp_path / "named-otherwise")
     last = "work/*/checkpoints/last.ckpt"
     killed_at(home, folder, "Train the network", last)
     (checkpoint,) = home.glob(last)
@@ -64,9 +67,10 @@ def test_killed_runs_end_in_the_release_of_an_undisturbed_one(tiny: Tiny, tmp_pa
 
     shown = killed_at(home, folder, "Seal")
     assert "Train the network" not in shown
-    done = felsina(home, "run", "--dataset", str(folder), "--json", *SET_FLAGS)
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    monkeypatch.setenv("FELSINA_HOME", str(home))
+    code, out, err = run("run", "--dataset", str(folder), "--json", *SET_FLAGS)
+    assert code == 0, err
+    (record,) = json.loads(out)
     release = Path(record["release"])
     manifest, expected = (json.loads((f / MANIFEST).read_bytes()) for f in (release, tiny.release))
     assert manifest == expected
@@ -122,7 +126,7 @@ def step_of(home: Path, pattern: str) -> int:
 
 def progress_of(home: Path, pattern: str, at_least: int, alive) -> int:
     """Wait until the checkpoint holds so many steps; steps never fall on the way."""
-    highest, end = -1, time.monotonic() + 120
+    highest, end = -1, time.monotonic() + PATIENCE_S
     while time.monotonic() < end and alive():
         try:
             step = step_of(home, pattern)
