@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,26 +10,9 @@ import pytest
 
 from models.board import BOARD, CHARTER
 from models.contracts import QUANTILES
-from pipelines import cli
 from serving.release import load_release
 from tests.factories import NODES, make_dataset
-from tests.fixtures.tiny import ROOT, SET_FLAGS, Tiny, command, environment, felsina
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["felsina", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
+from tests.fixtures.tiny import ROOT, SET_FLAGS, Run, Tiny, command, environment, felsina
 
 
 def refused(answer: tuple[int, str, str], *parts: str) -> None:

@@ -15,7 +15,7 @@ from pipelines.commands.ingest import ingest_one
 from pipelines.domains.published import Published
 from pipelines.domains.registry import published
 from tests.fixtures import published as files
-from tests.fixtures.tiny import SET_FLAGS, felsina
+from tests.fixtures.tiny import SET_FLAGS
 from training.dataset import CityDataset, open_dataset
 
 
@@ -301,21 +301,24 @@ def test_a_spoilt_basin_is_refused_by_file(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_a_benchmark_file_is_scored_by_its_protocol_in_two_commands(tmp_path) -> None:
+def test_a_benchmark_file_is_scored_by_its_protocol_in_two_commands(
+    tmp_path, run, monkeypatch
+) -> None:
+    monkeypatch.setenv("FELSINA_HOME", str(tmp_path / "home"))
     path, folder = files.metr_la(tmp_path / "metr-la.h5", days=5), tmp_path / "metr-la"
     graph = tmp_path / "distances.csv"
     a, b, c = files.SENSORS
     graph.write_text(f"from,to,cost\n{a},{a},0\n{a},{b},100\n{b},{c},90\n{c},{a},999\n")
-    home = tmp_path / "home"
-    flags = ("--dataset", str(folder))
-    done = felsina(home, "data", "ingest", "metr-la", str(path), *flags, "--graph", str(graph))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{folder}: metr-la, 3 nodes, 2 edges x 1440 steps of 5min\n"
-    out = tmp_path / "report.json"
-    done = felsina(home, "backtest", *flags, "--json", str(out), *SET_FLAGS, "--set", "lags=[]")
-    assert done.returncode == 0, done.stderr
-    assert "metr-la: published protocol (masked)" in done.stdout
-    report = json.loads(out.read_bytes())
+    flags, report_file = ("--dataset", str(folder)), tmp_path / "report.json"
+    code, out, err = run("data", "ingest", "metr-la", str(path), *flags, "--graph", str(graph))
+    assert code == 0, err
+    assert out == f"{folder}: metr-la, 3 nodes, 2 edges x 1440 steps of 5min\n"
+    code, out, err = run(
+        "backtest", *flags, "--json", str(report_file), *SET_FLAGS, "--set", "lags=[]"
+    )
+    assert code == 0, err
+    assert "metr-la: published protocol (masked)" in out
+    report = json.loads(report_file.read_bytes())
     rows = {(r["model"], r["steps"]): r for r in report["protocol"]["rows"]}
     assert {steps for _, steps in rows} == {"3", "6", "12", "1-12"}
     for model, scores in report["models"].items():

@@ -13,14 +13,17 @@ from pipelines.report import Inputs, gather
 from serving.release import MANIFEST
 from tests.factories import make_dataset
 from tests.fixtures.killed import KILLS, LAST, killed_at
-from tests.fixtures.tiny import ROOT, SET_FLAGS, Tiny, command, environment, felsina
+from tests.fixtures.tiny import ROOT, SET_FLAGS, Run, Tiny, command, environment, felsina
 from training.checkpoint import read
 
 pytestmark = pytest.mark.slow
 
 
-def test_killed_in_each_stage_it_ends_as_an_undisturbed_run(tiny: Tiny, tmp_path: Path) -> None:
-    home, folder = tmp_path / "home", make_dataset(tmp_path / "tiny")
+def test_killed_in_each_stage_it_ends_as_an_undisturbed_run(
+    tiny: Tiny, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another home, of the same data in a folder of another name."""
+    home, folder = tmp_path / "home", make_dataset(tmp_path / "named-otherwise")
     shown = {stage: killed_at(home, folder, *seen) for stage, seen in KILLS.items()}
     assert "Check the dataset" in shown["prepare"]
     assert "Check the dataset" not in shown["train"], "what was done is done once"
@@ -28,9 +31,10 @@ def test_killed_in_each_stage_it_ends_as_an_undisturbed_run(tiny: Tiny, tmp_path
         assert "Train the network" not in shown[after], shown[after]
     assert "Replay it beside" not in shown["propose"]
 
-    done = felsina(home, "run", "--dataset", str(folder), "--json", *SET_FLAGS)
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    monkeypatch.setenv("FELSINA_HOME", str(home))
+    code, out, err = run("run", "--dataset", str(folder), "--json", *SET_FLAGS)
+    assert code == 0, err
+    (record,) = json.loads(out)
     assert record["done"] in (["propose"], [])
     release = Path(record["release"])
     manifest, expected = (json.loads((f / MANIFEST).read_bytes()) for f in (release, tiny.release))
@@ -94,7 +98,7 @@ def step_of(home: Path, pattern: str) -> int:
 
 def progress_of(home: Path, pattern: str, at_least: int, alive) -> int:
     """Wait until the checkpoint holds so many steps; steps never fall on the way."""
-    highest, end = -1, time.monotonic() + 120
+    highest, end = -1, time.monotonic() + PATIENCE_S
     while time.monotonic() < end and alive():
         try:
             step = step_of(home, pattern)

@@ -169,18 +169,6 @@ def test_other_data_or_settings_are_other_work(tiny: Tiny, tmp_path: Path) -> No
         train(tiny.dataset, changed, tmp_path, Stops())
 
 
-@pytest.mark.slow
-def test_two_homes_give_the_same_release(tiny: Tiny, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("FELSINA_STORE", str(tmp_path / "observations.db"))
-    folder = make_dataset(tmp_path / "elsewhere" / "named-otherwise")
-    listener = Silent()
-    release, _ = run_chain(folder, tmp_path / "home", listener, assignments=SETTINGS)
-    assert "train" in listener.stages
-    for path in tiny.release.iterdir():
-        assert sha256_file(release / path.name) == sha256_file(path), path.name
-    assert release.name == tiny.release.name
-
-
 def test_observations_reach_back_as_far_as_forecasts_read(tiny: Tiny, empty_store: Store) -> None:
     for _ in range(2):
         hold_observations(tiny.dataset, tiny.spec.reach, empty_store)

@@ -13,12 +13,12 @@ import torch
 
 from pipelines.train import STATE, open_registered, settings_for
 from tests.factories import Silent, make_dataset
-from tests.fixtures.tiny import ROOT, command, environment, felsina
+from tests.fixtures.tiny import PATIENCE_S, ROOT, Run, environment
 from training.checkpoint import read
 from training.fit import fit
 
 SETTINGS = [
-    *("steps=150", "patience=150", "batch=8", "evaluate_every=5", "accelerator=cpu"),
+    *("steps=60", "patience=60", "batch=8", "evaluate_every=5", "accelerator=cpu"),
     *("architecture.width=16", "architecture.blocks=1", "architecture.embedding=4"),
     *("architecture.members=1", "architecture.dropout=0.0"),
 ]
@@ -62,12 +62,17 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_job_is_queued_again_and_its_run_comes_home(tmp_path: Path, slurm) -> None:
+def test_a_job_is_queued_again_and_its_run_comes_home(
+    tmp_path: Path, slurm, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, home = make_dataset(tmp_path / "tiny"), tmp_path / "home"
     words = ("train", "--dataset", str(folder), "--slurm", "nodes=1,gpus=2", *SET_FLAGS)
-    done = felsina(home, *words, **slurm)
-    assert done.returncode == 0, done.stderr
-    assert "Submitted batch job 4242" in done.stderr
+    monkeypatch.setenv("FELSINA_HOME", str(home))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", slurm["PATH"])
+        code, _, err = run(*words)
+    assert code == 0, err
+    assert "Submitted batch job 4242" in err
     (script,) = (home / "slurm").glob("tiny-*.sbatch")
     assert (tmp_path / "submitted").read_text() == f"{script}\n"
 
@@ -75,42 +80,39 @@ def test_a_job_is_queued_again_and_its_run_comes_home(tmp_path: Path, slurm) -> 
         return subprocess.Popen(["bash", script], cwd=ROOT, env=environment(home, **slurm))
 
     first = job()
-    end = time.monotonic() + 200
+    end = time.monotonic() + PATIENCE_S
     while not list(home.glob("work/*/checkpoints/last.safetensors")) and time.monotonic() < end:
         time.sleep(0.02)
     first.send_signal(signal.SIGUSR1)
-    assert first.wait(60) != 0
+    assert first.wait(PATIENCE_S) != 0
     assert (tmp_path / "asked").read_text() == "requeue 4242\n"
     assert not list(home.glob("trained/*/run.json"))
 
-    assert job().wait(300) == 0
-    (run,) = home.glob("trained/*/run.json")
-    state = read(run.with_name(STATE))
+    assert job().wait(PATIENCE_S) == 0
+    (record,) = home.glob("trained/*/run.json")
+    state = read(record.with_name(STATE))
     dataset = open_registered(folder)
     alone = fit(dataset, settings_for(dataset, assignments=SETTINGS), tmp_path / "w", Silent())
     for name, tensor in alone.forecaster.state_dict().items():
         torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-5)
 
     assert not (home / "mlflow.db").exists()
-    first_time, second = (felsina(home, "tracking", "sync", "--json") for _ in range(2))
-    assert json.loads(first_time.stdout)["runs"] == 1, first_time.stderr
-    assert json.loads(first_time.stdout)["entries"] >= 30
-    assert json.loads(second.stdout) == {"runs": 0, "entries": 0, "files": 0}
+    first_time, second = (json.loads(run("tracking", "sync", "--json")[1]) for _ in range(2))
+    assert first_time["runs"] == 1
+    assert first_time["entries"] >= 30
+    assert second == {"runs": 0, "entries": 0, "files": 0}
 
 
-def test_without_sbatch_the_script_is_written_and_named(tmp_path: Path) -> None:
+def test_without_sbatch_the_script_is_written_and_named(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, home = make_dataset(tmp_path / "tiny"), tmp_path / "home"
-    done = subprocess.run(
-        command("train", "--dataset", str(folder), "--slurm", "gpus=4"),
-        cwd=ROOT,
-        env=environment(home, PATH="/nosuch"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    monkeypatch.setenv("FELSINA_HOME", str(home))
+    monkeypatch.setenv("PATH", "/nosuch")
+    code, out, err = run("train", "--dataset", str(folder), "--slurm", "gpus=4")
     (script,) = (home / "slurm").glob("*.sbatch")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    assert (code, out) == (2, "")
+    assert err == (
         f"felsina: sbatch is not on PATH; {script} is written: submit it where SLURM is\n"
     )
 
@@ -123,14 +125,9 @@ def test_without_sbatch_the_script_is_written_and_named(tmp_path: Path) -> None:
         (["--slurm", "array=2"], "array is for --trials"),
     ],
 )
-def test_what_makes_no_job_is_refused(tmp_path, monkeypatch, capsys, flags, part) -> None:
-    from pipelines import cli
-
+def test_what_makes_no_job_is_refused(tmp_path: Path, run: Run, flags, part) -> None:
     folder = make_dataset(tmp_path / "tiny")
-    monkeypatch.setattr("sys.argv", ["felsina", "train", "--dataset", str(folder), *flags])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    shown = capsys.readouterr().err
+    code, _, shown = run("train", "--dataset", str(folder), *flags)
+    assert code == 2
     assert part in shown
     assert shown.count("\n") == 1

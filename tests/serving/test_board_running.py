@@ -21,12 +21,12 @@ from tests.fixtures.boards import Seats, seats, terms_of
 from tests.fixtures.tiny import (
     ROOT,
     SET_FLAGS,
+    Run,
     Server,
     Tiny,
     command,
     environment,
     family,
-    felsina,
     free_port,
     reseal,
 )
@@ -219,14 +219,17 @@ def test_a_server_starts_with_nothing_where_its_stream_was_damaged(city, tmp_pat
         server.kill()
 
 
-def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
+def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(
+    tiny: Tiny, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, port = tmp_path / "home", free_port()
     shutil.copytree(tiny.home, home)
+    monkeypatch.setenv("FELSINA_HOME", str(home))
     given = ("--dataset", str(tiny.folder), *SET_FLAGS)
-    done = felsina(home, "run", *given)
-    assert done.returncode == 0, done.stderr
+    code, _, said = run("run", *given)
+    assert code == 0, said
     for words in ("felsina board sign tiny-", "felsina promote tiny-"):
-        assert words in done.stderr
+        assert words in said
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             command("up", "--port", str(port), *given),
@@ -252,8 +255,8 @@ def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(tiny: Tiny, tmp_
     assert told["approval"] == "demo"
     file = tmp_path / "answer.json"
     file.write_bytes(canonical_json(told))
-    checked = felsina(home, "response", "verify", str(file))
-    assert (checked.returncode, "DEMONSTRATION" in checked.stdout) == (0, True), checked.stderr
+    code, out, said = run("response", "verify", str(file))
+    assert (code, "DEMONSTRATION" in out) == (0, True), said
     file.write_bytes(canonical_json(told | {"approval": "approved"}))
-    assert felsina(home, "response", "verify", str(file)).returncode == 1
-    assert "felsina board sign" not in felsina(home, "run", *given).stderr
+    assert run("response", "verify", str(file))[0] == 1
+    assert "felsina board sign" not in run("run", *given)[2]

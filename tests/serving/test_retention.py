@@ -16,7 +16,7 @@ from serving.release import MANIFEST, Release, load_release
 from serving.retention import CASES, RULES, due, load_rules, tidy
 from serving.store import OBSERVED, Store
 from tests.fixtures.kept import HOUR, NOW, alert, fill, held, issue, rule, run, told
-from tests.fixtures.tiny import Tiny, felsina
+from tests.fixtures.tiny import Run, Tiny
 
 FILE = """
 [tiny]
@@ -207,7 +207,10 @@ def test_a_citizen_is_told_who_answers(tiny: Tiny, store: Store, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_command_shows_deletes_and_forgets(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_command_shows_deletes_and_forgets(
+    tiny: Tiny, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FELSINA_HOME", str(tmp_path))
     for part in ("releases", "champions"):
         (tmp_path / part).symlink_to(tiny.home / part)
     store = Store(tmp_path / "observations.db")
@@ -215,24 +218,24 @@ def test_the_command_shows_deletes_and_forgets(tiny: Tiny, tmp_path: Path) -> No
     times = now - np.arange(24 * 40) * HOUR
     store.write("tiny", OBSERVED, times, ["a", "b"], np.ones((len(times), 2)))
     (tmp_path / RULES).write_text(FILE)
-    shown = json.loads(felsina(tmp_path, "data", "retention", "--json").stdout)
+    shown = json.loads(run("data", "retention", "--json")[1])
     assert shown[0]["rule"]["responsible"] == "Mobility office"
     old = shown[0]["due"][0]["rows"]
     assert 2 * 24 * 10 - 4 <= old <= 2 * 24 * 10
     assert store.read("tiny", OBSERVED, ["a"], times[-1], 1, 3600)[0, 0] == 1
-    done = felsina(tmp_path, "data", "retention", "--apply")
-    assert done.returncode == 0, done.stderr
-    assert str(old) in done.stdout
+    code, out, err = run("data", "retention", "--apply")
+    assert code == 0, err
+    assert str(old) in out
     assert np.isnan(store.read("tiny", OBSERVED, ["a"], times[-1], 1, 3600)[0, 0])
     words = ["--dataset", "tiny", "--nodes", "b", "--reason", "moved away"]
-    assert felsina(tmp_path, "data", "forget", *words).returncode == 0
+    assert run("data", "forget", *words)[0] == 0
     assert store.held("tiny", OBSERVED) == ["a"]
-    again = felsina(tmp_path, "data", "forget", *words)
-    assert again.returncode == 0, "the files are written anew once more"
-    assert "tiny: 0 rows" in again.stdout
-    another = felsina(tmp_path, "data", "forget", *words[:3], "c", *words[4:])
-    assert (another.returncode, another.stderr.count("\n")) == (2, 1)
+    code, out, _ = run("data", "forget", *words)
+    assert code == 0, "the files are written anew once more"
+    assert "tiny: 0 rows" in out
+    code, _, err = run("data", "forget", *words[:3], "c", *words[4:])
+    assert (code, err.count("\n")) == (2, 1)
     (tmp_path / RULES).write_text(FILE.replace("30", "2"))
-    refused = felsina(tmp_path, "data", "retention", "--apply")
-    assert refused.returncode == 2
-    assert "nothing was deleted" in refused.stderr
+    code, _, err = run("data", "retention", "--apply")
+    assert code == 2
+    assert "nothing was deleted" in err

@@ -17,7 +17,7 @@ import torch
 from models.contracts import FelsinaError
 from tests.factories import make_dataset, make_settings
 from tests.fixtures.ranks import Losses
-from tests.fixtures.tiny import ROOT, family
+from tests.fixtures.tiny import PATIENCE_S, ROOT, family
 from training.checkpoint import read
 from training.dataset import open_dataset
 from training.fit import fit
@@ -67,7 +67,7 @@ def launch(folder: Path, place: Path, settings: TrainSettings, count: int = 2) -
 
 def ended(process: subprocess.Popen, place: Path) -> list[dict[str, Any]]:
     """What each process ended with."""
-    shown, _ = process.communicate(timeout=120)
+    shown, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, shown
     return [read(path) for path in sorted((place / "out").iterdir())]
 
@@ -104,22 +104,22 @@ def test_a_signal_ends_all_and_the_same_weights_come_of_it(gappy, tmp_path):
     shape = SHAPE | {"dropout": 0.2}
     settings = SETTINGS.model_copy(
         update={
-            "steps": 200,
-            "patience": 200,
+            "steps": 80,
+            "patience": 80,
             "architecture": make_settings(architecture=shape).architecture,
         }
     )
     unbroken = ended(launch(gappy, tmp_path / "unbroken", settings), tmp_path / "unbroken")
     process = launch(gappy, tmp_path, settings)
-    last, end = tmp_path / "work" / LAST, time.monotonic() + 60
+    last, end = tmp_path / "work" / LAST, time.monotonic() + PATIENCE_S
     while not last.exists() and time.monotonic() < end:
         time.sleep(0.01)
     victim = next(pid for pid in family(process.pid) if is_rank(pid))
     os.kill(victim, signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode != 0
     kept = read(last)["global_step"]
-    assert 4 <= kept < 200
+    assert 4 <= kept < 80
     resumed = ended(launch(gappy, tmp_path, settings), tmp_path)
     assert resumed[0]["losses"][0, 0] > kept
     for one, other in zip(unbroken, resumed, strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from models.scenario import QUANTILES
 from models.surrogates.coarse_inundation import CoarseInundation, coarse_inundation, doubled
 from models.surrogates.conditional_unet import ConditionalUNet, Scales, turned, unturned
 from models.surrogates.terrain_features import filled, mean_around
-from training.export import compare, export_module
 from training.losses import pinball
 
 ROWS = COLUMNS = 32
@@ -113,18 +110,6 @@ def test_gradients_reach_all_weights_and_few_steps_learn() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 3
-
-
-def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
-    net, (scalars, fields) = network().eval(), scenarios(4)
-
-    def draw(size: int) -> dict[str, np.ndarray]:
-        rows = np.resize(np.arange(4), size)
-        return {"scalars": scalars.numpy()[rows], "fields": fields.numpy()[rows]}
-
-    example = {name: torch.as_tensor(value) for name, value in draw(2).items()}
-    export_module(net, example, tmp_path / "model.onnx")
-    compare(net, tmp_path / "model.onnx", draw, net.parity)
 
 
 def test_ponds_are_filled_to_their_lowest_sill() -> None:

@@ -25,7 +25,7 @@ from pipelines.domains.registry import domain_of
 from pipelines.domains.scenarios import read_file, read_keys
 from pipelines.domains.traffic.network import Network
 from tests.fixtures.streets import LAST_S
-from tests.fixtures.tiny import ROOT, felsina
+from tests.fixtures.tiny import ROOT, Run
 
 EXAMPLES = ROOT / "pipelines" / "domains" / "examples"
 NAME = "flood closes roads"
@@ -288,13 +288,13 @@ def test_what_cannot_be_chained_is_refused_before_the_water_moves(
     assert not list(place.glob("out*"))
 
 
-def test_a_chain_is_no_scenario_of_a_domain(place: Path) -> None:
+def test_a_chain_is_no_scenario_of_a_domain(place: Path, run: Run) -> None:
     with pytest.raises(FelsinaError, match=r"--release plain names one surrogate; .*hop's"):
         run_one(place / "chain.toml", "physics", place / "out", json=True, release="plain")
     (place / "design.toml").write_text(CHAIN)
-    done = felsina(place, "scenario", "search", str(place / "design.toml"), "--out", "found")
-    assert done.returncode == 2
-    assert "domain is missing" in done.stderr
+    code, _, err = run("scenario", "search", str(place / "design.toml"), "--out", "found")
+    assert code == 2
+    assert "domain is missing" in err
 
 
 def test_errors_are_told_by_test_set() -> None:

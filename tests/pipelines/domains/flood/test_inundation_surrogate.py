@@ -22,7 +22,7 @@ from tests.factories import Silent
 from training.experiments import open_experiments
 
 SMALL = {"name": "small", "domain": "flood", "rows": 32, "columns": 32, "scenarios": 2}
-SMALL |= {"training": 2, "stopping": 1, "calibration": 1, "held_out": 1, "together": 4}
+SMALL |= {"training": 2, "stopping": 1, "calibration": 1, "held_out": 1, "together": 5}
 
 
 def silent(text, share): ...
@@ -69,7 +69,7 @@ def test_drawn_experiments_are_whole_and_the_same_again(folder, tmp_path):
     stopped = RuntimeError("killed")
 
     def kill(text, share):
-        if share > 0.5:
+        if share >= 0.5:
             raise stopped
 
     with pytest.raises(RuntimeError):
@@ -124,7 +124,9 @@ def surrogate(folder, tmp_path_factory):
     drawn = open_experiments(folder)
     quick = ["steps=4", "evaluate_every=2", "batch=2"]
     settings = surrogate_settings(drawn, assignments=quick)
-    made = release_surrogate(drawn, settings, tmp_path_factory.mktemp("home"), Silent())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.export._REPEATS", 3)
+        made = release_surrogate(drawn, settings, tmp_path_factory.mktemp("home"), Silent())
     return load_surrogate(made)
 
 
@@ -140,6 +142,12 @@ def asked(**changes):
         "rain": {"kind": "chicago", "a_mm": 40, "n": 0.4, "hours": 2},
         "inflow": [{"x": 800, "y": 800, "peak_m3_s": 40, "to_peak_h": 1, "duration_h": 4}],
     } | changes
+
+
+@pytest.mark.slow
+def test_the_exported_graph_says_the_same(surrogate):
+    said = surrogate.manifest["export"]
+    assert said["largest_relative_difference"] <= said["allowed"] == 0.01
 
 
 @pytest.mark.slow
