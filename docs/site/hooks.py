@@ -5,6 +5,7 @@ Run as ``python -m mkdocs`` in the root of the repository, whose code the pages 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,14 @@ _MADE = {
 }
 _FROM: dict[str, str] = {}
 """Path on the site to path in the repository, of files that come along."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages that the navigation does not name at its end: none is lost."""
+    named = set(re.findall(r"[\w/-]+\.md", str(config.nav)))
+    rest = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
+    config.nav = [*(config.nav or []), *([{"More": rest}] if rest else [])]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

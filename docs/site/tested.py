@@ -12,7 +12,8 @@ _HEAD = """\
 
 Of the tutorials and how-to pages below every command runs in a test, in the order of the page, in a
 folder like a fresh clone. What a page shows is compared word by word, numbers and digests apart:
-the test trains twenty steps on a hundred days. On all other pages, the first one of the repository
+the test trains twenty steps on a hundred days, and runs `felsina up`, which `make up` ends with, in
+its place. On all other pages, the first one of the repository
 included, every `felsina` command is held to the options that exist and every address to the routes
 that are served.
 
