@@ -13,7 +13,16 @@ from pipelines.report import Inputs, gather
 from serving.release import MANIFEST
 from tests.factories import make_dataset
 from tests.fixtures.killed import KILLS, LAST, killed_at
-from tests.fixtures.tiny import ROOT, SET_FLAGS, Run, Tiny, command, environment, felsina
+from tests.fixtures.tiny import (
+    PATIENCE_S,
+    ROOT,
+    SET_FLAGS,
+    Run,
+    Tiny,
+    command,
+    environment,
+    felsina,
+)
 from training.checkpoint import read
 
 pytestmark = pytest.mark.slow
