@@ -57,7 +57,7 @@ def first_fault(error: ValidationError) -> str:
     where = ".".join(map(str, fault["loc"]))[:_SHOWN] or "whole"
     value = fault["input"]
     silent = not fault["loc"] or fault["type"] == "missing"
-    if not silent and not isinstance(value, (dict, list, tuple, bytes)):
+    if not silent and not (value and isinstance(value, (dict, list, tuple, bytes))):
         where += f" = {repr(value)[:_SHOWN]}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]}"

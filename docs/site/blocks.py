@@ -98,7 +98,7 @@ def all_pages() -> list[Path]:
 def commands_of(block: Block) -> Iterator[str]:
     """The commands of a block, continued lines joined."""
     if block.language == "console":
-        yield from (command for command, _ in block.dialogue())
+        yield from (command.replace("\\\n", " ") for command, _ in block.dialogue())
     elif block.language == "sh":
         lines = block.text.replace("\\\n", " ").splitlines()
         yield from (line for line in lines if line.strip() and not line.startswith("#"))

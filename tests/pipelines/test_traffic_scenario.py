@@ -185,7 +185,7 @@ def test_a_killed_scenario_takes_up_where_it_was(streets: Network, tmp_path: Pat
             "km_h = -30: input should be greater than 0",
         ),
         ({"measures": [{"kind": "demand", "factor": 0}]}, "factor = 0: input should be"),
-        ({"measures": [{"kind": "tunnel"}]}, "measures.0 = .*'tunnel'.* 'closure'"),
+        ({"measures": [{"kind": "tunnel"}]}, "measures.0: .*'tunnel'.* 'closure'"),
         ({"end": 1000}, "end 1000, warm_up 300: 700 s are measured"),
         ({"counts": "absent.csv"}, "counts .*absent.csv: .*; give a CSV with the columns datetime"),
         ({"counts": "counts.csv", "counts_hour": 3}, "counts.csv: no count of hour 3; set"),

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from fairness.board import STREAM
 from models.chain import head_path
 from models.record import canonical_json, write_atomic
+from pipelines.relocate import relocate
 from serving.release import champion_pointer
 from tests.fixtures.boards import Seats, seats, terms_of
 from tests.fixtures.tiny import (
@@ -224,6 +225,7 @@ def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(
 ) -> None:
     home, port = tmp_path / "home", free_port()
     shutil.copytree(tiny.home, home)
+    relocate(home, apply=True)
     monkeypatch.setenv("FELSINA_HOME", str(home))
     given = ("--dataset", str(tiny.folder), *SET_FLAGS)
     code, _, said = run("run", *given)

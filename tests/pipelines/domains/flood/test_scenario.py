@@ -226,7 +226,7 @@ def test_rasters_give_roughness_and_infiltration(base: Path) -> None:
             r"rain: peak = 2 is not within 0 to 1",
         ),
         ({"rain": {"kind": "uniform", "n": 0.4, "hours": 4}}, r"rain: give either a_mm"),
-        ({"rain": {"kind": "snow"}}, r"rain = .*snow"),
+        ({"rain": {"kind": "snow"}}, r"rain: .*snow"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
