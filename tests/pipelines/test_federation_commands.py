@@ -131,7 +131,7 @@ def test_the_citys_words_are_checked(place):
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        ("federation = ", "give a plan as a TOML file"),
+        ("federation = ", "no TOML: Invalid value"),
         ("federation = 'demo'", "reason"),
         (PLAN.replace("household", "window"), "window protects nobody"),
         (PLAN.replace("delta = 1e-3", "delta = 0.5"), "delta"),

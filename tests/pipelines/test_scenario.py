@@ -78,7 +78,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(place: Path) -> None:
     for text, said in (
         ('name = "a"', "domain is missing; give it a text"),
         ('domain = "words"', "name is missing"),
-        ("name = ", "case.toml: Invalid value"),
+        ("name = ", "case.toml: no TOML: Invalid value"),
         ('name = "a"\ndomain = "mute"', "'mute' has no simulator"),
     ):
         with pytest.raises(FelsinaError, match=said) as caught:

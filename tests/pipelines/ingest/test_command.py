@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,7 +13,6 @@ from pipelines.cli import app
 from pipelines.domains.registry import sources
 from tests.fixtures.tiny import ROOT
 from tests.pipelines.ingest.test_csv import ITALIAN, LONG, MAPPING, long_text, truth
-from training.dataset import open_dataset
 
 
 def run(*arguments: str) -> str:
@@ -71,29 +69,6 @@ def test_misuse_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> 
     with pytest.raises(FelsinaError, match=said):
         run(*arguments, "--dataset", str(tmp_path / "city"))
     assert not (tmp_path / "city").exists()
-
-
-def test_the_documents_own_city_works(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "ingest.md").read_text()
-    mapping = text.partition("```toml\n")[2].partition("```")[0]
-    assert len(mapping.strip().splitlines()) <= 22
-    (tmp_path / "mapping.toml").write_text(mapping)
-    places = 'codice;geo_point_2d;via\na;"44.64, 10.92";Via Emilia\nb;"44.65, 10.93";Via Giardini\n'
-    (tmp_path / "stations.csv").write_text(places)
-    rows = long_text(truth().round()).replace("day;hour;meter;kW", "giorno;ora;postazione;transiti")
-    rows = "\n".join(row.replace(".00;", ":00;", 1) for row in rows.splitlines())
-    (tmp_path / "counts-2024.csv").write_text(rows + "\n")
-    run("csv", str(tmp_path / "mapping.toml"), "--dataset", str(tmp_path / "modena"))
-    dataset = open_dataset(tmp_path / "modena")
-    assert np.array_equal(dataset.values, truth().round().to_numpy(np.float32))
-    assert dataset.graph.names == ("Via Emilia", "Via Giardini")
-    (tmp_path / "counts-2024.csv").write_text(
-        rows.replace("\n10/10/2024;00:00;b;", "\n10/10/2024;00:00;b;1,234.5")
-    )
-    with pytest.raises(FelsinaError) as error:
-        run("csv", str(tmp_path / "mapping.toml"), "--dataset", str(tmp_path / "modena"))
-    shown = text.partition("felsina: counts-2024.csv: ")[2].partition("\n")[0]
-    assert str(error.value).partition(" is no number ")[2] == shown.partition(" is no number ")[2]
 
 
 def test_the_documents_table_lists_every_source() -> None:
