@@ -80,7 +80,7 @@ def test_every_kind_is_recorded_and_replayed(path):
         ("agreement", {"text_sha256": "A" * 64}, "text_sha256"),
         ("agreement", {"note": "more"}, "note"),
         ("dropped", {"code": "Traceback (most recent call last)"}, "code"),
-        ("charge", {}, "partner: Field required"),
+        ("charge", {}, "partner: field required"),
         ("gift", {}, "kind 'gift' is unknown"),
     ],
 )
