@@ -54,9 +54,10 @@ def beside(city: City) -> Path:
 
 @pytest.fixture(scope="module")
 def making(city: City, bare: Trained) -> tuple[set[str], Silent, dict]:
-    """The files that lay there before, who listened, and the record that was made."""
+    """The files that came, who listened, and the record that was made."""
     before, listener = files_in(city.home.parent), Silent()
-    return before, listener, make_evidence(bare, city.home, listener)
+    made = make_evidence(bare, city.home, listener)
+    return files_in(city.home.parent) - before, listener, made
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +130,10 @@ def test_errors_are_of_groups_and_the_page_says_whose(proven: Trained):
 
 
 def test_evidence_reads_the_folder_and_adds_nothing_else(city: City, proven: Trained, making):
-    before, listener, made = making
+    came, listener, made = making
     place = f"home/trained/{proven.folder.name}"
     added = {f"{place}/{FOLDER}/{name}" for name in EVIDENCE_FILES}
-    assert files_in(city.home.parent) - before == added  # no weights of the twin
+    assert came == added  # no weights of the twin
     assert sha256_file(proven.folder / STATE) == sha256_file(beside(city) / place / STATE)
     assert listener.stages == ["audit", "twin", "errors"]
     quiet = Silent()
