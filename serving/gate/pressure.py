@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 
 _TICK, _INTERVAL, _INTERVALS = 0.01, 0.2, 3
 _LATE = 0.004
 """Mean seconds of delay from which it is too much; at 70 % of capacity it is half of that."""
-_BUSY = 20
-"""Requests in an interval below which it is not they who make the loop late."""
+_CAME, _WORKED = 20, 0.8
+"""Requests in an interval, and share of it that the process computed, below which it is not its own
+work that makes the loop late."""
 _RISE, _MOST_RISE, _FALL = 0.1, 0.3, 0.05
 _SLACK = 0.3
 """What the level must rise by before anything is refused."""
@@ -46,9 +48,14 @@ class Pressure:
         beyond = min(self.level - ready, _MOST)
         return beyond > 0 and self._dice.random() < beyond
 
-    def step(self, late: float) -> None:
-        """An interval has passed in which the loop was late by so many seconds on average."""
-        self._late.append(late if self.came >= _BUSY else 0.0)
+    def step(self, late: float, worked: float) -> None:
+        """An interval has passed.
+
+        Args:
+            late: seconds that the loop was late in it, on average.
+            worked: share of it that the process computed.
+        """
+        self._late.append(late if self.came >= _CAME and worked >= _WORKED else 0.0)
         self.came = 0
         usual = sorted(self._late)[_INTERVALS // 2]
         by = usual / _LATE
@@ -58,12 +65,13 @@ class Pressure:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            began, late, ticks = loop.time(), 0.0, 0
+            began, used, late, ticks = loop.time(), time.process_time(), 0.0, 0
             while loop.time() < began + _INTERVAL:
                 due = loop.time() + _TICK
                 await asyncio.sleep(_TICK)
                 late, ticks = late + loop.time() - due, ticks + 1
-            self.step(late / ticks)
+            worked = (time.process_time() - used) / (loop.time() - began)
+            self.step(late / ticks, worked)
 
 
 PRESSURE = Pressure()

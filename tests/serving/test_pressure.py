@@ -11,12 +11,12 @@ def refused(pressure: Pressure, ready: bool) -> float:
     return sum(pressure.sheds(ready) for _ in range(2000)) / 2000
 
 
-def after(*late: float, came: int = 100) -> Pressure:
+def after(*late: float, came: int = 100, worked: float = 0.95) -> Pressure:
     """Intervals that were so many seconds late."""
     pressure = Pressure()
     for one in late:
         pressure.came = came
-        pressure.step(one)
+        pressure.step(one, worked)
     return pressure
 
 
@@ -41,6 +41,7 @@ def test_what_was_refused_is_let_in_again_within_seconds() -> None:
 
 def test_a_machine_that_others_keep_busy_is_no_overload() -> None:
     assert refused(after(*[0.05] * 50, came=5), ready=False) == 0
+    assert refused(after(*[0.05] * 50, came=50, worked=0.5), ready=False) == 0
     assert refused(after(*[0.05] * 50, came=50), ready=False) > 0.9
 
 
@@ -56,7 +57,7 @@ def test_the_level_settles_where_what_is_let_in_is_answered_soon() -> None:
             if not pressure.sheds(ready=True):
                 waiting += 0.001
                 waits.append(waiting)
-        pressure.step((begun + waiting) / 2)
+        pressure.step((begun + waiting) / 2, 1.0)
     settled = sorted(waits[len(waits) // 3 :])
     assert settled[len(settled) // 2] < 0.05
     assert len(waits) / 60 > 500  # of a thousand that it could answer
@@ -69,7 +70,9 @@ def test_a_loop_that_is_held_up_is_seen_to_be_late() -> None:
         ends = time.monotonic() + 2.5
         while time.monotonic() < ends:
             pressure.came += 5
-            time.sleep(held)
+            ends_work = time.process_time() + held
+            while time.process_time() < ends_work:
+                pass
             await asyncio.sleep(0 if held else 0.005)
         return pressure.level
 
