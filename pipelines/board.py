@@ -24,15 +24,13 @@ from models.errors import FelsinaError
 from models.record import sha256_bytes, sha256_file
 from models.signing import PrivateKey, create_key, load_key
 from models.stream import utc_now
-from pipelines.present import RECORD
+from pipelines.present import RECORD, reports
 from pipelines.present import read_board as read_board
 from pipelines.report_pages import changed_pages
 from pipelines.settings import held
 from serving.release import INPUTS, MANIFEST, load_release, releases
 from serving.surrogate import load_surrogate
 
-REPORTS = "reports"
-"""A home's folder of the board's reports."""
 _DEMO_DAYS = 3650
 
 
@@ -89,7 +87,7 @@ def sealed(home: Path, release: str) -> Docket:
     if not folder.is_dir():
         raise FelsinaError(f"{folder} is missing; name a release, felsina release list shows them")
     found = load_surrogate(folder) if (folder / INPUTS).is_file() else load_release(folder)
-    path = home / REPORTS / name / RECORD
+    path = reports(home, name) / RECORD
     return Docket(name.rpartition("-")[0], name, found.sha256, path, None, UNREPORTED)
 
 
@@ -134,7 +132,7 @@ def proposed(home: Path, board: Board) -> list[str]:
     for folder in releases(home):
         sha = sha256_file(folder / MANIFEST)
         decided = board.votes(sha) or board.ruling(sha, utc_now()).state != "none"
-        if not decided and (home / REPORTS / folder.name / RECORD).is_file():
+        if not decided and (reports(home, folder.name) / RECORD).is_file():
             found.append(folder.name)
     return found
 

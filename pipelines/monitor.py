@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from fairness.board import Register
-from models.board import BOARD, STREAM
+from models.board import BOARD
 from models.contracts import FelsinaError
 from models.record import canonical_json, write_atomic
 from models.signing import PrivateKey
 from models.stream import utc_now
 from pipelines.ageing import CITY, RECENT_DAYS, WINDOW_DAYS, Days, Watch
-from pipelines.board import read_board
+from pipelines.present import servable, served_now
 from serving.drift import Drift, Figure, record_path
 from serving.held_windows import HeldWindows
-from serving.release import Release, champions, load_release
+from serving.release import Release, load_release
 from serving.runtime import Runtime
 from serving.store import Store
 from training.dataset import CityDataset
@@ -35,22 +35,15 @@ _WEEK = 7
 
 
 def served_release(home: Path, dataset: str) -> Release:
-    """The release that is served: the last one promoted that is approved, or what is pointed at.
+    """The release that is served.
 
     Raises:
         FelsinaError: if there is none, or it is broken.
     """
-    folders = [folder] if (folder := champions(home).get(dataset)) else []
-    if (home / BOARD / STREAM).is_file():
-        board = read_board(home / BOARD)
-        folders = [
-            home / "releases" / one.release
-            for one in board.promoted(dataset)
-            if board.ruling(one.manifest_sha256, utc_now()).state == "approved"
-        ]
-    if not folders:
+    folder = served_now(home, dataset)
+    if folder is None:
         raise FelsinaError(f"no release of {dataset} is served from {home}; felsina run makes one")
-    return load_release(folders[0])
+    return load_release(folder)
 
 
 def monitor(
@@ -108,13 +101,8 @@ def suspend(home: Path, key: PrivateKey, release: Release, drift: Drift) -> str:
     worse = [alarm for alarm in drift.alarms if alarm.kind in WORSE]
     if not worse:
         return f"{release.id} stays: its forecasts are no worse than tested"
-    board = read_board(home / BOARD)
-    others = [
-        one.release
-        for one in board.promoted(drift.dataset)
-        if one.release != release.id
-        and board.ruling(one.manifest_sha256, utc_now()).state == "approved"
-    ]
+    names = [folder.name for folder in servable(home, drift.dataset)]
+    others = [name for name in names if name != release.id]
     if not others:
         return f"{release.id} stays: no other approved release could take over"
     reason = "; ".join(f"{alarm.kind} since {alarm.since[:10]}" for alarm in worse)

@@ -7,6 +7,7 @@ from pathlib import Path
 from models.board import BOARD, CHARTER, STREAM, Board, open_board
 from models.charter import read_charter
 from models.contracts import FelsinaError
+from models.stream import utc_now
 from pipelines import domains
 from pipelines.settings import store_place
 from serving.release import MANIFEST, champion_pointer, champions, load_release, read_pointer
@@ -56,16 +57,27 @@ def read_board(folder: Path) -> Board:
     return open_board(read_charter(folder / CHARTER), folder / STREAM)
 
 
+def servable(home: Path, dataset: str) -> list[Path]:
+    """Folders of the releases that may be served, the one that is first.
+
+    Those promoted whose approval stands, where there is a board; else what is pointed at.
+    """
+    if not (home / BOARD / STREAM).is_file():
+        return [folder] if (folder := champions(home).get(dataset)) else []
+    board, now = read_board(home / BOARD), utc_now()
+    return [
+        home / "releases" / one.release
+        for one in board.promoted(dataset)
+        if board.ruling(one.manifest_sha256, now).state == "approved"
+    ]
+
+
 def served_now(home: Path, dataset: str, other_than: str = "") -> Path | None:
-    """Folder of the release that is served for a dataset, by its board where there is one.
+    """Folder of the release that is served for a dataset.
 
     None where there is none, or it is the one of the name ``other_than``.
     """
-    if (home / BOARD / STREAM).is_file():
-        promoted = read_board(home / BOARD).promoted(dataset)
-        folder = home / "releases" / promoted[0].release if promoted else None
-    else:
-        folder = champions(home).get(dataset)
+    folder = next(iter(servable(home, dataset)), None)
     return folder if folder and folder.is_dir() and folder.name != other_than else None
 
 

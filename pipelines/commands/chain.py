@@ -10,7 +10,7 @@ from models.charter import read_charter
 from pipelines.chain import Made, plan
 from pipelines.commands.terminal import Stages, answer, out, plain_table, say, scores
 from pipelines.domains.registry import Domain, registered
-from pipelines.present import read_board, released
+from pipelines.present import read_board, released, reports
 from pipelines.run import backtested, go_through
 from pipelines.settings import home
 from pipelines.stages import EVALUATE, RELEASE, Asked, Chain
@@ -112,6 +112,6 @@ def _next(place: Path, made: list[Made]) -> None:
         promoted = read_board(charter.parent).promoted(name.rpartition("-")[0]) if real else []
         if name in [promotion.release for promotion in promoted[:1]]:
             continue
-        say(f"Not served yet. The board reads {place / 'reports' / name / 'report.en.html'}")
+        say(f"Not served yet. The board reads {reports(place, name) / 'report.en.html'}")
         say(f"Each member: felsina board sign {name} --key KEY --approve|--reject")
         say(f"Then the operator: felsina promote {name} --key KEY")

@@ -105,6 +105,12 @@ def test_what_is_served_is_what_the_board_promoted_last(tiny: Tiny, tmp_path):
     board.promote(of, board.approve(of))
     assert served_now(tmp_path, "tiny") == first
     assert served_now(tmp_path, "tiny", first.name) is None
+    later = terms_of(tmp_path, newer)
+    board.promote(later, board.approve(later))
+    assert served_now(tmp_path, "tiny") == newer
+    said = (later.dataset, later.release, later.manifest_sha256)
+    board.register("a").alarm(*said, "misses floods")
+    assert served_now(tmp_path, "tiny") == first, "what is suspended is served no more"
 
 
 def test_weeks_of_the_served_release_are_watched(tiny: Tiny, halves, monkeypatch, capsys):
