@@ -1,9 +1,7 @@
 """A real server with two workers, its board deciding while it answers."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -27,8 +25,8 @@ from tests.fixtures.tiny import (
     Tiny,
     command,
     environment,
-    family,
     free_port,
+    kill_family,
     reseal,
 )
 
@@ -251,9 +249,7 @@ def test_run_says_what_comes_next_and_up_has_a_board_of_its_own(
                     time.sleep(0.2)
         assert told is not None, (tmp_path / "log").read_text()
     finally:
-        for pid in family(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        process.wait(30)
+        kill_family(process)
     assert told["approval"] == "demo"
     file = tmp_path / "answer.json"
     file.write_bytes(canonical_json(told))
