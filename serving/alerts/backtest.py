@@ -24,6 +24,7 @@ from serving.alerts.held import Held
 from serving.alerts.rules import Rule, problem, rules_of
 from serving.bands import MOST_MISSING
 from serving.catalogue import Catalogue
+from serving.gate.pressure import PRESSURE
 from serving.held_windows import HeldWindows
 from serving.runtime import Runtime
 from serving.schemas import iso
@@ -311,4 +312,6 @@ def _issue(
             while past[0] <= origin - spec.horizon:
                 del past[0], issued[0]
         time.sleep(_PAUSES * (time.perf_counter() - began))
+        while PRESSURE.level > 0:  # requests are refused, so a replay can wait
+            time.sleep(1.0)
     return {name: np.array(found[name]) for name in found}

@@ -1,25 +1,34 @@
 """Overload, told by how late the loop comes to its work: the later, the more is refused at once.
 
 Work that is turned away costs little, and then what is accepted waits little. A burst, or one long
-pause, refuses nothing: what counts is the median of the last intervals.
+pause, refuses nothing: what counts is the median of the last intervals. Once something is refused,
+the level stays where the process is busy but not late, and falls only as far as there is room: were
+it to fall until the loop is late again, each fall would end in a queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
 
-_TICK, _INTERVAL, _INTERVALS = 0.01, 0.2, 3
+_TICK, _INTERVAL, _INTERVALS = 0.01, 0.1, 3
 _LATE = 0.004
 """Mean seconds of delay from which it is too much; at 70 % of capacity it is half of that."""
-_CAME, _WORKED = 20, 0.8
+_CAME, _WORKED = 10, 0.8
 """Requests in an interval, and share of it that the process computed, below which it is not its own
 work that makes the loop late."""
-_RISE, _MOST_RISE, _FALL = 0.1, 0.3, 0.05
+_RISE, _MOST_RISE = 0.15, 0.3
+_FULL, _EASE, _MOST_FALL = 0.85, 0.15, 0.025
+"""Share of the time that the process may compute in overload, and how fast more is let in below."""
+_CREEP = 0.005
+"""What the level falls by above that where the loop is on time: work of several cores."""
 _SLACK = 0.3
 """What the level must rise by before anything is refused."""
+_BURST = 0.015
+"""Seconds of delay beyond which, in overload, nearly all is refused until the loop is on time."""
 _MOST = 0.95
 """Share of a kind that is refused at most: some of everything goes on."""
 
@@ -37,6 +46,8 @@ class Pressure:
         self.level, self.came = -_SLACK, 0
         self._dice = random.Random()
         self._late: deque[float] = deque([0.0] * _INTERVALS, _INTERVALS)
+        self._worked: deque[float] = deque([0.0] * _INTERVALS, _INTERVALS)
+        self._due = math.inf
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -45,8 +56,10 @@ class Pressure:
 
     def sheds(self, ready: bool) -> bool:
         """Whether a request is to be refused; one that lies ready is, only where need be."""
-        beyond = min(self.level - ready, _MOST)
-        return beyond > 0 and self._dice.random() < beyond
+        if self.level <= 0:
+            return False
+        burst = time.monotonic() - self._due > _BURST
+        return self._dice.random() < (_MOST if burst else min(self.level - ready, _MOST))
 
     def step(self, late: float, worked: float) -> None:
         """An interval has passed.
@@ -56,10 +69,16 @@ class Pressure:
             worked: share of it that the process computed.
         """
         self._late.append(late if self.came >= _CAME and worked >= _WORKED else 0.0)
+        self._worked.append(worked)
         self.came = 0
-        usual = sorted(self._late)[_INTERVALS // 2]
-        by = usual / _LATE
-        change = min(_RISE * by, _MOST_RISE) if by > 1 else _FALL * (by - 1)
+        by = sorted(self._late)[_INTERVALS // 2] / _LATE
+        room = _FULL - sum(self._worked) / _INTERVALS
+        if by > 1:
+            change = min(_RISE * by, _MOST_RISE)
+        elif room > 0:
+            change = -min(_EASE * room, _MOST_FALL)
+        else:
+            change = -_CREEP if late < _LATE / 4 else 0.0
         self.level = min(max(self.level + change, -_SLACK), 2.0)
 
     async def _watch(self) -> None:
@@ -68,6 +87,7 @@ class Pressure:
             began, used, late, ticks = loop.time(), time.process_time(), 0.0, 0
             while loop.time() < began + _INTERVAL:
                 due = loop.time() + _TICK
+                self._due = time.monotonic() + _TICK
                 await asyncio.sleep(_TICK)
                 late, ticks = late + loop.time() - due, ticks + 1
             worked = (time.process_time() - used) / (loop.time() - began)

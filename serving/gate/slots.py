@@ -52,9 +52,10 @@ class Slots:
     """ASGI middleware that lets few requests at a time through to what computes.
 
     It stands behind ready answers and before the routes; the page, its files and streams pass. The
-    line may be long in a burst, and is cut in overload (``Line``). A slot is held until the answer
-    begins or, where a thread still works after the deadline or after its client has left, until
-    that thread ends: it cannot be stopped. A client that leaves the line gives its place up.
+    line may be long in a burst, and is cut in overload (``Line``), with those who wait at its end.
+    A slot is held until the answer begins or, where a thread still works after the deadline or
+    after its client has left, until that thread ends: it cannot be stopped. A client that leaves
+    the line gives its place up.
 
     Args:
         app: what lies behind.
@@ -72,7 +73,7 @@ class Slots:
     ) -> None:
         self.app, self.at_once, self.seconds = app, at_once, seconds
         self.busy = 0
-        self.line: deque[asyncio.Future[None]] = deque()
+        self.line: deque[asyncio.Future[bool]] = deque()
         self._bound = Line(waiting, min(at_once, waiting))
         self._late: set[asyncio.Task[None]] = set()
 
@@ -88,15 +89,16 @@ class Slots:
             ).send(send)
             return
         if self.busy >= self.at_once:
-            if len(self.line) >= self._bound.most(began, len(self.line)):
-                self._bound.refused += 1
-                detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
-                await busy(f"{detail}; try again in a second", "busy").send(send)
+            most = self._bound.most(began, len(self.line))
+            while len(self.line) > most:  # it was cut: they would wait longest
+                self.line.pop().set_result(False)
+            if len(self.line) >= most:
+                await self._busy().send(send)
                 return
             try:
                 message = await self._turn(receive)
-            except TimeoutError:
-                await self._late_answer().send(send)
+            except Refusal as refusal:
+                await refusal.send(send)
                 return
             if message is None:
                 return
@@ -107,8 +109,12 @@ class Slots:
         await self._answer(scope, receive, send, began)
 
     async def _turn(self, receive: Receive) -> Message | None:
-        """Wait for a slot; None where the client left. The message that was read meanwhile."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Wait for a slot; None where the client left. The message that was read meanwhile.
+
+        Raises:
+            Refusal: if none was free in time, or the line was cut before its turn.
+        """
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.line.append(turn)
         given = False
         gone: asyncio.Future[Message] | None = None
@@ -117,9 +123,12 @@ class Slots:
             if message["type"] != "http.disconnect":
                 gone = asyncio.ensure_future(receive())
                 await asyncio.wait({turn, gone}, timeout=self.seconds, return_when=FIRST_COMPLETED)
-                if not (turn.done() or gone.done()):
-                    raise TimeoutError
-                given = not gone.done()
+                if not gone.done():
+                    if not turn.done():
+                        raise self._late_answer()
+                    if not turn.result():
+                        raise self._busy()
+                    given = True
             return message if given else None
         finally:
             if gone is not None:
@@ -127,16 +136,16 @@ class Slots:
             if not given:
                 self._give_up(turn)
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        if turn.done():
-            self._free()
-        else:
+    def _give_up(self, turn: asyncio.Future[bool]) -> None:
+        if not turn.done():
             self.line.remove(turn)
+        elif turn.result():
+            self._free()
 
     def _free(self) -> None:
         """Hand a slot to the next in line, or keep it for who comes."""
         if self.line:
-            self.line.popleft().set_result(None)
+            self.line.popleft().set_result(True)
         else:
             self.busy -= 1
 
@@ -179,6 +188,11 @@ class Slots:
             task.cancel()
             raise
         await task
+
+    def _busy(self) -> Refusal:
+        self._bound.refused += 1
+        detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
+        return busy(f"{detail}; try again in a second", "busy")
 
     def _late_answer(self) -> Refusal:
         detail = f"no answer within {self.seconds:g} s; ask for less at once"

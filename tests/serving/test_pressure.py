@@ -35,8 +35,31 @@ def test_overload_refuses_what_computes_first_and_never_everything() -> None:
 
 
 def test_what_was_refused_is_let_in_again_within_seconds() -> None:
-    pressure = after(*[0.02] * 20, *[0.0] * 60)
+    pressure = after(*[0.02] * 20)
+    for _ in range(120):  # 12 s
+        pressure.step(0.0, 0.3)
     assert refused(pressure, ready=False) == 0
+
+
+def test_a_process_that_is_busy_and_on_time_lets_in_no_more_than_it_can_bear() -> None:
+    pressure = after(*[0.01] * 6, *[0.0] * 2)
+    before = pressure.level
+    for _ in range(50):
+        pressure.step(0.002, 0.9)
+    assert pressure.level == before > 0
+    for _ in range(50):  # cores beside the loop's are at work
+        pressure.step(0.0002, 2.5)
+    assert pressure.level < before - 0.2
+
+
+def test_in_overload_a_burst_is_refused_until_the_loop_has_caught_up() -> None:
+    calm, wild = after(*[0.0] * 4), after(*[0.01] * 4)
+    for pressure in calm, wild:
+        pressure._due = time.monotonic() - 0.05
+    assert refused(calm, ready=True) == 0
+    assert 0.93 < refused(wild, ready=True) < 0.97
+    wild._due = time.monotonic() + 5
+    assert refused(wild, ready=True) == 0
 
 
 def test_a_machine_that_others_keep_busy_is_no_overload() -> None:
