@@ -1,9 +1,10 @@
 """Overload, told by how late the loop comes to its work: the later, the more is refused at once.
 
 Work that is turned away costs little, and then what is accepted waits little. A burst, or one long
-pause, refuses nothing: what counts is the median of the last intervals. Once something is refused,
-the level stays where the process is busy but not late, and falls only as far as there is room: were
-it to fall until the loop is late again, each fall would end in a queue.
+pause, refuses nothing: the median of the last intervals counts, and must stay too late for half a
+second and more unless much more is asked than could be computed. Once something is refused, the
+level stays where the process is busy but not late, and falls only as far as there is room: were it
+to fall until the loop is late again, each fall would end in a queue.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ _FULL, _EASE, _MOST_FALL = 0.85, 0.15, 0.025
 """Share of the time that the process may compute in overload, and how fast more is let in below."""
 _CREEP = 0.005
 """What the level falls by above that where the loop is on time: work of several cores."""
-_SLACK = 0.3
-"""What the level must rise by before anything is refused."""
+_SLACK, _FORGET = 1.0, 0.15
+"""What the level must rise by before anything is refused, and falls by until then when on time."""
+_SURE, _BEGIN, _LEARN = 1.5, 0.5, 0.05
+"""Work asked for, as a share of an interval, from which overload is certain, and the level then."""
 _BURST = 0.015
 """Seconds of delay beyond which, in overload, nearly all is refused until the loop is on time."""
 _MOST = 0.95
 """Share of a kind that is refused at most: some of everything goes on."""
+_BUSY = 0.6
 
 
 class Pressure:
@@ -45,8 +49,10 @@ class Pressure:
     def __init__(self) -> None:
         self.level, self.came = -_SLACK, 0
         self._dice = random.Random()
-        self._late: deque[float] = deque([0.0] * _INTERVALS, _INTERVALS)
-        self._worked: deque[float] = deque([0.0] * _INTERVALS, _INTERVALS)
+        self._late, self._worked, self._asked = (
+            deque([0.0] * _INTERVALS, _INTERVALS) for _ in range(3)
+        )
+        self._cost = 0.0
         self._due = math.inf
         self._task: asyncio.Task[None] | None = None
 
@@ -61,6 +67,11 @@ class Pressure:
         burst = time.monotonic() - self._due > _BURST
         return self._dice.random() < (_MOST if burst else min(self.level - ready, _MOST))
 
+    @property
+    def busy(self) -> bool:
+        """Whether the process computes most of the time, so that what can wait should."""
+        return sum(self._worked) / _INTERVALS > _BUSY
+
     def step(self, late: float, worked: float) -> None:
         """An interval has passed.
 
@@ -68,18 +79,27 @@ class Pressure:
             late: seconds that the loop was late in it, on average.
             worked: share of it that the process computed.
         """
-        self._late.append(late if self.came >= _CAME and worked >= _WORKED else 0.0)
+        many = self.came >= _CAME
+        self._late.append(late if many and worked >= _WORKED else 0.0)
         self._worked.append(worked)
-        self.came = 0
-        by = sorted(self._late)[_INTERVALS // 2] / _LATE
+        self._asked.append(self.came * self._cost)
+        by = _median(self._late) / _LATE
         room = _FULL - sum(self._worked) / _INTERVALS
         if by > 1:
             change = min(_RISE * by, _MOST_RISE)
+            if self.level <= 0 and _median(self._asked) > _SURE:
+                change = _BEGIN - self.level
+        elif self.level <= 0:
+            change = -_FORGET
+            if many:
+                cost = worked / self.came
+                self._cost += (_LEARN if self._cost else 1.0) * (cost - self._cost)
         elif room > 0:
             change = -min(_EASE * room, _MOST_FALL)
         else:
             change = -_CREEP if late < _LATE / 4 else 0.0
         self.level = min(max(self.level + change, -_SLACK), 2.0)
+        self.came = 0
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -92,6 +112,10 @@ class Pressure:
                 late, ticks = late + loop.time() - due, ticks + 1
             worked = (time.process_time() - used) / (loop.time() - began)
             self.step(late / ticks, worked)
+
+
+def _median(values: deque[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 PRESSURE = Pressure()

@@ -14,7 +14,7 @@ from serving.gate.pressure import PRESSURE
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
-_WAITING = 64
+_WAITING, _STANDS = 256, 3
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
 _PASSING = ("/v1/events", "/v2/health/")
@@ -23,8 +23,9 @@ _PASSING = ("/v1/events", "/v2/health/")
 class Line:
     """How long the line may be, second by second.
 
-    A line that was never empty for a second is no burst but overload: then it is short, so that
-    those accepted hardly wait, until less than a quarter of those who come must be refused.
+    A line that was never empty for three seconds is no burst but overload: then it is short, so
+    that those accepted hardly wait, until less than a quarter of those who come must be refused. It
+    is shorter, too, the more is refused by how late the loop is.
 
     Args:
         long: in a burst.
@@ -35,17 +36,21 @@ class Line:
         self.long, self.short = long, short
         self.overload = False
         self.refused = 0
-        self._came, self._least, self._since = 0, 0, 0.0
+        self._came, self._least, self._since, self._stood = 0, 0, 0.0, 0
 
     def most(self, now: float, waiting: int) -> int:
         """How many may wait, when one more comes and so many wait."""
         if now - self._since >= 1.0:
             stood = self._least > 0 and now - self._since < 2.0
-            self.overload = stood or (self.overload and 4 * self.refused > self._came)
+            self._stood = self._stood + 1 if stood else 0
+            self.overload = self._stood >= _STANDS or (
+                self.overload and 4 * self.refused > self._came
+            )
             self._since, self._came, self._least, self.refused = now, 0, waiting, 0
         self._came += 1
         self._least = min(self._least, waiting)
-        return self.short if self.overload or PRESSURE.level > 0 else self.long
+        share = 0.0 if self.overload else 1.0 - max(PRESSURE.level, 0.0)
+        return max(int(self.long * share), self.short)
 
 
 class Slots:
