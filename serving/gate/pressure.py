@@ -1,10 +1,10 @@
-"""Overload, told by how late the loop comes to its work: the later, the more is refused at once.
+"""Overload, told by what is asked for and by how late the loop comes to its work.
 
-Work that is turned away costs little, and then what is accepted waits little. A burst, or one long
-pause, refuses nothing: the median of the last intervals counts, and must stay too late for half a
-second and more unless much more is asked than could be computed. Once something is refused, the
-level stays where the process is busy but not late, and falls only as far as there is room: were it
-to fall until the loop is late again, each fall would end in a queue.
+What is asked for is known by count: what requests cost is learned while all are let in. Where it is
+less than can be computed, a late loop is a burst or a pause, and refuses nothing. Else a share is
+turned away, the more the later the loop is: that costs little, and then what is accepted waits
+little. In overload the level stays where the process is busy but not late, and falls only as far as
+there is room: were it to fall until the loop is late again, each fall would end in a queue.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ _RISE, _MOST_RISE = 0.15, 0.3
 _FULL, _EASE, _MOST_FALL = 0.85, 0.15, 0.025
 """Share of the time that the process may compute in overload, and how fast more is let in below."""
 _CREEP = 0.005
-"""What the level falls by above that where the loop is on time: work of several cores."""
+"""What the level falls by above that where the loop is on time or little more is asked than can be
+computed: other cores may be at work, or the cost was learned wrongly."""
 _SLACK, _FORGET = 1.0, 0.15
-"""What the level must rise by before anything is refused, and falls by until then when on time."""
-_SURE, _BEGIN, _LEARN = 1.5, 0.5, 0.05
-"""Work asked for, as a share of an interval, from which overload is certain, and the level then."""
+"""What the level must rise by before anything is refused, and falls by where there is none."""
+_MUCH, _SURE, _BEGIN, _LEARN = 0.9, 1.5, 0.5, 0.05
+"""Work asked for, as a share of an interval, from which there may be overload, and surely is; the
+level then; and how fast its cost is learned."""
 _BURST = 0.015
 """Seconds of delay beyond which, in overload, nearly all is refused until the loop is on time."""
 _MOST = 0.95
@@ -72,34 +74,38 @@ class Pressure:
         """Whether the process computes most of the time, so that what can wait should."""
         return sum(self._worked) / _INTERVALS > _BUSY
 
-    def step(self, late: float, worked: float) -> None:
+    def step(self, late: float, worked: float, seconds: float = _INTERVAL) -> None:
         """An interval has passed.
 
         Args:
             late: seconds that the loop was late in it, on average.
             worked: share of it that the process computed.
+            seconds: that it took.
         """
         many = self.came >= _CAME
         self._late.append(late if many and worked >= _WORKED else 0.0)
         self._worked.append(worked)
-        self._asked.append(self.came * self._cost)
-        by = _median(self._late) / _LATE
-        room = _FULL - sum(self._worked) / _INTERVALS
-        if by > 1:
-            change = min(_RISE * by, _MOST_RISE)
-            if self.level <= 0 and _median(self._asked) > _SURE:
-                change = _BEGIN - self.level
-        elif self.level <= 0:
-            change = -_FORGET
-            if many:
-                cost = worked / self.came
-                self._cost += (_LEARN if self._cost else 1.0) * (cost - self._cost)
-        elif room > 0:
-            change = -min(_EASE * room, _MOST_FALL)
-        else:
-            change = -_CREEP if late < _LATE / 4 else 0.0
-        self.level = min(max(self.level + change, -_SLACK), 2.0)
+        self._asked.append(self.came * self._cost / seconds)
+        if many and self.level <= 0:
+            cost = worked * seconds / self.came
+            self._cost += (_LEARN if self._cost else 1.0) * (cost - self._cost)
+        by, asked = _median(self._late) / _LATE, _median(self._asked)
+        self.level = min(max(self.level + self._change(by, asked, late), -_SLACK), 2.0)
         self.came = 0
+
+    def _change(self, by: float, asked: float, late: float) -> float:
+        """By how much the level moves; ``by`` 1 the loop is too late."""
+        room = _FULL - sum(self._worked) / _INTERVALS
+        if asked < _MUCH:
+            return -_FORGET
+        if by > 1:
+            sure = self.level <= 0 and asked > _SURE
+            return _BEGIN - self.level if sure else min(_RISE * by, _MOST_RISE)
+        if self.level <= 0:
+            return -_FORGET
+        if room > 0:
+            return -min(_EASE * room, _MOST_FALL)
+        return -_CREEP if asked < _SURE or late < _LATE / 4 else 0.0
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -110,8 +116,9 @@ class Pressure:
                 self._due = time.monotonic() + _TICK
                 await asyncio.sleep(_TICK)
                 late, ticks = late + loop.time() - due, ticks + 1
-            worked = (time.process_time() - used) / (loop.time() - began)
-            self.step(late / ticks, worked)
+            seconds = loop.time() - began
+            worked = (time.process_time() - used) / seconds
+            self.step(late / ticks, worked, seconds)
 
 
 def _median(values: deque[float]) -> float:

@@ -14,7 +14,7 @@ from serving.gate.pressure import PRESSURE
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
-_WAITING, _STANDS = 256, 3
+_WAITING, _STANDS = 256, 10
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
 _PASSING = ("/v1/events", "/v2/health/")
@@ -23,7 +23,7 @@ _PASSING = ("/v1/events", "/v2/health/")
 class Line:
     """How long the line may be, second by second.
 
-    A line that was never empty for three seconds is no burst but overload: then it is short, so
+    A line that was never empty for ten seconds is no burst but overload: then it is short, so
     that those accepted hardly wait, until less than a quarter of those who come must be refused. It
     is shorter, too, the more is refused by how late the loop is.
 

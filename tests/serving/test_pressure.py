@@ -11,7 +11,7 @@ def refused(pressure: Pressure, ready: bool) -> float:
     return sum(pressure.sheds(ready) for _ in range(2000)) / 2000
 
 
-def after(*late: float, came: int = 50, worked: float = 0.95) -> Pressure:
+def after(*late: float, came: int = 50, worked: float = 1.0) -> Pressure:
     """Intervals that were so many seconds late."""
     pressure = Pressure()
     for one in late:
@@ -66,15 +66,30 @@ def test_what_was_refused_is_let_in_again_within_seconds() -> None:
 
 def test_a_process_that_is_busy_and_on_time_lets_in_no_more_than_it_can_bear() -> None:
     pressure = overloaded(1.2)
-    for _ in range(3):
-        pressure.step(0.002, 0.9)
+
+    def goes_on(late: float, worked: float, came: int) -> float:
+        for _ in range(50):
+            pressure.came = came
+            pressure.step(late, worked)
+        return pressure.level
+
+    goes_on(0.002, 0.9, came=150)
     before = pressure.level
-    for _ in range(50):
-        pressure.step(0.002, 0.9)
-    assert pressure.level == before
-    for _ in range(50):  # cores beside the loop's are at work
-        pressure.step(0.0002, 2.5)
-    assert pressure.level < before - 0.2
+    assert goes_on(0.002, 0.9, came=150) == before > 0
+    assert goes_on(0.0002, 2.5, came=150) < before - 0.2  # cores beside the loop's are at work
+    assert goes_on(0.002, 0.9, came=40) < 0  # no more is asked than it can compute
+
+
+def test_a_late_loop_refuses_nothing_where_less_is_asked_than_can_be_computed() -> None:
+    pressure = after(*[0.001] * 100, worked=0.8)
+    for _ in range(10):
+        pressure.came = 50
+        pressure.step(0.03, 0.9)
+    assert refused(pressure, ready=False) == 0
+    for _ in range(60):  # requests that cost more have come: it is more than can be computed
+        pressure.came = 45
+        pressure.step(0.03, 1.0)
+    assert refused(pressure, ready=False) > 0.9
 
 
 def test_in_overload_a_burst_is_refused_until_the_loop_has_caught_up() -> None:
@@ -113,18 +128,26 @@ def test_the_level_settles_where_what_is_let_in_is_answered_soon() -> None:
     assert len(waits) / 60 > 500  # of a thousand that it could answer
 
 
+class Watching(Pressure):
+    """Keeps how late each interval was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def step(self, late: float, worked: float, seconds: float = 0.1) -> None:
+        self.seen.append(late)
+
+
 def test_a_loop_that_is_held_up_is_seen_to_be_late() -> None:
     async def load(held: float) -> float:
-        pressure = Pressure()
+        pressure = Watching()
         pressure.start()
-        ends = time.monotonic() + 2.5
+        ends = time.monotonic() + 1.5
         while time.monotonic() < ends:
-            pressure.came += 5
-            ends_work = time.process_time() + held
-            while time.process_time() < ends_work:
-                pass
+            time.sleep(held)
             await asyncio.sleep(0 if held else 0.005)
-        return pressure.level
+        return sorted(pressure.seen)[len(pressure.seen) // 2]
 
-    assert asyncio.run(load(0.03)) > 0
-    assert asyncio.run(load(0.0)) < 0
+    assert 0.01 < asyncio.run(load(0.03)) < 0.3
+    assert asyncio.run(load(0.0)) < 0.01
