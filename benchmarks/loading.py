@@ -187,6 +187,10 @@ class Connection:
             self.close()
         return int(head[9:12]), body
 
+    async def open(self) -> None:
+        """Open it, so that the first request need not."""
+        self.pair = await asyncio.open_connection("127.0.0.1", self.port)
+
     def close(self) -> None:
         """Close it."""
         if self.pair is not None:
@@ -216,14 +220,16 @@ async def closed_loop(port: int, draw: Draw, connections: int, seconds: float) -
     return seen
 
 
-async def open_loop(port: int, draw: Draw, rate: float, seconds: float, most: int = 128) -> Seen:
+async def open_loop(port: int, draw: Draw, rate: float, seconds: float, most: int = 512) -> Seen:
     """Requests come at random moments, so many a second, however many are being answered.
 
     ``most`` connections take turns, so that all workers are asked; the wait for one counts as
     latency.
     """
-    seen, began = Seen(), time.perf_counter()
     free = deque(Connection(port) for _ in range(most))
+    for connection in free:
+        await connection.open()
+    seen, began = Seen(), time.perf_counter()
     gate = asyncio.Semaphore(most)
     tasks: set[asyncio.Task[None]] = set()
     clock = random.Random(0)

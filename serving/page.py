@@ -45,7 +45,8 @@ class Asset:
 
 
 def add_page(app: FastAPI) -> None:
-    """Add the page and the files that it loads."""
+    """Add the page and the files that it loads, packed now: whoever asks first waits for nobody."""
+    _assets()
 
     async def page(request: Request) -> Response:
         return sent(request, _assets()["index.html"], "no-cache", HEADERS)

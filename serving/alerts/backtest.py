@@ -24,14 +24,15 @@ from serving.alerts.held import Held
 from serving.alerts.rules import Rule, problem, rules_of
 from serving.bands import MOST_MISSING
 from serving.catalogue import Catalogue
+from serving.gate.pressure import PRESSURE
 from serving.held_windows import HeldWindows
 from serving.runtime import Runtime
 from serving.schemas import iso
 
 MOST_ISSUES = 5000
 """Issues that are replayed, the latest ones; some minutes in the background."""
-_PAUSES = 4
-"""After each issue, times what it took, so that requests hardly wait for the replay."""
+_PAUSES, _LONG_PAUSES = 4, 30
+"""After each issue, times what it took, so that requests hardly wait for the replay; under load."""
 FEW = 10
 """With fewer events POD and FAR say next to nothing, and that is said."""
 
@@ -310,5 +311,6 @@ def _issue(
             past.append(origin)
             while past[0] <= origin - spec.horizon:
                 del past[0], issued[0]
-        time.sleep(_PAUSES * (time.perf_counter() - began))
+        pauses = _LONG_PAUSES if PRESSURE.busy else _PAUSES
+        time.sleep(pauses * (time.perf_counter() - began))
     return {name: np.array(found[name]) for name in found}

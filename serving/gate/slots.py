@@ -14,7 +14,7 @@ from serving.gate.pressure import PRESSURE
 from serving.gate.problems import Refusal, busy
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
-_WAITING = 64
+_WAITING, _STANDS = 256, 10
 _SECONDS = 30.0
 _GROUPS = ("/v1/", "/v2/")
 _PASSING = ("/v1/events", "/v2/health/")
@@ -23,8 +23,9 @@ _PASSING = ("/v1/events", "/v2/health/")
 class Line:
     """How long the line may be, second by second.
 
-    A line that was never empty for a second is no burst but overload: then it is short, so that
-    those accepted hardly wait, until less than a quarter of those who come must be refused.
+    A line that was never empty for ten seconds is no burst but overload: then it is short, so
+    that those accepted hardly wait, until less than a quarter of those who come must be refused. It
+    is shorter, too, the more is refused by how late the loop is.
 
     Args:
         long: in a burst.
@@ -35,26 +36,31 @@ class Line:
         self.long, self.short = long, short
         self.overload = False
         self.refused = 0
-        self._came, self._least, self._since = 0, 0, 0.0
+        self._came, self._least, self._since, self._stood = 0, 0, 0.0, 0
 
     def most(self, now: float, waiting: int) -> int:
         """How many may wait, when one more comes and so many wait."""
         if now - self._since >= 1.0:
             stood = self._least > 0 and now - self._since < 2.0
-            self.overload = stood or (self.overload and 4 * self.refused > self._came)
+            self._stood = self._stood + 1 if stood else 0
+            self.overload = self._stood >= _STANDS or (
+                self.overload and 4 * self.refused > self._came
+            )
             self._since, self._came, self._least, self.refused = now, 0, waiting, 0
         self._came += 1
         self._least = min(self._least, waiting)
-        return self.short if self.overload or PRESSURE.level > 0 else self.long
+        share = 0.0 if self.overload else 1.0 - max(PRESSURE.level, 0.0)
+        return max(int(self.long * share), self.short)
 
 
 class Slots:
     """ASGI middleware that lets few requests at a time through to what computes.
 
     It stands behind ready answers and before the routes; the page, its files and streams pass. The
-    line may be long in a burst, and is cut in overload (``Line``). A slot is held until the answer
-    begins or, where a thread still works after the deadline or after its client has left, until
-    that thread ends: it cannot be stopped. A client that leaves the line gives its place up.
+    line may be long in a burst, and is cut in overload (``Line``), with those who wait at its end.
+    A slot is held until the answer begins or, where a thread still works after the deadline or
+    after its client has left, until that thread ends: it cannot be stopped. A client that leaves
+    the line gives its place up.
 
     Args:
         app: what lies behind.
@@ -72,7 +78,7 @@ class Slots:
     ) -> None:
         self.app, self.at_once, self.seconds = app, at_once, seconds
         self.busy = 0
-        self.line: deque[asyncio.Future[None]] = deque()
+        self.line: deque[asyncio.Future[bool]] = deque()
         self._bound = Line(waiting, min(at_once, waiting))
         self._late: set[asyncio.Task[None]] = set()
 
@@ -88,15 +94,16 @@ class Slots:
             ).send(send)
             return
         if self.busy >= self.at_once:
-            if len(self.line) >= self._bound.most(began, len(self.line)):
-                self._bound.refused += 1
-                detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
-                await busy(f"{detail}; try again in a second", "busy").send(send)
+            most = self._bound.most(began, len(self.line))
+            while len(self.line) > most:  # it was cut: they would wait longest
+                self.line.pop().set_result(False)
+            if len(self.line) >= most:
+                await self._busy().send(send)
                 return
             try:
                 message = await self._turn(receive)
-            except TimeoutError:
-                await self._late_answer().send(send)
+            except Refusal as refusal:
+                await refusal.send(send)
                 return
             if message is None:
                 return
@@ -107,8 +114,12 @@ class Slots:
         await self._answer(scope, receive, send, began)
 
     async def _turn(self, receive: Receive) -> Message | None:
-        """Wait for a slot; None where the client left. The message that was read meanwhile."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Wait for a slot; None where the client left. The message that was read meanwhile.
+
+        Raises:
+            Refusal: if none was free in time, or the line was cut before its turn.
+        """
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.line.append(turn)
         given = False
         gone: asyncio.Future[Message] | None = None
@@ -117,9 +128,12 @@ class Slots:
             if message["type"] != "http.disconnect":
                 gone = asyncio.ensure_future(receive())
                 await asyncio.wait({turn, gone}, timeout=self.seconds, return_when=FIRST_COMPLETED)
-                if not (turn.done() or gone.done()):
-                    raise TimeoutError
-                given = not gone.done()
+                if not gone.done():
+                    if not turn.done():
+                        raise self._late_answer()
+                    if not turn.result():
+                        raise self._busy()
+                    given = True
             return message if given else None
         finally:
             if gone is not None:
@@ -127,16 +141,16 @@ class Slots:
             if not given:
                 self._give_up(turn)
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        if turn.done():
-            self._free()
-        else:
+    def _give_up(self, turn: asyncio.Future[bool]) -> None:
+        if not turn.done():
             self.line.remove(turn)
+        elif turn.result():
+            self._free()
 
     def _free(self) -> None:
         """Hand a slot to the next in line, or keep it for who comes."""
         if self.line:
-            self.line.popleft().set_result(None)
+            self.line.popleft().set_result(True)
         else:
             self.busy -= 1
 
@@ -179,6 +193,11 @@ class Slots:
             task.cancel()
             raise
         await task
+
+    def _busy(self) -> Refusal:
+        self._bound.refused += 1
+        detail = f"{self.busy} requests are being computed and {len(self.line)} wait"
+        return busy(f"{detail}; try again in a second", "busy")
 
     def _late_answer(self) -> Refusal:
         detail = f"no answer within {self.seconds:g} s; ask for less at once"

@@ -170,6 +170,25 @@ def test_few_compute_few_wait_and_the_others_come_back() -> None:
     asyncio.run(story())
 
 
+def test_a_line_that_is_cut_sends_its_end_away() -> None:
+    async def story() -> None:
+        kitchen = Kitchen(at_once=1, waiting=3)
+        orders = {name: kitchen.order(name) for name in "abcd"}
+        await turn()
+        assert kitchen.begun == ["a"]
+        kitchen.slots._bound.overload = True
+        orders["e"] = kitchen.order("e")
+        await turn()
+        assert {name for name in "abcde" if kitchen.status(name) == 429} == {"c", "d", "e"}
+        for name in "ab":
+            kitchen.gates[name].set()
+        await asyncio.gather(*orders.values())
+        assert kitchen.begun == ["a", "b"]
+        assert (kitchen.slots.busy, len(kitchen.slots.line)) == (0, 0)
+
+    asyncio.run(story())
+
+
 def test_a_client_that_leaves_the_line_gives_its_place_up() -> None:
     async def story() -> None:
         kitchen = Kitchen(at_once=1, waiting=1)
