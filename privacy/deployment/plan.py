@@ -186,7 +186,7 @@ class Policy(BaseModel):
     """A partner's own limits; every one of them may only be stricter than the city's.
 
     Attributes:
-        epsilon: most that may be spent.
+        epsilon: most that may be spent; where it is given alone, noise grows until a run fits in.
         noise_multiplier: at least so much noise.
         sampling_rate: at most such a share of units in a step.
         until: last day.
@@ -239,11 +239,12 @@ def narrowed(terms: Terms, plan: Plan, policy: Policy) -> tuple[Terms, PrivateSe
     epsilon = policy.epsilon or terms.epsilon
     own = {
         "epsilon": min(private.epsilon, epsilon),
-        "noise_multiplier": policy.noise_multiplier or noise,
+        "noise_multiplier": policy.noise_multiplier or (None if policy.epsilon else noise),
         "sampling_rate": policy.sampling_rate or private.sampling_rate,
     }
     settings = PrivateSettings.model_validate(private.model_dump() | own)
-    planned(settings)
+    needed = planned(settings).noise_multiplier
+    settings = settings.model_copy(update={"noise_multiplier": max(noise, needed)})
     return terms.model_copy(update={"until": until, "epsilon": epsilon}), settings
 
 

@@ -97,6 +97,9 @@ def test_a_plan_alone_can_be_checked_and_a_policy_narrows(place):
     told = json.loads(felsina(*named, "--json"))
     assert told["private"]["noise_multiplier"] == 9.0
     assert told["private"]["epsilon"] < 1
+    policy.write_text("epsilon = 0.5\n")
+    told = json.loads(felsina(*named, "--json"))
+    assert 0.45 < told["private"]["epsilon"] <= told["terms"]["epsilon"] == 0.5
     policy.write_text("epsilon = 9.0\n")
     assert "only be stricter" in felsina(*named, fails=True)
 

@@ -68,8 +68,28 @@ def test_a_partners_policy_can_only_be_stricter(plan):
     ):
         with pytest.raises(FelsinaError, match=rf"policy: {name} = .* looser .* be stricter"):
             narrowed(terms, plan, Policy(**{name: value}))
-    with pytest.raises(FelsinaError, match="spend epsilon"):  # the plan no longer fits
-        narrowed(terms, plan, Policy(epsilon=0.1))
+
+
+def test_a_smaller_epsilon_alone_takes_the_noise_that_it_needs(plan):
+    terms = make_terms()
+    own = own_settings(terms, plan)
+    assert own is not None
+    noise = own.noise_multiplier
+    assert noise is not None
+    kept, settings = narrowed(terms, plan, Policy(epsilon=0.5))
+    assert settings is not None
+    assert kept.epsilon == settings.epsilon == 0.5
+    assert settings.noise_multiplier is not None
+    assert settings.noise_multiplier > noise
+    whole = SampledGaussian(settings.sampling_rate, settings.noise_multiplier, settings.steps)
+    assert 0.49 < epsilon_of([whole], terms.delta).pld <= 0.5
+    loose, rarer = Policy(epsilon=3.0), Policy(epsilon=1.9, sampling_rate=0.1)
+    for policy in (loose, rarer):  # what the city's noise keeps to anyway takes no less of it
+        settings = narrowed(terms, plan, policy)[1]
+        assert settings is not None
+        assert settings.noise_multiplier == noise
+    with pytest.raises(FelsinaError, match=r"spend epsilon .* leave noise_multiplier out"):
+        narrowed(terms, plan, Policy(epsilon=0.5, noise_multiplier=noise))
 
 
 def test_noise_is_what_a_partners_own_number_of_units_needs(plan):
