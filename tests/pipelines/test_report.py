@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from fairness.about import OPTIONAL, About
 from models.board import APPROVE
 from models.contracts import FelsinaError
+from models.record import canonical_json
 from pipelines import report as room
 from pipelines.audit import audit_release
 from pipelines.board import BOARD, docket, sealed
@@ -92,6 +93,11 @@ def test_a_report_is_verified_and_every_change_is_named(inputs: Inputs, tmp_path
     record["verdict"]["counts"]["fail"] = 7
     (folder / RECORD).write_text(json.dumps(record))
     assert "verdict.counts" in verify(inputs, tmp_path)[1]
+    record = json.loads(kept[RECORD])
+    assert record["pages"].keys() == kept.keys() - {RECORD}
+    record["pages"]["card.it.html"] = "0" * 64
+    (folder / RECORD).write_bytes(canonical_json(record))
+    assert verify(inputs, tmp_path)[1] == ["pages.card.it.html"]
     (folder / RECORD).write_bytes(kept[RECORD] + b"\n")
     assert verify(inputs, tmp_path)[1] == [RECORD]
     (folder / RECORD).write_bytes(kept[RECORD])
@@ -195,6 +201,10 @@ def test_pages_that_say_something_else_than_the_record_are_not_signed(
         for other, held in kept.items():
             (folder / other).write_bytes(held)
         assert docket(tmp_path, name).report == record
+    record["pages"]["card.it.html"] = "0" * 64
+    (folder / RECORD).write_bytes(canonical_json(record))
+    with pytest.raises(FelsinaError, match=r"card\.it\.html does not say what"):
+        docket(tmp_path, name)
 
 
 def test_a_report_that_the_board_has_ruled_on_is_not_replaced_unasked(
