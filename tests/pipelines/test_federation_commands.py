@@ -140,6 +140,7 @@ def test_the_citys_words_are_checked(place):
         (PLAN.replace("delta = 1e-3", "delta = 0.5"), "delta"),
         (PLAN.replace("rounds = 3", "rounds = 9"), "fewer than rounds"),
         (PLAN.replace("rounds = 3", "round = 3"), "rounds.round"),
+        (PLAN.replace("rounds = 3", "rule = 'median'"), "rounds.rule = 'median'"),
         (PLAN + "\n[training]\nsteps = 3\n", "one of them"),
     ],
 )

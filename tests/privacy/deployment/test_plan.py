@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.contracts import FelsinaError
+from models.record import canonical_json
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.deployment.plan import Plan, Policy, narrowed, own_settings, read_policy
 from tests.factories import make_dataset
@@ -29,6 +30,14 @@ def test_a_plan_says_whom_it_protects_or_why_nobody(parts):
         Plan(federation="demo", spec=spec, private=PRIVATE, rounds={"rounds": 2, "least": 2})
     with pytest.raises(FelsinaError, match="window protects nobody"):
         Plan(federation="demo", spec=spec, private=PRIVATE | {"unit": "window"})
+
+
+def test_what_is_signed_of_the_rounds_keeps_its_bytes(plan):
+    signed = (
+        b'{"attempts":3,"deadline_s":600.0,"least":3,"most_norm":null,"most_share":0.5,'
+        b'"rounds":3,"rule":"mean","server_rate":null,"trim":0.2}'
+    )
+    assert canonical_json(plan.model_dump(mode="json")["rounds"]) == signed
 
 
 def test_the_first_model_is_the_same_for_city_and_partners(plan, parts):
