@@ -22,6 +22,8 @@ from pipelines.gate import Replays
 from pipelines.present import RECORD, reports
 from pipelines.report import Inputs, build, gather, verify
 from pipelines.train import open_registered
+from serving.release import load_release
+from serving.reports import PAGES, Reports
 from tests.factories import make_dataset
 from tests.fixtures.boards import FAR, seats
 from tests.fixtures.reports import about_toml, inputs_of, write_areas
@@ -177,14 +179,18 @@ def test_a_report_is_written_whole_or_not_at_all(inputs: Inputs, tmp_path: Path,
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
 
 
-def test_pages_that_say_something_else_than_the_record_are_not_signed(
+def test_pages_that_say_something_else_than_the_record_are_neither_signed_nor_shown(
     tiny: Tiny, inputs: Inputs, tmp_path: Path, once
 ):
     name = tiny.release.name
     shutil.copytree(tiny.release, tmp_path / "releases" / name)
     folder, record = build(inputs, tmp_path)
     assert docket(tmp_path, name).report == record
-    kept = files(folder)
+    kept, release, served = files(folder), load_release(tiny.release), Reports(tmp_path)
+    for page in PAGES:
+        shown = served.page(release, page)
+        assert shown is not None
+        assert shown.plain == kept[PAGES[page]]
     changed = kept["report.en.html"].replace(b"tiny", b"tidy", 1)
     assert changed != kept["report.en.html"]
     for page, content in {
@@ -197,6 +203,7 @@ def test_pages_that_say_something_else_than_the_record_are_not_signed(
             docket(tmp_path, name)
         assert "\n" not in str(caught.value)
         assert sealed(tmp_path, name).manifest_sha256 == record["manifest_sha256"]
+        assert page not in PAGES or served.page(release, page) is None
         (folder / page).unlink()
         for other, held in kept.items():
             (folder / other).write_bytes(held)
