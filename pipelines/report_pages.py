@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fairness.report import PAGES, render
+from models.record import sha256_bytes
 
 
 def pages(record: dict[str, Any], pdf: bool) -> dict[str, bytes]:
@@ -23,6 +24,12 @@ def pages(record: dict[str, Any], pdf: bool) -> dict[str, bytes]:
     return found
 
 
+def with_pages(record: dict[str, Any]) -> dict[str, Any]:
+    """A whole record that names its pages by digest, so that who signs it signs their words."""
+    digests = {name: sha256_bytes(content) for name, content in pages(record, pdf=False).items()}
+    return record | {"pages": digests}
+
+
 def rendered(record: dict[str, Any], pdf: bool = False) -> dict[str, bytes]:
     """``pages`` of any record; none of one that was edited or lacks what a page says."""
     try:
@@ -32,7 +39,12 @@ def rendered(record: dict[str, Any], pdf: bool = False) -> dict[str, bytes]:
 
 
 def changed_pages(folder: Path, record: dict[str, Any]) -> list[str]:
-    """Names of the pages in a report's folder that its record does not say."""
-    lying = {path.name: path for path in folder.glob("*.html")}
-    said = rendered(record) if lying else {}
-    return sorted(name for name, path in lying.items() if path.read_bytes() != said.get(name))
+    """Names of the pages in a report's folder that its record does not say, or does not name."""
+    found = {path.name: path.read_bytes() for path in folder.glob("*.html")}
+    said = rendered(record) if found else {}
+    named = record.get("pages", {})
+    return sorted(
+        name
+        for name, content in found.items()
+        if content != said.get(name) or sha256_bytes(content) != named.get(name)
+    )

@@ -9,6 +9,7 @@ from fairness.about import OPTIONAL_OF_SURROGATES, read_about
 from fairness.surrogates import surrogate_verdict
 from models.record import sha256_file
 from models.scenario import Input
+from pipelines.report_pages import with_pages
 from serving.surrogate import SurrogateRelease, load_surrogate
 
 KIND = "surrogate"
@@ -57,7 +58,7 @@ def gather_surrogate(folder: Path, about_file: Path | None) -> dict[str, Any]:
         "export": manifest["export"],
         "cases": [],
     }
-    return record | {"verdict": surrogate_verdict(record)}
+    return with_pages(record | {"verdict": surrogate_verdict(record)})
 
 
 def _identity(release: SurrogateRelease) -> dict[str, Any]:

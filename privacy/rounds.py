@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as checked
 
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes
@@ -27,7 +29,7 @@ LEAST_PARTNERS = 3
 """With fewer, a partner could take its own part out of the sum and see the other's."""
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
 class RoundSettings:
     """How rounds are run; a part of the run's record.
 

@@ -1,7 +1,8 @@
 """The board's report of each served release: what was signed, and its pages for people.
 
-It lies in ``HOME/reports/RELEASE_ID/``. No part of a request becomes part of a path: a dataset
-names the release that is served, and that names the folder.
+It lies in ``HOME/reports/RELEASE_ID/``. The board signs ``report.json``, which names its pages by
+digest; a page that is another one is not shown. No part of a request becomes part of a path: a
+dataset names the release that is served, and that names the folder.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ class Report:
 
     Attributes:
         record: its ``report.json``, read.
+        pages: file name to SHA-256 of each page that it names; none of one that names none.
         sha256: of its bytes, which the board signs.
         asset: the bytes.
     """
 
     record: dict[str, Any]
+    pages: dict[str, str]
     sha256: str
     asset: Asset
 
@@ -67,7 +70,7 @@ class Reports:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._held: dict[Path, tuple[int, Report | Asset | None]] = {}
+        self._held: dict[Path, tuple[int, Any]] = {}
 
     def of(self, release: Release) -> Report | None:
         """The report of a release, as it was signed; None where there is none, or another."""
@@ -79,10 +82,12 @@ class Reports:
                 record = orjson.loads(content)
                 if record["manifest_sha256"] != release.sha256:
                     raise ValueError("it is of another release")
+                pages = dict(record.get("pages", {}))
             except (ValueError, KeyError, TypeError) as error:
                 log.error("%s is no report of %s (%s); build it anew", path, release.id, error)
                 return None
-            return Report(record, sha256_bytes(content), asset_of(content, "application/json"))
+            asset = asset_of(content, "application/json")
+            return Report(record, pages, sha256_bytes(content), asset)
 
         found: Report | None = self._read(path, read)
         approval = release.approval
@@ -91,11 +96,17 @@ class Reports:
         return found
 
     def page(self, release: Release, name: str) -> Asset | None:
-        """One of the ``PAGES`` of a release that has a report; None where it is not there."""
+        """One of the ``PAGES`` of a release, as its report names it; None where there is none."""
         path = self.home / FOLDER / release.id / PAGES[name]
-        if self.of(release) is None:
+
+        def read() -> tuple[str, Asset]:
+            content = path.read_bytes()
+            return sha256_bytes(content), asset_of(content, "text/html; charset=utf-8")
+
+        report, found = self.of(release), self._read(path, read)
+        if report is None or found is None or found[0] != report.pages.get(PAGES[name]):
             return None
-        return self._read(path, lambda: asset_of(path.read_bytes(), "text/html; charset=utf-8"))
+        return found[1]
 
     def mark(self, release: Release) -> int:
         """Of when the report of a release is, 0 where there is none."""
@@ -144,7 +155,10 @@ def add_reports(app: FastAPI, catalogue: Catalogue, reports: Reports) -> None:
         release = catalogue.runtime(dataset).release
         found = reports.page(release, name)
         if found is None:
-            raise NotFound(f"{release.id} has no {PAGES[name]}; felsina report build makes it")
+            raise NotFound(
+                f"{release.id} has no {PAGES[name]} that its report names; felsina report build "
+                "makes one"
+            )
         return found
 
     app.add_route(

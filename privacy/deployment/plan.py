@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as checked
 
 from models.contracts import CityGraph, FelsinaError, ForecastSpec
 from models.record import canonical_json, sha256_bytes
@@ -29,36 +31,21 @@ _SHOWN = 100
 """Characters of a wrong value that an error shows."""
 
 
-class RoundPlan(BaseModel):
-    """How rounds are run; see ``RoundSettings``.
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
+class RoundPlan(RoundSettings):
+    """``RoundSettings`` that a city agrees on with its partners, where nobody outweighs all others.
 
     Attributes:
-        rounds: to be run.
-        least: replies that a round needs.
-        attempts: how often a round is asked until it has them.
-        rule: ``mean`` or ``trimmed``.
-        most_share: largest share of a partner in a mean.
-        trim: share that a trimmed mean leaves out at each end.
-        most_norm: longest update; None for any.
-        server_rate: of the city's own Adam on what updates combine to; None adds them as they are.
         deadline_s: of one attempt.
     """
 
-    model_config = _STRICT
-    rounds: int = Field(20, ge=1)
-    least: int = 3
-    attempts: int = 3
-    rule: str = "mean"
+    rounds: int = Field(default=20, ge=1)
     most_share: float = 0.5
-    trim: float = 0.2
-    most_norm: float | None = None
-    server_rate: float | None = None
-    deadline_s: float = Field(600, gt=0)
+    deadline_s: float = Field(default=600, gt=0)
 
     def settings(self) -> RoundSettings:
         """For the round loop."""
-        values = self.model_dump(exclude={"deadline_s"})
-        return RoundSettings(**values)
+        return RoundSettings(**{one.name: getattr(self, one.name) for one in fields(RoundSettings)})
 
 
 class Plan(BaseModel):
@@ -76,7 +63,7 @@ class Plan(BaseModel):
     model_config = _STRICT
     federation: Name
     spec: dict[str, Any]
-    rounds: RoundPlan = RoundPlan()  # pyright: ignore[reportCallIssue]
+    rounds: RoundPlan = RoundPlan()
     training: TrainSettings | None = None
     private: PrivateSettings | None = None
     reason: Text | None = None
@@ -90,7 +77,6 @@ class Plan(BaseModel):
         if self.private is not None:
             check_unit_of_privacy(self.private.unit)
             check_architecture(self.private.architecture)
-        self.rounds.settings()
         steps = (self.private or self.training).steps  # pyright: ignore[reportOptionalMemberAccess]
         if steps < self.rounds.rounds:
             raise ValueError(f"steps = {steps} are fewer than rounds = {self.rounds.rounds}")
@@ -186,7 +172,7 @@ class Policy(BaseModel):
     """A partner's own limits; every one of them may only be stricter than the city's.
 
     Attributes:
-        epsilon: most that may be spent.
+        epsilon: most that may be spent; where it is given alone, noise grows until a run fits in.
         noise_multiplier: at least so much noise.
         sampling_rate: at most such a share of units in a step.
         until: last day.
@@ -239,11 +225,12 @@ def narrowed(terms: Terms, plan: Plan, policy: Policy) -> tuple[Terms, PrivateSe
     epsilon = policy.epsilon or terms.epsilon
     own = {
         "epsilon": min(private.epsilon, epsilon),
-        "noise_multiplier": policy.noise_multiplier or noise,
+        "noise_multiplier": policy.noise_multiplier or (None if policy.epsilon else noise),
         "sampling_rate": policy.sampling_rate or private.sampling_rate,
     }
     settings = PrivateSettings.model_validate(private.model_dump() | own)
-    planned(settings)
+    needed = planned(settings).noise_multiplier
+    settings = settings.model_copy(update={"noise_multiplier": max(noise, needed)})
     return terms.model_copy(update={"until": until, "epsilon": epsilon}), settings
 
 

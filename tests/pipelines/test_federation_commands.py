@@ -97,6 +97,9 @@ def test_a_plan_alone_can_be_checked_and_a_policy_narrows(place):
     told = json.loads(felsina(*named, "--json"))
     assert told["private"]["noise_multiplier"] == 9.0
     assert told["private"]["epsilon"] < 1
+    policy.write_text("epsilon = 0.5\n")
+    told = json.loads(felsina(*named, "--json"))
+    assert 0.45 < told["private"]["epsilon"] <= told["terms"]["epsilon"] == 0.5
     policy.write_text("epsilon = 9.0\n")
     assert "only be stricter" in felsina(*named, fails=True)
 
@@ -137,6 +140,7 @@ def test_the_citys_words_are_checked(place):
         (PLAN.replace("delta = 1e-3", "delta = 0.5"), "delta"),
         (PLAN.replace("rounds = 3", "rounds = 9"), "fewer than rounds"),
         (PLAN.replace("rounds = 3", "round = 3"), "rounds.round"),
+        (PLAN.replace("rounds = 3", "rule = 'median'"), "rounds.rule = 'median'"),
         (PLAN + "\n[training]\nsteps = 3\n", "one of them"),
     ],
 )

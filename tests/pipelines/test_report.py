@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from fairness.about import OPTIONAL, About
 from models.board import APPROVE
 from models.contracts import FelsinaError
+from models.record import canonical_json
 from pipelines import report as room
 from pipelines.audit import audit_release
 from pipelines.board import BOARD, docket, sealed
@@ -21,6 +22,8 @@ from pipelines.gate import Replays
 from pipelines.present import RECORD, reports
 from pipelines.report import Inputs, build, gather, verify
 from pipelines.train import open_registered
+from serving.release import load_release
+from serving.reports import PAGES, Reports
 from tests.factories import make_dataset
 from tests.fixtures.boards import FAR, seats
 from tests.fixtures.reports import about_toml, inputs_of, write_areas
@@ -92,6 +95,11 @@ def test_a_report_is_verified_and_every_change_is_named(inputs: Inputs, tmp_path
     record["verdict"]["counts"]["fail"] = 7
     (folder / RECORD).write_text(json.dumps(record))
     assert "verdict.counts" in verify(inputs, tmp_path)[1]
+    record = json.loads(kept[RECORD])
+    assert record["pages"].keys() == kept.keys() - {RECORD}
+    record["pages"]["card.it.html"] = "0" * 64
+    (folder / RECORD).write_bytes(canonical_json(record))
+    assert verify(inputs, tmp_path)[1] == ["pages.card.it.html"]
     (folder / RECORD).write_bytes(kept[RECORD] + b"\n")
     assert verify(inputs, tmp_path)[1] == [RECORD]
     (folder / RECORD).write_bytes(kept[RECORD])
@@ -171,14 +179,18 @@ def test_a_report_is_written_whole_or_not_at_all(inputs: Inputs, tmp_path: Path,
     assert [p.name for p in folder.parent.iterdir() if p.is_dir()] == [folder.name]
 
 
-def test_pages_that_say_something_else_than_the_record_are_not_signed(
+def test_pages_that_say_something_else_than_the_record_are_neither_signed_nor_shown(
     tiny: Tiny, inputs: Inputs, tmp_path: Path, once
 ):
     name = tiny.release.name
     shutil.copytree(tiny.release, tmp_path / "releases" / name)
     folder, record = build(inputs, tmp_path)
     assert docket(tmp_path, name).report == record
-    kept = files(folder)
+    kept, release, served = files(folder), load_release(tiny.release), Reports(tmp_path)
+    for page in PAGES:
+        shown = served.page(release, page)
+        assert shown is not None
+        assert shown.plain == kept[PAGES[page]]
     changed = kept["report.en.html"].replace(b"tiny", b"tidy", 1)
     assert changed != kept["report.en.html"]
     for page, content in {
@@ -191,10 +203,15 @@ def test_pages_that_say_something_else_than_the_record_are_not_signed(
             docket(tmp_path, name)
         assert "\n" not in str(caught.value)
         assert sealed(tmp_path, name).manifest_sha256 == record["manifest_sha256"]
+        assert page not in PAGES or served.page(release, page) is None
         (folder / page).unlink()
         for other, held in kept.items():
             (folder / other).write_bytes(held)
         assert docket(tmp_path, name).report == record
+    record["pages"]["card.it.html"] = "0" * 64
+    (folder / RECORD).write_bytes(canonical_json(record))
+    with pytest.raises(FelsinaError, match=r"card\.it\.html does not say what"):
+        docket(tmp_path, name)
 
 
 def test_a_report_that_the_board_has_ruled_on_is_not_replaced_unasked(

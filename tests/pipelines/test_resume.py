@@ -1,6 +1,7 @@
 """A chain that is killed at any stage goes on when it is run again."""
 
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -9,10 +10,15 @@ import pytest
 
 from models.errors import FelsinaError
 from models.record import canonical_json
+from pipelines import domains
+from pipelines.domains.registry import domain_of
 from pipelines.report import Inputs, gather
+from pipelines.run import go_through
+from pipelines.stages import INGEST, VALIDATE, Asked, Chain
 from serving.release import MANIFEST
-from tests.factories import make_dataset
-from tests.fixtures.killed import KILLS, LAST, killed_at
+from tests.factories import Silent, make_dataset
+from tests.fixtures.killed import KILLS, LAST, killed_at, killed_in_ingest
+from tests.fixtures.noise.domain import NAME
 from tests.fixtures.tiny import (
     PATIENCE_S,
     ROOT,
@@ -66,6 +72,33 @@ def test_killed_in_each_stage_it_ends_as_an_undisturbed_run(
 
 def seconds_of(answer: str) -> float:
     return json.loads(answer)[0]["seconds"]
+
+
+def test_killed_while_the_embedded_city_is_made_it_goes_on_as_an_undisturbed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after ``validate`` is made of the digests that stand in its record."""
+    home, whole = tmp_path / "home", tmp_path / "whole"
+    for moment in ("half written", "not recorded"):
+        assert killed_in_ingest(home, moment).returncode == -signal.SIGKILL
+        assert (home / "data" / NAME).is_dir() == (moment == "not recorded")
+        assert not list((home / "chain").rglob("*.json"))
+    monkeypatch.setattr(domains, "DOMAINS", ("tests.fixtures.noise.domain",))
+    done = {}
+    for place in (home, whole):
+        monkeypatch.setenv("FELSINA_HOME", str(place))
+        chain = Chain(domain_of("noise"), place, Asked(), Silent())
+        done[place] = [one.stage for one in go_through(chain, VALIDATE)[1]]
+    assert done[home] == done[whole] == [INGEST, VALIDATE]
+    for files in ("data/**/*", "chain/**/*.json"):
+        assert contents(home, files) == contents(whole, files)
+    record = json.loads((home / "chain" / NAME / "validate.json").read_bytes())
+    assert "series.parquet" in record["inputs"]["data"]
+
+
+def contents(home: Path, files: str) -> dict[str, bytes]:
+    found = (path for path in home.glob(files) if path.is_file())
+    return {str(path.relative_to(home)): path.read_bytes() for path in found}
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -54,12 +54,16 @@ def test_what_has_no_report_says_so(client: TestClient) -> None:
     assert "no release of dataset" in problem(client.get("/reports/none/it"), 404)
 
 
-@pytest.mark.parametrize("fault", ["other", "no json", "no digest"])
+@pytest.mark.parametrize("fault", ["other", "no json", "no digest", "odd pages"])
 def test_a_report_of_something_else_is_no_report(tiny, place, reader, caplog, fault: str) -> None:
     path = place / "reports" / tiny.release.name / RECORD
     assert reader.get(PATH).status_code == 200
     record = json.loads(path.read_bytes())
-    changed = {"other": record | {"manifest_sha256": "0" * 64}, "no digest": {"format": 1}}
+    changed = {
+        "other": record | {"manifest_sha256": "0" * 64},
+        "no digest": {"format": 1},
+        "odd pages": record | {"pages": 1},
+    }
     path.write_bytes(canonical_json(changed[fault]) if fault in changed else b"{")
     problem(reader.get(PATH), 404)
     problem(reader.get("/reports/tiny/it"), 404)
@@ -74,6 +78,21 @@ def test_every_page_is_there_in_both_languages(reader: TestClient) -> None:
         assert answer.status_code == 200
         assert f">{file}</h1>" in answer.text
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_a_page_is_shown_only_as_the_report_names_it(tiny, place, reader) -> None:
+    page = place / "reports" / tiny.release.name / "report.it.html"
+    kept = page.read_bytes()
+    for changed in (kept.replace(b"report", b"praise"), b""):
+        page.write_bytes(changed)
+        assert "that its report names" in problem(reader.get("/reports/tiny/it"), 404)
+        assert reader.get("/reports/tiny/en").status_code == 200
+        assert reader.get(PATH).status_code == 200
+        page.write_bytes(kept)
+        assert reader.get("/reports/tiny/it").content == kept
+    report(tiny.release, place, pages={})
+    problem(reader.get("/reports/tiny/it"), 404)
+    assert reader.get(PATH).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def open_setting(asked: Scenario, base: Path) -> Setting:
         _surface("infiltration_mm_h", asked.infiltration_mm_h, base, terrain),
         None if asked.rain is None else hyetograph(asked.rain, base, terrain),
         tuple(
-            inlet(keys, f"inflow {number}", base, terrain, plain)
+            inlet(keys, f"inflow {number}", asked.hours, base, terrain, plain)
             for number, keys in enumerate(asked.inflow, start=1)
         ),
         tuple(

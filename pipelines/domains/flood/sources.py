@@ -81,8 +81,13 @@ def _curve(keys: UniformRain | ChicagoRain) -> DepthDuration:
     return DepthDuration(law.depth_mm(known.years) / unit.depth_mm(known.hours), keys.n)
 
 
-def inlet(keys: InflowKeys, what: str, base: Path, terrain: Terrain, plain: Plain | None) -> Inlet:
-    """The cells where water enters, and its hydrograph from the scenario's beginning on."""
+def inlet(
+    keys: InflowKeys, what: str, hours: float, base: Path, terrain: Terrain, plain: Plain | None
+) -> Inlet:
+    """The cells where water enters, and its hydrograph from the scenario's beginning on.
+
+    ``hours`` is the scenario's end, before which it has to begin.
+    """
     if keys.at is not None:
         if plain is None:
             raise FelsinaError(f"{what}: at = {keys.at!r} is the synthetic river's; give x and y")
@@ -92,6 +97,14 @@ def inlet(keys: InflowKeys, what: str, base: Path, terrain: Terrain, plain: Plai
     else:
         cells = cells_near(terrain, keys.x, keys.y, keys.width_m, what)
     wave = _wave(keys, what, base)
+    dry = int(np.argmax(wave.flow_m3_s > 0)) - 1  # the last row before any flow
+    first = keys.begin_h + float(wave.time_s[max(dry, 0)]) / HOUR_S
+    if first >= hours:
+        source = "" if keys.file is None else f" ({base / keys.file})"
+        raise FelsinaError(
+            f"{what}{source}: it begins at {first:g} h (begin_h = {keys.begin_h:g}), not before the"
+            f" end at {hours:g} h; let it begin earlier, or lengthen hours"
+        )
     if keys.begin_h > 0:
         times = np.append(0.0, wave.time_s + keys.begin_h * HOUR_S)
         wave = Hydrograph(times, np.append(wave.flow_m3_s[0], wave.flow_m3_s))

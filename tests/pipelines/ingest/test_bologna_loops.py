@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -246,30 +247,75 @@ def test_an_export_that_ends_in_a_sentence_is_asked_again(city, portal, tmp_path
     assert portal.most == 1
 
 
+def command(portal: Portal, folder: Path) -> list[str]:
+    """What ``bring`` does, for a process of its own."""
+    words = ["data", "ingest", "bologna-loops", "--since", SINCE, "--until", UNTIL]
+    words += ["--dataset", str(folder), "--set", f"host={portal.url}", "--set", "pause_s=0"]
+    return [sys.executable, "-m", "pipelines.cli", *words]
+
+
+def start(portal: Portal, folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command(portal, folder),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
 def test_a_kill_anywhere_leaves_what_the_next_run_completes(city, portal, tmp_path) -> None:
     """The process is killed at four moments, one after another; then it runs to its end."""
-    command = [sys.executable, "-m", "pipelines.cli", "data", "ingest", "bologna-loops"]
-    command += ["--since", SINCE, "--until", UNTIL, "--dataset", str(tmp_path / "loops")]
-    command += ["--set", f"host={portal.url}", "--set", "pause_s=0"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for kills in range(4):
         goal = len(portal.asked) + (2, 3, 1, 4)[kills]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        process = start(portal, tmp_path / "loops")
         while len(portal.asked) < goal and process.poll() is None:
             time.sleep(0.002)
         time.sleep(0.01 * kills)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "4 nodes x 1895 steps of 1h" in done.stdout
+    process = start(portal, tmp_path / "loops")
+    said = process.communicate()[0].decode()
+    assert process.returncode == 0, said
+    assert "4 nodes x 1895 steps of 1h" in said
     bring(portal, tmp_path / "whole" / "loops")
     assert digests(tmp_path / "loops") == digests(tmp_path / "whole" / "loops")
     assert not [p for p in (tmp_path / "loops" / "raw").rglob("*.part*")]
+
+
+def test_killed_in_a_body_it_goes_on_there_and_fetches_no_whole_one_again(
+    city, portal, tmp_path
+) -> None:
+    folder, raw, killed = tmp_path / "loops", Path("raw", "bologna-loops"), threading.Event()
+
+    def stalling(path: str, query: dict[str, str]) -> Answer | bytes | None:
+        body = city.route(path, query)
+        third = len(portal.asked) == 3
+        return Answer(body, cut=len(body) // 2, breaks=killed) if third else body
+
+    portal.route = stalling
+    process, part = start(portal, folder), folder / raw / ".2024-03.part"
+    while not (part.is_file() and part.stat().st_size) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed.set()
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in folder.iterdir()] == ["raw"]
+    kept = [json.loads(line) for line in (folder / "raw" / "manifest.jsonl").open()]
+    assert [line["key"] for line in kept] == ["2024-02", "2024-02-accuracy"]
+    assert all(sha256_file(folder / "raw" / line["file"]) == line["sha256"] for line in kept)
+
+    portal.route, held = city.route, part.stat().st_size
+    portal.asked.clear()
+    portal.statuses.clear()
+    bring(portal, folder)
+    assert portal.statuses == {304: 2, 206: 1, 200: 3}
+    assert portal.asked[2][2]["range"] == f"bytes={held}-"
+    bring(portal, tmp_path / "whole" / "loops")
+    for place in (Path(), raw):
+        assert digests(folder / place) == digests(tmp_path / "whole" / "loops" / place)
 
 
 class Crash(BaseException):

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.contracts import FelsinaError
+from models.record import canonical_json
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.deployment.plan import Plan, Policy, narrowed, own_settings, read_policy
 from tests.factories import make_dataset
@@ -29,6 +30,14 @@ def test_a_plan_says_whom_it_protects_or_why_nobody(parts):
         Plan(federation="demo", spec=spec, private=PRIVATE, rounds={"rounds": 2, "least": 2})
     with pytest.raises(FelsinaError, match="window protects nobody"):
         Plan(federation="demo", spec=spec, private=PRIVATE | {"unit": "window"})
+
+
+def test_what_is_signed_of_the_rounds_keeps_its_bytes(plan):
+    signed = (
+        b'{"attempts":3,"deadline_s":600.0,"least":3,"most_norm":null,"most_share":0.5,'
+        b'"rounds":3,"rule":"mean","server_rate":null,"trim":0.2}'
+    )
+    assert canonical_json(plan.model_dump(mode="json")["rounds"]) == signed
 
 
 def test_the_first_model_is_the_same_for_city_and_partners(plan, parts):
@@ -68,8 +77,28 @@ def test_a_partners_policy_can_only_be_stricter(plan):
     ):
         with pytest.raises(FelsinaError, match=rf"policy: {name} = .* looser .* be stricter"):
             narrowed(terms, plan, Policy(**{name: value}))
-    with pytest.raises(FelsinaError, match="spend epsilon"):  # the plan no longer fits
-        narrowed(terms, plan, Policy(epsilon=0.1))
+
+
+def test_a_smaller_epsilon_alone_takes_the_noise_that_it_needs(plan):
+    terms = make_terms()
+    own = own_settings(terms, plan)
+    assert own is not None
+    noise = own.noise_multiplier
+    assert noise is not None
+    kept, settings = narrowed(terms, plan, Policy(epsilon=0.5))
+    assert settings is not None
+    assert kept.epsilon == settings.epsilon == 0.5
+    assert settings.noise_multiplier is not None
+    assert settings.noise_multiplier > noise
+    whole = SampledGaussian(settings.sampling_rate, settings.noise_multiplier, settings.steps)
+    assert 0.49 < epsilon_of([whole], terms.delta).pld <= 0.5
+    loose, rarer = Policy(epsilon=3.0), Policy(epsilon=1.9, sampling_rate=0.1)
+    for policy in (loose, rarer):  # what the city's noise keeps to anyway takes no less of it
+        settings = narrowed(terms, plan, policy)[1]
+        assert settings is not None
+        assert settings.noise_multiplier == noise
+    with pytest.raises(FelsinaError, match=r"spend epsilon .* leave noise_multiplier out"):
+        narrowed(terms, plan, Policy(epsilon=0.5, noise_multiplier=noise))
 
 
 def test_noise_is_what_a_partners_own_number_of_units_needs(plan):

@@ -56,6 +56,7 @@ def base(tmp_path: Path) -> Path:
     rows.append(f"h9,{WEST - 500},{NORTH},7,outside")
     (folder / "homes.csv").write_text("\n".join(rows) + "\n")
     (folder / "flows.csv").write_text("hours,flow_m3_s\n0,20\n1,60\n2,60\n3,20\n")
+    (folder / "late.csv").write_text("hours,flow_m3_s\n0,0\n1,0\n2,60\n3,20\n")
     return folder
 
 
@@ -63,9 +64,11 @@ def asked(**changes: Any) -> dict[str, Any]:
     whole: dict[str, Any] = {"name": "what if", "domain": "flood", "hours": 2.0}
     whole |= {"terrain": "dtm.tif", "homes": "homes.csv", "roughness": 0.04}
     whole["edges"] = {"west": "wall", "north": "wall"}
-    return whole | {"inflow": [at(1, 5) | {"width_m": 150, "file": "flows.csv"}]} | changes
+    return whole | {"inflow": [RIVER]} | changes
 
 
+RIVER = at(1, 5) | {"width_m": 150, "file": "flows.csv"}
+WAVE = {"peak_m3_s": 40, "to_peak_h": 1, "duration_h": 4, "base_m3_s": 5}
 ON_RIVER = {"width_m": 9, "hour": 1, "river": 0.5, "side": "left"}
 BREACH = at(20, LEVEE_COLUMN) | {"width_m": 60, "hour": 0.5, "minutes": 10}
 
@@ -135,6 +138,12 @@ def test_rain_that_the_end_cuts_is_told(base: Path, tmp_path: Path) -> None:
     assert report["tables"]["Note"] == [{"note": report["note"]}]
     whole = read_keys(Scenario, asked(rain=rain, hours=1.25))
     assert not open_setting(whole, base).cut
+
+
+def test_a_river_that_begins_just_before_the_end_brings_water(base: Path, tmp_path: Path) -> None:
+    late = RIVER | {"file": "late.csv", "begin_h": 0.5}
+    report = run_scenario(asked(inflow=[late], hours=2.0), base, tmp_path, silent)
+    assert report["volumes_m3"]["inflow"] == pytest.approx(30 * 1800 / 2)
 
 
 def test_breaches_open_each_at_their_own_hour(base: Path, tmp_path: Path) -> None:
@@ -213,6 +222,18 @@ def test_rasters_give_roughness_and_infiltration(base: Path) -> None:
         ({"inflow": [{"at": "inlet", "file": "flows.csv"}]}, r"inflow 1: at = 'inlet' is the syn"),
         ({"inflow": [at(1, 5)]}, r"inflow 1: give file = 'FLOWS.csv', or peak_m3_s"),
         ({"inflow": [{"x": 1.0, "y": 1.0, "file": "flows.csv"}]}, r"inflow 1: .* lies outside"),
+        (
+            {"inflow": [RIVER, RIVER | {"begin_h": 2}]},
+            r"inflow 2 \(.*flows.csv\): it begins at 2 h \(begin_h = 2\), not before the end at",
+        ),
+        (
+            {"inflow": [RIVER | {"file": "late.csv", "begin_h": 0.5}], "hours": 1.5},
+            r"inflow 1 \(.*late.csv\): it begins at 1.5 h \(begin_h = 0.5\), .* or lengthen hours",
+        ),
+        (
+            {"inflow": [at(1, 5) | WAVE | {"begin_h": 5}]},
+            r"inflow 1: it begins at 5 h \(begin_h = 5\), not before the end at 2 h; let it begin",
+        ),
         (
             {"rain": {"kind": "uniform", "a_mm": 30, "n": 1.4, "hours": 4}},
             r"rain: n = 1.4 is not above 0 and to 1",
