@@ -190,14 +190,24 @@ def _open(uri: str, home: Path) -> tuple[MlflowClient, str]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        file = uri.removeprefix("sqlite:///")
+        if file != uri and not Path(file).exists():
+            _make(Path(file))
         mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri, uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
             return client, experiment.experiment_id
-        file = uri.removeprefix("sqlite:///")
         place = _artifacts(file) if file != uri else None
         return client, client.create_experiment(EXPERIMENT, place)
+
+
+def _make(file: Path) -> None:
+    """A store without runs, whole at once: one killed among its migrations opens no more."""
+    part = file.with_name(f".{file.name}.part")
+    part.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{part}", f"sqlite:///{part}").get_experiment_by_name(EXPERIMENT)
+    part.rename(file)
 
 
 def _at_home(uri: str, home: Path) -> tuple[MlflowClient, str]:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipelines.run import go_through
 from pipelines.stages import INGEST, VALIDATE, Asked, Chain
 from serving.release import MANIFEST
 from tests.factories import Silent, make_dataset
+from tests.fixtures.forks import Forked
 from tests.fixtures.killed import KILLS, LAST, killed_at, killed_in_ingest
 from tests.fixtures.noise.domain import NAME
 from tests.fixtures.tiny import (
@@ -25,7 +25,6 @@ from tests.fixtures.tiny import (
     SET_FLAGS,
     Run,
     Tiny,
-    command,
     environment,
     felsina,
 )
@@ -105,26 +104,14 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     home, folder = tmp_path / "home", make_dataset(tmp_path / "tiny")
     flags = [flag for flag in SET_FLAGS if flag not in ("steps=20", "--set")]
     more = [part for text in [*flags, "steps=4000", "patience=400"] for part in ("--set", text)]
-    process = subprocess.Popen(
-        command("train", "--dataset", str(folder), *more),
-        cwd=ROOT,
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = Forked(["train", "--dataset", str(folder), *more], environment(home), ROOT)
     seen = progress_of(home, LAST, at_least=30, alive=lambda: process.poll() is None)
     process.kill()
     process.wait(30)
     kept = step_of(home, LAST)
     assert kept >= seen >= 30
 
-    process = subprocess.Popen(
-        command("train", "--dataset", str(folder), *more),
-        cwd=ROOT,
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = Forked(["train", "--dataset", str(folder), *more], environment(home), ROOT)
     try:
         went_on = progress_of(home, LAST, at_least=kept + 1, alive=lambda: process.poll() is None)
     finally:

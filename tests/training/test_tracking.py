@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from training import tracking
 from training.tracking import COPIED_FROM, EXPERIMENT, Tracker, sync
@@ -153,3 +155,29 @@ def test_scores_logged_at_home_join_the_run(bundle, tmp_path, scored_first):
     assert run.data.metrics["mae"] == 3.0
     assert run.data.metrics["loss"] == 2.0
     assert run.info.status == "FINISHED"
+
+
+def test_a_store_that_was_killed_in_the_making_is_made_anew(tmp_path):
+    """Between two columns of one migration, of which SQLite keeps the first."""
+
+    def dies(connection, cursor, statement, *given) -> None:
+        if statement.startswith("ALTER TABLE experiments ADD COLUMN last_update_time"):
+            raise KeyboardInterrupt
+
+    def plain() -> None:
+        MlflowClient(f"sqlite:///{tmp_path / 'half.db'}").search_experiments()
+
+    event.listen(Engine, "before_cursor_execute", dies)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            plain()
+    finally:
+        event.remove(Engine, "before_cursor_execute", dies)
+    with pytest.raises(OperationalError, match="duplicate column"):
+        plain()
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(tmp_path / "half.db", home / ".mlflow.db.part")
+    tracker = Tracker(home, "tiny")
+    assert tracker.client.get_run(tracker.run_id).info.run_name == "tiny"
+    assert not list(home.glob(".*.part"))

@@ -33,6 +33,7 @@ from privacy.local import LocalTrainer, federated
 from privacy.population import BudgetKey, mechanism_of
 from privacy.replay import replay
 from privacy.rounds import run_rounds
+from tests.fixtures.forks import Forked
 from tests.privacy.deployment.conftest import invitation_of, make_city
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ class Deployment:
         rounds = {"deadline_s": 20, "attempts": 12}
         self.city = make_city(folder / "city", parts[0], address, **(rounds | plan))
         self.private = self.city.plan.private is not None
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, Forked] = {}
 
     def invite(self, **terms):
         epsilon = {} if self.private else {"epsilon": 0.0}
@@ -60,13 +61,7 @@ class Deployment:
         environment = os.environ | QUIET | {"OMP_NUM_THREADS": "1"}
         environment |= {"FELSINA_HOME": str(self.folder / "home"), "PYTHONPATH": str(Path.cwd())}
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.cli", *map(str, words)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self.processes[name] = Forked([*map(str, words)], environment, Path.cwd(), log)
 
     def run(self, run):
         self.start("city", "city", "run", run, "--city", self.city.folder, "--wait", "120")
@@ -142,7 +137,7 @@ def alive(pid):
 
 
 def test_whatever_is_killed_the_model_is_that_of_an_unbroken_run(deployed, parts, tmp_path):
-    here = deployed(private=False, rounds=6)
+    here = deployed(private=False, rounds=4)
     here.invite()
     here.run("first")
     for name in NAMES:
@@ -161,7 +156,7 @@ def test_whatever_is_killed_the_model_is_that_of_an_unbroken_run(deployed, parts
     here.until(lambda: not alive(pid), "the SuperLink outlived its city")
     here.run("first")
     ended = here.ended("first")
-    assert (ended["rounds"], ended["reason"]) == (6, "")
+    assert (ended["rounds"], ended["reason"]) == (4, "")
     assert set(ended["given_to"]) == set(NAMES)
     entries = verify(here.city.ledger_path, here.city.key.public_key(), [ended["receipt"]])
     assert sum(entry.kind == "agreement" for entry in entries) == 3
@@ -170,7 +165,7 @@ def test_whatever_is_killed_the_model_is_that_of_an_unbroken_run(deployed, parts
     trainers = {}
     for name, part in here.parts.items():
         assert plan.training is not None
-        trainers[name] = LocalTrainer(part, federated(plan.training), 6, seed_of(name))
+        trainers[name] = LocalTrainer(part, federated(plan.training), 4, seed_of(name))
     agreed = {name: float(one.observed) for name, one in trainers.items()}
     unbroken = run_rounds(
         "first",
@@ -185,7 +180,7 @@ def test_whatever_is_killed_the_model_is_that_of_an_unbroken_run(deployed, parts
     for name, values in unbroken.arrays.items():
         np.testing.assert_allclose(served[name], values, rtol=0, atol=1e-6)
     for name in NAMES:
-        given = load_arrays(here.folder / name / "runs" / "first" / "model-000006.npz")
+        given = load_arrays(here.folder / name / "runs" / "first" / "model-000004.npz")
         assert all(np.array_equal(given[key], served[key]) for key in served)
 
 
