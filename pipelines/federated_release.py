@@ -87,7 +87,7 @@ def entered(
         keys = _keys(about, ledger, accounts)
 
         def said() -> dict[str, Any]:
-            _check_there(about, accounts)
+            check_there(trained, ledger)
             told = {name: about[name] for name in _TOLD} | {"ledger": place_of(ledger)}
             if evidence is None:
                 return {FEDERATION: told, "privacy": _without(about)}
@@ -118,10 +118,15 @@ def _keys(about: dict[str, Any], ledger: Ledger, accounts: Accounts) -> list[Bud
     return keys
 
 
-def _check_there(about: dict[str, Any], accounts: Accounts) -> None:
-    """Refuse to let out anew what partners taught that have left since."""
-    names = {seen["partner"] for seen in about["partners"]}
-    if left := sorted(names & accounts.withdrawn):
+def check_there(trained: Trained, ledger: Ledger) -> None:
+    """Refuse to let out anew what partners taught that have left since.
+
+    Raises:
+        FelsinaError: naming them.
+    """
+    about = trained.run[FEDERATION]
+    names = dict.fromkeys(seen["partner"] for seen in about["partners"])
+    if left := [name for name in names if ledger.withdrew(name)]:
         raise FelsinaError(
             f"run {about['run']}: its model has seen {', '.join(left)}, who withdrew before it was "
             f"released; train one that has not: felsina city run NEW --after {about['run']}"

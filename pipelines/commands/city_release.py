@@ -8,7 +8,9 @@ from typing import Any
 from pipelines.commands.city import city_folder
 from pipelines.commands.terminal import Stages, answer, out, say, scores
 from pipelines.federated import train_federated
+from pipelines.federated_release import check_there
 from pipelines.private_evidence import make_evidence
+from pipelines.private_release import CLAIM
 from pipelines.release import build_release
 from pipelines.settings import home
 from pipelines.train import FEDERATION, Trained, open_registered, score
@@ -25,6 +27,8 @@ def release(folder: Path | None, run: str, dataset: Path, json: bool) -> None:
         )
         trained = train_federated(city, run, opened, home(), stages)
         report = score(trained, home(), lambda share: stages.progress("backtest", share))
+        if not (trained.folder / CLAIM).is_file():
+            check_there(trained, city.ledger())  # before minutes are spent on an audit
         if trained.noise is not None:
             make_evidence(trained, home(), stages, attribute=None)
         sealed = build_release(trained, home(), city.ledger())
