@@ -16,7 +16,7 @@ import numpy as np
 from models.contracts import FelsinaError, ForecastSpec
 from models.forecaster import Forecaster
 from models.record import sha256_file
-from pipelines.train import PRIVATE, RUN, STATE, Trained, made_by, made_of
+from pipelines.train import FEDERATION, PRIVATE, RUN, STATE, Trained, made_by, made_of
 from training.checkpoint import read
 from training.dataset import CityDataset
 from training.fit import Fitted, calibrate
@@ -57,6 +57,11 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
         raise FelsinaError(
             f"--like {model}: it was trained privately, and its release has to carry that claim, "
             "which one made here would not; release it for the dataset that it was trained on"
+        )
+    if FEDERATION in run:
+        raise FelsinaError(
+            f"--like {model}: partners trained it, and its release has to say so; for this dataset "
+            f"make one with felsina city release {run[FEDERATION]['run']} --dataset DIR"
         )
     settings = TrainSettings(**run["settings"])
     # Its groups are those of another city.

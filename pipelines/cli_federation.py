@@ -77,6 +77,19 @@ def run(
     run_rounds(folder, name, wait, listen, after, json)
 
 
+@city.command("release")
+def release(
+    name: Annotated[str, typer.Argument(help="Of the run.", metavar="RUN")],
+    dataset: Dataset,
+    folder: CityFolder = None,
+    json: Json = False,
+) -> None:
+    """Seal a run's last model for nodes of the city's own, as a release like any other."""
+    from pipelines.commands.city_release import release
+
+    release(folder, name, dataset, json)
+
+
 @city.command("status")
 def status(folder: CityFolder = None, json: Json = False) -> None:
     """Partners, what was spent, runs."""

@@ -16,7 +16,7 @@ from typing import Any
 from models.contracts import FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file
 from pipelines.release import sync_folder
-from pipelines.train import GRAPH, PRIVATE, STATE, Trained
+from pipelines.train import FEDERATION, GRAPH, STATE, Trained
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.canary import least_epsilon
 from privacy.dp import PrivateSettings, planned
@@ -36,7 +36,7 @@ def checked_evidence(trained: Trained) -> dict[str, Any]:
             against the folder's claim.
     """
     remedy = f"felsina privacy evidence --trained {trained.folder} --dataset "
-    remedy += str(trained.dataset.folder)
+    remedy += str(trained.dataset.folder) + (" --no-errors" if FEDERATION in trained.run else "")
     folder = trained.folder / FOLDER
     if not folder.is_dir():
         raise FelsinaError(f"{trained.folder} has no evidence of what it promises; run {remedy}")
@@ -79,14 +79,15 @@ def subject_of(trained: Trained) -> dict[str, Any]:
     Raises:
         FelsinaError: where the folder was not trained privately.
     """
-    if PRIVATE not in trained.run:
+    private = trained.noise
+    if private is None:
         raise FelsinaError(
             f"{trained.folder} was not trained privately, so it promises nothing that could be "
             "tested; felsina privacy train trains with noise"
         )
-    private = trained.run[PRIVATE]
-    return {
-        "dataset": trained.dataset.spec.dataset,
+    audited = {"partner": private["partner"]} if FEDERATION in trained.run else {}
+    return audited | {
+        "dataset": private.get("dataset", trained.dataset.spec.dataset),
         **{name: private[name] for name in ("run", "settings", "noise_multiplier", "steps")},
         "state_sha256": sha256_file(trained.folder / STATE),
         "model_sha256": sha256_file(trained.folder / GRAPH),

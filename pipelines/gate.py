@@ -120,7 +120,7 @@ def gate_of(
     metrics = release.manifest["metrics"]
     naive = min(NAIVE, key=lambda name: metrics[name]["mae"] or 0)
     changed, share, days = None, None, 0
-    if release.manifest["privacy"]["differential_privacy"]:
+    if release.of_protected_rows:
         rules = unpaired(PRIVATE_ROWS)
     else:
         new = replays.of(release, lambda part: progress(part / 2)).daily

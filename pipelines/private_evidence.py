@@ -16,7 +16,7 @@ from models.contracts import FelsinaError
 from pipelines.evidence_folder import FOLDER, intact, subject_of, write_evidence
 from pipelines.private import SERIES, private_code
 from pipelines.settings import held
-from pipelines.train import PRIVATE, Trained, code_digest
+from pipelines.train import FEDERATION, Trained, code_digest
 from privacy.accounting import SampledGaussian, epsilon_of
 from privacy.audit_run import audit_private
 from privacy.canary import LEAST_CANARIES
@@ -83,6 +83,11 @@ def make_evidence(
     settings, mechanism = _plan(trained)
     _check_code(trained)
     _check_public(trained, public)
+    if attribute is not None and FEDERATION in trained.run:
+        raise FelsinaError(
+            f"{trained.folder} was trained by partners, whose rows are not here to weigh the noise "
+            "on; say --no-errors"
+        )
     if attribute is not None:
         groups_of(trained.dataset, attribute)
     if stand_in is not None:
@@ -116,9 +121,14 @@ def make_evidence(
         return write_evidence(folder, record | {"of": of, "made_with": made_with})
 
 
+def _noise(trained: Trained) -> dict[str, Any]:
+    assert trained.noise is not None, "evidence is of a folder with noise"
+    return trained.noise
+
+
 def _plan(trained: Trained) -> tuple[PrivateSettings, SampledGaussian]:
     """Settings of a run, and the steps that its weights hold."""
-    private = trained.run[PRIVATE]
+    private = _noise(trained)
     settings = PrivateSettings(**private["settings"])
     plan = planned(settings)
     if plan.noise_multiplier != private["noise_multiplier"]:
@@ -133,7 +143,7 @@ def _plan(trained: Trained) -> tuple[PrivateSettings, SampledGaussian]:
 
 def _check_code(trained: Trained) -> None:
     """Refuse a folder of other code: an audit speaks of the code that it runs."""
-    if (trained.run[PRIVATE]["code"], trained.run["code"]) != (private_code(), code_digest()):
+    if (_noise(trained)["code"], trained.run["code"]) != (private_code(), code_digest()):
         raise FelsinaError(
             f"{trained.folder} was trained by other code, and an audit speaks of the code that it "
             "runs; make its evidence with the code that trained it"
@@ -142,7 +152,7 @@ def _check_code(trained: Trained) -> None:
 
 def _check_public(trained: Trained, public: CityDataset | None) -> None:
     """Refuse another backbone than the run's."""
-    named = trained.run[PRIVATE]["public"]
+    named = _noise(trained)["public"]
     if named != (public.digests if public else {}):
         raise FelsinaError(
             f"{trained.folder} was trained "
@@ -177,7 +187,7 @@ def _errors(
     attribute: str,
 ) -> PrivateErrors:
     """Of the released weights and of a twin that is gone when this returns."""
-    dataset, steps = trained.dataset, trained.run[PRIVATE]["steps"]
+    dataset, steps = trained.dataset, _noise(trained)["steps"]
     twin = noiseless_twin(dataset, settings, listener, public, steps)
 
     def progress(share: float) -> None:
@@ -188,14 +198,15 @@ def _errors(
 
 def _statement(trained: Trained, epsilon: float) -> Statement:
     """What the run's own steps promise; the manifest's statement counts everything together."""
-    private = trained.run[PRIVATE]
+    private = _noise(trained)
     settings = private["settings"]
     claim = Claim(
         partner=private["partner"],
-        dataset=trained.dataset.spec.dataset,
+        dataset=subject_of(trained)["dataset"],
         unit=settings["unit"],
         epsilon=epsilon,
         delta=settings["delta"],
     )
     covered = Coverage(settings["nominal_units"], (claim.dataset,), (private["run"],))
-    return statement([claim], {key_of(claim): covered}, alone=True)
+    own = trained.dataset.spec.dataset if FEDERATION in trained.run else ""
+    return statement([claim], {key_of(claim): covered}, alone=True, own=own)

@@ -9,6 +9,7 @@ stands anywhere that the ledger does not know.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -27,7 +28,7 @@ from privacy.units import NODE_UNITS
 from serving.release import EVIDENCE_FILES, release_id
 
 CLAIM = "claim.json"
-"""The privacy block of a sealed release's manifest, in its trained folder."""
+"""What a sealed release's manifest says that depends on the ledger, in its trained folder."""
 NOT_COVERED = ("metrics", "interval", "calibration.adaptive", "export", "report.json", "graph.json")
 """Members of a manifest and files of a release that hold more of private rows than noisy steps."""
 WITHHELD = {"left_out": "of private rows"}
@@ -54,19 +55,50 @@ def entered(
             f"{trained.folder} was trained privately: name the ledger that paid for it with "
             "--ledger, and the city's key with --key"
         )
-    path, manifest = trained.folder / CLAIM, _amended(trained, manifest)
     with ledger.held() as accounts:
         key = _payer(trained, ledger, accounts)
-        if path.is_file():
-            kept = json.loads(path.read_bytes())
-            content = canonical_json(manifest | {"privacy": kept})
-            if ledger.find(_entry(trained, kept, content)) is not None:
-                return content
-        block = _block(trained, ledger, accounts, key, evidence)
-        write_atomic(path, canonical_json(block))
-        content = canonical_json(manifest | {"privacy": block})
-        ledger.record(_entry(trained, block, content))
-        return content
+
+        def said() -> dict[str, Any]:
+            return {"privacy": _block(trained, ledger, accounts, key, evidence)}
+
+        return entered_once(trained, ledger, _amended(trained, manifest), said, _claims)
+
+
+def entered_once(
+    trained: Trained,
+    ledger: Ledger,
+    manifest: dict[str, Any],
+    said: Callable[[], dict[str, Any]],
+    claims: Callable[[dict[str, Any]], tuple[Claim, ...]],
+) -> bytes:
+    """A manifest with what is said of privacy, kept so that a second call gives the same.
+
+    Args:
+        trained: whose folder keeps it.
+        ledger: held by the caller.
+        manifest: all of it that does not depend on the ledger.
+        said: makes the rest, from the ledger as it is now.
+        claims: of that rest, for the ledger's entry; where there are none, none is written.
+    """
+    path = trained.folder / CLAIM
+
+    def sealed(rest: dict[str, Any]) -> tuple[bytes, Release | None]:
+        content = canonical_json(manifest | rest)
+        name, claimed = release_id(trained.dataset.spec.dataset, content), claims(rest)
+        if not claimed:
+            return content, None
+        return content, Release(release=name, manifest_sha256=sha256_bytes(content), claim=claimed)
+
+    if path.is_file():
+        content, entry = sealed(json.loads(path.read_bytes()))
+        if entry is None or ledger.find(entry) is not None:
+            return content
+    rest = said()
+    write_atomic(path, canonical_json(rest))
+    content, entry = sealed(rest)
+    if entry is not None:
+        ledger.record(entry)
+    return content
 
 
 def released_graph(trained: Trained) -> CityGraph:
@@ -97,11 +129,28 @@ def _amended(trained: Trained, manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _entry(trained: Trained, block: dict[str, Any], content: bytes) -> Release:
-    said = block["differential_privacy"]
-    claim = Claim(**{name: said[name] for name in Claim.model_fields})
-    name = release_id(trained.dataset.spec.dataset, content)
-    return Release(release=name, manifest_sha256=sha256_bytes(content), claim=(claim,))
+def _claims(said: dict[str, Any]) -> tuple[Claim, ...]:
+    block = said["privacy"]["differential_privacy"]
+    return (Claim(**{name: block[name] for name in Claim.model_fields}),)
+
+
+def accountant() -> str:
+    """How epsilons are counted."""
+    return (
+        f"privacy loss distribution (dp-accounting {version('dp-accounting')}), held to numerical "
+        f"composition (Opacus {version('opacus')}) within 2 %"
+    )
+
+
+def place_of(ledger: Ledger) -> dict[str, Any]:
+    """The ledger's last entry, after which a claim is made."""
+    head = ledger.receipt()
+    return {
+        "stream": head["stream"],
+        "key": head["key"],
+        "entry": head["n"],
+        "head_sha256": head["sha256"],
+    }
 
 
 def _payer(trained: Trained, ledger: Ledger, accounts: Accounts) -> BudgetKey:
@@ -131,14 +180,10 @@ def _block(
     evidence: dict[str, Any],
 ) -> dict[str, Any]:
     """The ``privacy`` member of the manifest."""
-    private, head = trained.run[PRIVATE], ledger.receipt()
+    private = trained.run[PRIVATE]
     settings = private["settings"]
     claim = ledger.claim(key)
     words = statement([claim], coverage(accounts, [claim]), new=True)
-    accountant = (
-        f"privacy loss distribution (dp-accounting {version('dp-accounting')}), held to numerical "
-        f"composition (Opacus {version('opacus')}) within 2 %"
-    )
     return {
         "differential_privacy": {
             **claim.model_dump(),
@@ -146,14 +191,9 @@ def _block(
             "sampling_rate": settings["sampling_rate"],
             "steps": private["steps"],
             "clip_norm": settings["clip_norm"],
-            "accountant": accountant,
+            "accountant": accountant(),
             "run": private["run"],
-            "ledger": {
-                "stream": head["stream"],
-                "key": head["key"],
-                "entry": head["n"],
-                "head_sha256": head["sha256"],
-            },
+            "ledger": place_of(ledger),
             "not_covered": [*NOT_COVERED, *(EVIDENCE_FILES if evidence["errors"] else ())],
         },
         "audit": audit_figures(evidence),

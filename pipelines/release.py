@@ -12,8 +12,8 @@ import numpy as np
 from models.contracts import CityGraph, FelsinaError
 from models.record import canonical_json, sha256_bytes, sha256_file, write_atomic
 from pipelines.settings import held
+from pipelines.train import FEDERATION, GROUPS, MISSING, PRIVATE, Trained
 from pipelines.train import GRAPH as TRAINED_GRAPH
-from pipelines.train import GROUPS, MISSING, PRIVATE, Trained
 from pipelines.train import MEMBERS as TRAINED_MEMBERS
 from serving.release import (
     EVIDENCE_FILES,
@@ -54,7 +54,7 @@ def build_release(trained: Trained, home: Path, ledger: Ledger | None = None) ->
     Args:
         trained: a backtested folder.
         home: where releases lie.
-        ledger: of a private training; None for others.
+        ledger: of a private training, or of a federation; None for others.
 
     Returns:
         ``mlruns/releases/DATASET-DIGEST``.
@@ -63,7 +63,7 @@ def build_release(trained: Trained, home: Path, ledger: Ledger | None = None) ->
         FelsinaError: if the folder is private and has no evidence that stands, or the ledger is not
             the one that paid; or it is not private and a ledger is given.
     """
-    if ledger is not None and PRIVATE not in trained.run:
+    if ledger is not None and not {PRIVATE, FEDERATION} & set(trained.run):
         raise FelsinaError(
             f"{trained.folder} was not trained privately, so no ledger paid for it; leave out "
             "--ledger and --key"
@@ -102,8 +102,8 @@ def _graph(trained: Trained) -> CityGraph:
 
 
 def _evidence(trained: Trained, part: Path) -> dict[str, Any] | None:
-    """Copy the evidence of a private folder, once it was found fit; None for others."""
-    if PRIVATE not in trained.run:
+    """Copy the evidence of a folder with noise, once it was found fit; None for others."""
+    if trained.noise is None:
         return None
     from pipelines.evidence_folder import FOLDER, checked_evidence
 
@@ -120,6 +120,10 @@ def _sealed(
     evidence: dict[str, Any] | None,
 ) -> bytes:
     """The manifest's bytes, with what is said of privacy."""
+    if FEDERATION in trained.run:
+        from pipelines import federated_release
+
+        return federated_release.entered(trained, ledger, manifest, evidence)
     if evidence is None:
         return canonical_json(manifest | {"privacy": NOT_PRIVATE})
     from pipelines.private_release import entered

@@ -90,7 +90,7 @@ def gather(
         return gather_surrogate(inputs.release, inputs.about)
     release, dataset = load_release(inputs.release), inputs.dataset
     assert dataset is not None, "a forecaster's report needs its data"
-    private = bool(release.manifest["privacy"]["differential_privacy"])
+    private = release.of_protected_rows
     if not private:  # whose release names no digest of its rows
         check_data(release, dataset)
     about, replays = read_about(inputs.about), Replays(dataset, kept)

@@ -56,6 +56,8 @@ GROUPS = "groups"
 """Whom training or calibration looked at; others' ``run.json`` has none."""
 PRIVATE = "private"
 """What ``run.json`` says of a private training stands under this name; others have none."""
+FEDERATION = "federation"
+"""What it says of a model that partners trained together; its manifest says it under this too."""
 _PUBLIC = {"dataset", "domain", "unit", "origins", "parameters", "fit_seconds"}
 """Members of a backtest's report that follow from no private row."""
 
@@ -82,6 +84,14 @@ class Trained:
     def report(self) -> dict[str, Any]:
         """The backtest's metrics, once ``score`` has run."""
         return json.loads((self.folder / REPORT).read_bytes())
+
+    @property
+    def noise(self) -> dict[str, Any] | None:
+        """Of which noisy steps an epsilon speaks; None where there is none.
+
+        Those of a private training, or of the partner of a federation that is protected least.
+        """
+        return self.run.get(PRIVATE) or self.run.get(FEDERATION, {}).get("noise")
 
     @cached_property
     def quality(self) -> dict[str, Any]:

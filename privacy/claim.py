@@ -116,6 +116,7 @@ def statement(
     units: Mapping[BudgetKey, Coverage],
     new: bool = False,
     alone: bool = False,
+    own: str = "",
 ) -> Statement:
     """Say what claims mean to a lay reader, in English and Italian.
 
@@ -124,6 +125,7 @@ def statement(
         units: what each covers: how many units, and which runs and releases.
         new: whether this stands in a release that the ledger does not list yet.
         alone: whether claims are of their runs alone, whatever else the ledger lists.
+        own: the city's own data set that a federation's release is calibrated and tested on.
 
     Raises:
         FelsinaError: if there is no claim.
@@ -138,8 +140,8 @@ def statement(
     return Statement(
         english,
         italian,
-        tuple(ENGLISH.not_protected(kinds)),
-        tuple(ITALIAN.not_protected(kinds)),
+        tuple(ENGLISH.not_protected(kinds, own)),
+        tuple(ITALIAN.not_protected(kinds, own)),
     )
 
 

@@ -16,7 +16,8 @@ def rendered(evidence: dict[str, Any]) -> str:
     """Markdown of what ``evidence`` returns.
 
     Args:
-        evidence: with ``of`` beside it: ``dataset``, ``run`` and ``model_sha256`` of the release.
+        evidence: with ``of`` beside it: ``dataset``, ``run`` and ``model_sha256`` of the release,
+            and of a federation's the ``partner`` that was audited.
     """
     english, italian = (_page(evidence, words) for words in (PAGE_EN, PAGE_IT))
     link = f"*In italiano: [{PAGE_IT.title}](#{PAGE_IT.title.lower().replace(' ', '-')}).*"
@@ -37,9 +38,12 @@ def _page(evidence: dict[str, Any], words: PageWords) -> list[str]:
     one, _ = words.said.units[_unit(evidence["settings"]["unit"])]
     found = verdict(audit)
     limits = [f"- {line}" for line in statement[f"not_protected_{language}"]]
+    about = words.about.format(dataset=_text(of["dataset"]), run=_text(of["run"]), one=one)
+    if "partner" in of:
+        about += " " + words.federated.format(partner=_text(of["partner"]))
     return [
         f"# {words.title}",
-        words.about.format(dataset=_text(of["dataset"]), run=_text(of["run"]), one=one),
+        about,
         words.verdicts[found],
         f"## {words.promise}",
         statement[language],

@@ -19,6 +19,7 @@ class PageWords:
         decimal: comma or point.
         title: of the page, and the heading that the other language links to.
         about: which model this is of, and what the page tells.
+        federated: where partners trained it: whom the page is about, and what was tested.
         verdicts: the whole in one sentence: kept, weak or refuted.
         promise: heading; the claim's statement follows.
         limits: heading; what is not protected follows.
@@ -44,6 +45,7 @@ class PageWords:
     decimal: str
     title: str
     about: str
+    federated: str
     verdicts: dict[str, str]
     promise: str
     limits: str
@@ -72,6 +74,9 @@ PAGE_EN = PageWords(
     about="This page goes with one forecasting model, which was trained on the data set {dataset} "
     "(training run {run}). It tells what is promised to each {one} in these data, how the promise "
     "was put to the test, and what keeping it costs in accuracy.",
+    federated="Several partners trained the model together, each on its own data and with noise of "
+    "its own. This page is about {partner}, whom this training protects least; the release says "
+    "what is promised of each. Tested were its settings in one place, without the other partners.",
     verdicts={
         "kept": "**In short: the promise was tested and was not contradicted.**",
         "weak": "**In short: the promise was tested, but the test was too weak to contradict it, "
@@ -142,6 +147,10 @@ PAGE_IT = PageWords(
     about="Questa pagina accompagna un modello di previsione, addestrato sull'insieme di dati "
     "{dataset} (addestramento {run}). Dice quale garanzia vale per ogni {one} presente in questi "
     "dati, come la garanzia è stata messa alla prova e quanto costa in precisione.",
+    federated="Più partner hanno addestrato insieme il modello, ciascuno sui propri dati e con un "
+    "proprio rumore. Questa pagina riguarda {partner}, che questo addestramento protegge meno di "
+    "tutti; il rilascio dice che cosa si garantisce a ciascuno. Sono state messe alla prova le sue "
+    "impostazioni in un solo luogo, senza gli altri partner.",
     verdicts={
         "kept": "**In breve: la garanzia è stata messa alla prova e non è stata smentita.**",
         "weak": "**In breve: la garanzia è stata messa alla prova, ma la prova era troppo debole "

@@ -250,3 +250,21 @@ def shared_arrays(forecaster: Forecaster) -> Arrays:
         name: parameters[name].detach().numpy().astype(np.float32).copy()
         for name in shared_names(forecaster)
     }
+
+
+def load_shared(forecaster: Forecaster, arrays: Arrays) -> None:
+    """Take the city's model.
+
+    Raises:
+        FelsinaError: if it is no model of these settings.
+    """
+    parameters = dict(forecaster.named_parameters())
+    shapes = {name: tuple(parameters[name].shape) for name in shared_names(forecaster)}
+    if {name: values.shape for name, values in arrays.items()} != shapes:
+        raise FelsinaError(
+            "the city's model has other arrays than the settings make; agree on one architecture "
+            "and lags"
+        )
+    with torch.no_grad():
+        for name, values in arrays.items():
+            parameters[name].copy_(torch.as_tensor(values))

@@ -27,7 +27,7 @@ from privacy.checkpoints import digest
 from privacy.dp import PrivateSettings, PrivateTraining, check_units, planned
 from privacy.draws import SecretDraws, new_key
 from privacy.gradients import UnitGradients
-from privacy.local import shared_arrays, shared_names
+from privacy.local import load_shared, shared_arrays, shared_names
 from privacy.private_network import check_architecture, private_forecaster
 from privacy.resume import PrivateRun, RunState
 from privacy.strategy import Arrays
@@ -149,16 +149,7 @@ class PrivateTrainer:
         Raises:
             FelsinaError: if it is no model of these settings.
         """
-        parameters = dict(self.forecaster.named_parameters())
-        shapes = {name: tuple(parameters[name].shape) for name in self.names}
-        if {name: values.shape for name, values in arrays.items()} != shapes:
-            raise FelsinaError(
-                "the city's model has other arrays than the private settings make; agree on one "
-                "architecture and lags"
-            )
-        with torch.no_grad():
-            for name, values in arrays.items():
-                parameters[name].copy_(torch.as_tensor(values))
+        load_shared(self.forecaster, arrays)
 
     def predict(self, window: Window) -> FloatArray:
         """Quantiles [B, H, N, Q] of a batch of windows, of the model that was last loaded."""

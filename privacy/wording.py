@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from privacy.entries import Unit
 
+MEASURES = 2
+"""Which of the limits is about measures of quality."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -32,6 +35,7 @@ class Words:
         this: a release that speaks of itself.
         limits: what is not protected, whoever the unit is.
         by_unit: what is not protected of a kind of unit.
+        own: in place of ``limits[MEASURES]`` where a release's measures are of the city's own data.
     """
 
     units: Mapping[Unit, tuple[str, str]]
@@ -50,11 +54,21 @@ class Words:
     this: str
     limits: tuple[str, ...]
     by_unit: Mapping[Unit, str]
+    own: str
 
-    def not_protected(self, kinds: Sequence[Unit]) -> list[str]:
-        """What is not protected, one thing a line."""
+    def not_protected(self, kinds: Sequence[Unit], own: str = "") -> list[str]:
+        """What is not protected, one thing a line.
+
+        Args:
+            kinds: of units.
+            own: the city's own data set, on which a federation's release is calibrated and tested.
+        """
         many = ", ".join(self.units[kind][1] for kind in kinds)
-        return [line.format(many=many) for line in self.limits] + [self.by_unit[k] for k in kinds]
+        lines = list(self.limits)
+        if own:
+            lines[MEASURES] = self.own
+        told = [line.format(many=many, own=own) for line in lines]
+        return told + [self.by_unit[kind] for kind in kinds]
 
 
 def english_number(value: float) -> str:
@@ -130,6 +144,10 @@ ENGLISH = Words(
         "day": "Persons as such: the promise is for the data of one day; who is in the data on "
         "many days is protected far less, and their habits can show.",
     },
+    own="The city's own data set {own}: bands were calibrated on it and measures of quality "
+    "computed from it, exactly, without noise. Of the partners' data it holds nothing, but the "
+    "digital fingerprints of their files are in the ledger, and can confirm to somebody who "
+    "already has a copy of a file that it was used.",
 )
 
 ITALIAN = Words(
@@ -197,4 +215,8 @@ ITALIAN = Words(
         "day": "Le persone in quanto tali: la garanzia vale per i dati di un giorno; chi compare "
         "nei dati in molti giorni è molto meno protetto, e le sue abitudini possono trasparire.",
     },
+    own="L'insieme di dati {own} della città stessa: su di esso si sono calibrate le fasce e "
+    "calcolate le misure di qualità, esattamente, senza rumore. Dei dati dei partner non contiene "
+    "nulla, ma le impronte digitali dei loro file sono nel registro e possono confermare, a chi ha "
+    "già una copia di un file, che esso è stato usato.",
 )

@@ -90,6 +90,15 @@ class Release:
         """Name of the release."""
         return self.folder.name
 
+    @property
+    def of_protected_rows(self) -> bool:
+        """Whether it is of the very rows that its epsilon protects, so that scores tell of them.
+
+        A federation's is not: partners keep theirs, and it is made for nodes of the city's own.
+        """
+        promised = self.manifest["privacy"]["differential_privacy"]
+        return bool(promised) and not self.manifest.get("federation")
+
 
 def release_id(dataset: str, manifest: bytes) -> str:
     """Name of the release with these manifest bytes."""

@@ -23,7 +23,15 @@ from privacy.accounting import SampledGaussian
 from privacy.checkpoints import Checkpoint
 from privacy.deployment.city import City
 from privacy.deployment.member import Enrolment, Member
-from privacy.deployment.results import ENDED, FAULT, STATUS, load_arrays, save_arrays
+from privacy.deployment.results import (
+    BEGUN,
+    ENDED,
+    FAULT,
+    MEMBERS,
+    STATUS,
+    load_arrays,
+    save_arrays,
+)
 from privacy.grid import GridPartners
 from privacy.ledger import Ledger
 from privacy.population import BudgetKey
@@ -81,6 +89,10 @@ def _conduct(grid: Grid, city: City, run: str, work: Path, wait_s: float, after:
     initial = load_arrays(city.folder / "initial.npz")
     ledger = city.ledger()
     begun = _begun(city, ledger, after) if after else ()
+    if begun:
+        write_atomic(work / BEGUN, canonical_json({"run": after, "rounds": begun[-1].round}))
+    else:
+        (work / BEGUN).unlink(missing_ok=True)
     ended = run_recorded(
         run, initial, partners, agreed, rounds, work, ledger, private, tell, begun=begun
     )
@@ -106,7 +118,7 @@ def _begun(city: City, ledger: Ledger, after: str) -> Sequence[Checkpoint]:
         FelsinaError: if nobody of that run withdrew, or its checkpoints are gone.
     """
     work = city.folder / "runs" / after
-    members = work / "members.json"
+    members = work / MEMBERS
     if not members.exists():
         raise FelsinaError(f"run {after!r} is none of {city.folder}; see felsina city status")
     left = [name for name in json.loads(members.read_bytes()) if city.member(name).withdrawn]
@@ -136,7 +148,7 @@ def _members(
     All who have joined, once all are there; when the time is over, whoever is there. Whoever joins
     again meanwhile, with other data or limits, does so for the next run.
     """
-    fixed = work / "members.json"
+    fixed = work / MEMBERS
     ends = time.monotonic() + wait_s
     while True:
         if fixed.exists():

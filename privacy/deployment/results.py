@@ -11,6 +11,10 @@ from models.record import write_atomic
 from privacy.strategy import Arrays
 
 ENDED, STATUS, FAULT = "ended.json", "status.json", "fault.json"
+MEMBERS = "members.json"
+"""Who takes part, as each enrolled when the run began."""
+BEGUN = "begun.json"
+"""The earlier run that this one was begun from, and how many of its rounds; others have none."""
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

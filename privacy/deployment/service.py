@@ -17,7 +17,7 @@ from privacy.deployment.city import City, split_address
 from privacy.deployment.city_app import AFTER, CITY, RUN, WAIT
 from privacy.deployment.member import Member
 from privacy.deployment.proxy import Proxy
-from privacy.deployment.results import ENDED, FAULT, STATUS
+from privacy.deployment.results import ENDED, FAULT, MEMBERS, STATUS
 from privacy.deployment.superlink import SuperLink
 from privacy.entries import is_name
 
@@ -92,7 +92,7 @@ def _supervised(city: City, link: SuperLink, run: str, work: Path, told: Told) -
             wanted, status = time.monotonic(), _status(work)
         elif time.monotonic() < wanted:
             status = ("the round loop starts", said[1])
-        elif len(joined) < least and not (work / "members.json").exists():
+        elif len(joined) < least and not (work / MEMBERS).exists():
             status = (f"{len(joined)} of {least} partners have joined", 0.0)
         elif starts == _STARTS:
             log = link.state / "superlink.log"

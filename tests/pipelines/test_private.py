@@ -208,7 +208,8 @@ def test_a_build_killed_before_its_entry_claims_what_is_then_spent(copied, monke
         patch.setattr(Ledger, "record", killed)
         with pytest.raises(KeyboardInterrupt):
             build_release(trained, city.home, city.opened())
-    first = json.loads((trained.folder / CLAIM).read_bytes())["differential_privacy"]
+    kept = json.loads((trained.folder / CLAIM).read_bytes())
+    first = kept["privacy"]["differential_privacy"]
     city.opened().charge(HOMES, SampledGaussian(0.5, 3.0, 3), "other", 0)
     folder = build_release(trained, city.home, city.opened())
     claimed = manifest_of(folder)["privacy"]["differential_privacy"]

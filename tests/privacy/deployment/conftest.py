@@ -54,11 +54,13 @@ def make_terms(**changes: Any) -> Terms:
     return Terms.model_validate(values | changes)
 
 
-def make_plan(spec: dict[str, Any], private: bool = True, **rounds: Any) -> Plan:
+def make_plan(
+    spec: dict[str, Any], private: bool = True, inductive: bool = False, **rounds: Any
+) -> Plan:
     values: dict[str, Any] = {"federation": "demo", "spec": spec, "rounds": {"rounds": 3} | rounds}
     if private:
         return Plan(**values, private=PRIVATE)  # pyright: ignore[reportArgumentType]
-    shape = SHAPE | {"inductive": False}
+    shape = SHAPE | {"inductive": inductive}
     settings = make_settings(steps=12, lags=(24, 168), architecture=shape)
     return Plan(**values, training=settings, reason="meters of public buildings")
 

@@ -1,68 +1,12 @@
 """The city's round loop over the in-process Grid: real trainers, ledger and folder, no network."""
 
-import json
-
 import numpy as np
 import pytest
 
 from models.chain import verify
-from privacy.deployment.city_app import conduct
-from privacy.deployment.results import ENDED, FAULT, load_arrays
-from privacy.federation import client_app
-from privacy.grid import InProcessGrid
-from privacy.local import LocalTrainer, federated
 from tests.factories import make_dataset
-from tests.privacy.deployment.conftest import Newcomer, invitation_of, make_city
+from tests.fixtures.town import NAMES, Town
 from training.dataset import open_dataset
-
-NAMES = ("hera", "iren", "tper", "enel")
-
-
-class Town:
-    """A city whose partners are apps in this process."""
-
-    def __init__(self, folder, parts, names=NAMES, private=False):
-        self.city = make_city(folder / "city", parts[0], private=private, rounds=3)
-        self.given = {}
-        apps = {}
-        for number, (name, part) in enumerate(zip(names, parts, strict=False), start=1):
-            terms = {} if private else {"epsilon": 0.0}
-            newcomer = Newcomer(invitation_of(self.city, name, folder, **terms), folder / name)
-            plain = {} if private else {"sampling_rate": None, "noise_multiplier": None}
-            weight = 4.0 if private else 1e5
-            digests = {"series.parquet": part.digests["series.parquet"]}
-            sent = newcomer.sent(weight=weight, digests=digests, **plain)
-            self.city.enrol(name, sent)
-            self.city.place(name, number)
-            apps[number] = client_app(self.trainer_of(number, part), self.keep(name))
-        self.grid = InProcessGrid(apps)
-
-    def trainer_of(self, number, part):
-        made = {}
-
-        def trainer(run):
-            settings = self.city.plan.training
-            assert settings is not None
-            if run not in made:
-                made[run] = LocalTrainer(part, federated(settings), 3, number)
-            return made[run]
-
-        return trainer
-
-    def keep(self, name):
-        def keep(run, rounds, arrays, receipt):
-            self.given[name] = run, rounds, json.loads(receipt)
-
-        return keep
-
-    def run(self, run, **named):
-        conduct(self.grid, self.city, run, 0.0, **named)
-        work = self.city.folder / "runs" / run
-        told = work / (ENDED if (work / ENDED).exists() else FAULT)
-        return json.loads(told.read_bytes())
-
-    def model(self, run):
-        return load_arrays(self.city.folder / "runs" / run / "model.npz")
 
 
 @pytest.fixture(scope="module")
