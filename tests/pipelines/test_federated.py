@@ -201,6 +201,7 @@ def test_from_the_command_to_an_answer_that_says_the_epsilon(
     assert told["audit"]["days"] > 0  # the rows are the city's own, and may be told of
     assert "private_rows" not in told["verdict"]["unknown"]
     page = (home / "reports" / folder.name / "report.en.html").read_text()
+    assert "what partners kept, nothing of this" in page
     assert "hera, iren, tper trained the network together in 3 rounds" in page
     for one in made["claims"]:
         assert f"for each household of {one['partner']}, paid for" in page
