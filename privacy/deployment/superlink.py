@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -20,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,22 @@ QUIET = {
 _READY_S, _CLI_S, _END_S = 90.0, 120.0, 10.0
 _CONNECTION, _STATE = "felsina", "state.db"
 _PR_SET_PDEATHSIG = 1
+_EPHEMERAL = 32_768
+"""From this port on Linux takes those of outgoing connections."""
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port on loopback that nobody has, and that no outgoing connection takes meanwhile.
+
+    Raises:
+        FelsinaError: if a hundred were taken.
+    """
+    for _ in range(100):
+        port = random.randrange(20_000, _EPHEMERAL)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise FelsinaError("a hundred ports of this machine are taken; end what holds them")
 
 
 class SuperLink:
