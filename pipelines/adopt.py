@@ -102,14 +102,19 @@ def adopt(dataset: CityDataset, model: Path, home: Path, listener: Listener) -> 
                 "two datasets has edges: train again with --set architecture.graph=false"
             ) from error
         fitted = Fitted(forecaster, spec, settings, 0.0, run["steps"])
-        _, calibration = dataset.splits.validation(spec)
-        after = dataset.values[calibration[0] + 1 : calibration[-1] + 1 + spec.horizon]
-        if not np.isnan(after).all():
-            calibrate(fitted, dataset.builder(spec), calibration)
+        calibrate_here(fitted, dataset)
         return Fitted(forecaster, spec, settings, time.perf_counter() - began, run["steps"])
 
     made_from = made_of(dataset, settings) | {"adopted": origin}
     return made_by(fitting, dataset, settings, home, listener, made_from)
+
+
+def calibrate_here(fitted: Fitted, dataset: CityDataset) -> None:
+    """Set bands by a dataset's own calibration windows; where these hold no target, they stay."""
+    _, calibration = dataset.splits.validation(fitted.spec)
+    after = dataset.values[calibration[0] + 1 : calibration[-1] + 1 + fitted.spec.horizon]
+    if not np.isnan(after).all():
+        calibrate(fitted, dataset.builder(fitted.spec), calibration)
 
 
 def refuse_training(

@@ -14,10 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.contracts import FelsinaError
 from models.forecaster import Forecaster
+from pipelines.adopt import calibrate_here
 from pipelines.private import SERIES, private_code
 from pipelines.train import FEDERATION, Trained, made_by, made_of
 from privacy.checkpoints import digest
@@ -30,7 +29,7 @@ from privacy.population import Mechanisms
 from privacy.private_network import private_forecaster
 from privacy.replay import composed
 from training.dataset import CityDataset
-from training.fit import Fitted, calibrate
+from training.fit import Fitted
 from training.loop import Listener
 from training.ridge import fit_backbone
 from training.settings import Fairness, TrainSettings, resolve_settings
@@ -87,10 +86,7 @@ def train_federated(
         load_shared(forecaster, outcome.arrays)
         steps = settings.steps // plan.rounds.rounds * outcome.rounds
         fitted = Fitted(forecaster.eval(), spec, settings, 0.0, steps)
-        _, calibration = splits.validation(spec)
-        after = dataset.values[calibration[0] + 1 : calibration[-1] + 1 + spec.horizon]
-        if not np.isnan(after).all():
-            calibrate(fitted, builder, calibration)
+        calibrate_here(fitted, dataset)
         return Fitted(forecaster, spec, settings, time.perf_counter() - began, steps)
 
     made_from = made_of(dataset, settings) | {FEDERATION: _about(plan, outcome)}

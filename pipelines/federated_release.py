@@ -8,7 +8,7 @@ that a second call, after a kill or a year later, gives the same bytes and enter
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast
 
 from models.contracts import FelsinaError
 from pipelines.evidence_folder import audit_figures
@@ -102,7 +102,7 @@ def _keys(about: dict[str, Any], ledger: Ledger, accounts: Accounts) -> list[Bud
     receipt = ledger.receipt()
     keys = []
     for seen in about["partners"]:
-        key = BudgetKey(seen["partner"], seen["dataset"], _unit(seen["unit"]))
+        key = BudgetKey(seen["partner"], seen["dataset"], cast(Unit, seen["unit"]))
         same = about["ledger"] == {name: receipt[name] for name in ("stream", "key")}
         made = [one.charge for one in accounts.population(key).charges] if same else []
         for run in {one["run"] for one in seen["charged"]}:
@@ -180,7 +180,3 @@ def _without(about: dict[str, Any]) -> dict[str, Any]:
         "statement": _WITHOUT_EN.format(**said),
         "statement_it": _WITHOUT_IT.format(**said),
     }
-
-
-def _unit(name: str) -> Unit:
-    return next(unit for unit in get_args(Unit) if unit == name)

@@ -167,14 +167,9 @@ class _LedgerBooks(Books):
         if "stopped" in told:
             bodies.append(Stop(run=self.run, reason=told["stopped"][:_REASON]))
         with self.ledger.held():
-            entries = self.ledger.entries
-            count = place["entries"]
-            if count > len(entries) or entries[count - 1].sha256 != place["sha256"]:
-                raise FelsinaError(
-                    f"run {self.run}: the ledger's entry {count - 1} is another than when round "
-                    f"{round} was paid; the ledger was cut or exchanged, restore it"
-                )
-            found = Counter(_line(entry.kind, entry.body) for entry in entries[count:])
+            check_place(self.ledger, self.run, round, place)
+            since = self.ledger.entries[place["entries"] :]
+            found = Counter(_line(entry.kind, entry.body) for entry in since)
             for body in bodies:
                 line = _line(body.kind, encoded(body))
                 if found[line]:
@@ -200,6 +195,23 @@ class _LedgerBooks(Books):
         """Steps of the run up to the end of each charge."""
         charges: list[Charge] = [made.charge for made in self.ledger.population(key).charges]
         return [c.first_step + c.steps for c in charges if c.run == self.run]
+
+
+def check_place(ledger: Ledger, run: str, round: int, place: Mapping[str, Any]) -> None:
+    """Refuse a ledger that is another than when a round was paid, or ends before that.
+
+    Args:
+        ledger: the city's.
+        run: whose round.
+        round: that was paid.
+        place: how long the ledger was then, and its last entry.
+    """
+    entries, count = ledger.entries, place["entries"]
+    if count > len(entries) or entries[count - 1].sha256 != place["sha256"]:
+        raise FelsinaError(
+            f"run {run}: the ledger's entry {count - 1} is another than when round {round} was "
+            "paid; the ledger was cut or exchanged, restore it"
+        )
 
 
 def _line(kind: str, body: Mapping[str, Any]) -> bytes:

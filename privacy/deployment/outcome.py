@@ -9,13 +9,13 @@ from pathlib import Path
 
 from models.errors import FelsinaError
 from privacy.accounts import Accounts
-from privacy.checkpoints import Checkpoint, kept
+from privacy.checkpoints import kept
 from privacy.deployment.city import City
 from privacy.deployment.member import Enrolment
 from privacy.deployment.results import BEGUN, ENDED, MEMBERS
 from privacy.entries import Charge, is_name
-from privacy.ledger import Ledger
 from privacy.population import BudgetKey
+from privacy.recorded import check_place
 from privacy.strategy import Arrays
 
 
@@ -74,24 +74,13 @@ def outcome_of(city: City, run: str) -> Outcome:
             f"run {run} has no round ({stopped}), so its model has learned nothing; run another"
         )
     ledger = city.ledger()
-    _check_place(ledger, run, last)
+    if place := last.told.get("place"):  # else no round is its own: it was begun and stopped
+        check_place(ledger, run, last.round, place)
     receipt = ledger.receipt()
     with ledger.held() as accounts:
         shares = _shares(city, accounts, run, last.told["first"])
     paid = {"stream": receipt["stream"], "key": receipt["key"]}
     return Outcome(run, last.round, stopped, last.arrays, shares, paid)
-
-
-def _check_place(ledger: Ledger, run: str, last: Checkpoint) -> None:
-    """Refuse a ledger that ends before the run's last round was paid, or is another one."""
-    if (place := last.told.get("place")) is None:  # no round of its own: it was begun and stopped
-        return
-    entries, count = ledger.entries, place["entries"]
-    if count > len(entries) or entries[count - 1].sha256 != place["sha256"]:
-        raise FelsinaError(
-            f"run {run}: the ledger's entry {count - 1} is another than when round {last.round} "
-            "was paid; the ledger was cut or exchanged, restore it"
-        )
 
 
 def _shares(city: City, accounts: Accounts, run: str, first: dict[str, int]) -> tuple[Share, ...]:

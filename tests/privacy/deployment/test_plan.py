@@ -55,12 +55,16 @@ def test_a_dataset_of_another_task_is_refused_with_the_member_that_differs(plan,
         plan.check(other)
 
 
-def test_a_partners_policy_can_only_be_stricter(plan):
-    terms = make_terms()
+def planned_noise(terms, plan) -> float:
     own = own_settings(terms, plan)
     assert own is not None
-    noise = own.noise_multiplier
-    assert noise is not None
+    assert own.noise_multiplier is not None
+    return own.noise_multiplier
+
+
+def test_a_partners_policy_can_only_be_stricter(plan):
+    terms = make_terms()
+    noise = planned_noise(terms, plan)
     strict = Policy(
         epsilon=1.5, noise_multiplier=2 * noise, sampling_rate=0.25, until=date(2030, 1, 1)
     )
@@ -81,10 +85,7 @@ def test_a_partners_policy_can_only_be_stricter(plan):
 
 def test_a_smaller_epsilon_alone_takes_the_noise_that_it_needs(plan):
     terms = make_terms()
-    own = own_settings(terms, plan)
-    assert own is not None
-    noise = own.noise_multiplier
-    assert noise is not None
+    noise = planned_noise(terms, plan)
     kept, settings = narrowed(terms, plan, Policy(epsilon=0.5))
     assert settings is not None
     assert kept.epsilon == settings.epsilon == 0.5
