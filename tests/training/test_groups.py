@@ -13,6 +13,7 @@ from tests.factories import Silent, make_settings
 from training.fit import Fitted, fit
 from training.groups import MOST, NodeGroups, WorstGroup, balanced, naive_loss, over_naive
 from training.losses import pinball, pinball_by_node
+from training.ridge import tensors
 
 GROUPS = NodeGroups("side", ("left", "right"), np.array([0, 0, 0, 1]))
 SHORT = {"accelerator": "cpu", "steps": 12, "evaluate_every": 4}
@@ -173,6 +174,30 @@ def test_dro_starts_as_the_ordinary_training_and_is_not_stopped_before_it_begins
     made = make_settings(**fair(weights="dro", warm_start=0.5) | ruin)
     fit(dataset, made, tmp_path / "b", late, GROUPS)
     assert plain.steps[-1] < 20 < late.steps[-1]
+
+
+def test_dro_is_judged_by_the_group_that_fares_worst(dataset, tmp_path):
+    """Of an untrained network: the loop's own windows are not quite those that are taken here."""
+
+    class Looks(Silent):
+        def metrics(self, step, values):
+            self.judged = values["validation_loss"]
+
+    looks = Looks()
+    still = {"steps": 4, "learning_rate": 1e-12, "node_loss": "equal"}
+    fitted = fit(dataset, make_settings(**fair(weights="dro") | still), tmp_path, looks, GROUPS)
+    builder, model = dataset.builder(fitted.spec), fitted.forecaster
+    stopping, _ = dataset.splits.validation(fitted.spec)
+    inputs = tensors(builder.batch(stopping, with_target=True))
+    target = inputs.pop("target")
+    with torch.inference_mode():
+        quantiles = model.uncalibrated(**inputs)
+    losses, seen = pinball_by_node(quantiles, target, torch.tensor(fitted.spec.quantiles))
+    naive, _ = naive_loss(builder, dataset.splits.train(fitted.spec))
+    weight = 1 / model.backbone.scaler.scale
+    parts = [GROUPS.of_node == g for g in range(2)]
+    relative = [float((weight * losses)[p].sum() / (weight * seen * naive)[p].sum()) for p in parts]
+    assert looks.judged == pytest.approx(max(relative), abs=0.05 * (max(relative) - min(relative)))
 
 
 def test_groups_that_were_not_given_are_asked_for(dataset, tmp_path):
